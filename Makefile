@@ -1,0 +1,34 @@
+# Everything a fresh machine needs: `make demo`, `make test`, `make lint`.
+# torch is pinned because an unpinned torch on Linux pulls gigabytes of CUDA libraries.
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test lint env clean
+
+env: $(READY)
+
+$(READY): pyproject.toml Makefile
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q "$(TORCH)"
+	$(BIN)/python -m pip install -q -e ".[export,cpu,test]"
+	$(BIN)/python -m pip install -q -e ".[rtx]" || echo "tensorrt-rtx is not available here; engine builds are skipped"
+	touch $@
+
+demo: env
+	$(BIN)/python -m export.demo --out build/demo
+
+test: env
+	$(BIN)/python -m pytest -n auto --dist loadgroup
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf build dist *.egg-info .cache

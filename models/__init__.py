@@ -1,0 +1,1 @@
+"""The PyTorch reference: the DeFiAN network, its checkpoints and the bundled weights."""

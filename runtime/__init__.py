@@ -1,0 +1,1 @@
+"""What runs on the device: sessions, image I/O and the manifest. Needs neither torch nor onnx."""
