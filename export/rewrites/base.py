@@ -1,0 +1,47 @@
+"""What a rewrite is: one exact equality of the network, applied in place wherever its precondition holds."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class RewriteResult:
+    """What one rewrite did to a graph."""
+
+    name: str
+    sites: int
+
+    @property
+    def changed(self) -> bool:
+        """Whether the graph is another one now."""
+        return self.sites > 0
+
+
+class Rewrite(ABC):
+    """One exact graph rewrite.
+
+    A subclass matches its precondition site by site; a site that does not fit it is left as it is, so a
+    rewrite that applies nowhere leaves the graph untouched and reports ``changed`` False.
+    """
+
+    name: str
+    summary: str
+
+    @abstractmethod
+    def rewrite(self, model: ir.Model) -> int:
+        """Rewrite the model in place and return the number of places that changed."""
+
+    def __call__(self, model: ir.Model) -> RewriteResult:
+        """Apply the rewrite and drop the nodes it left without a reader."""
+        from export.rewrites.tidy import drop_unused
+
+        sites = self.rewrite(model)
+        if sites:
+            drop_unused(model)
+        return RewriteResult(self.name, sites)

@@ -1,0 +1,40 @@
+"""Housekeeping that every rewrite leans on: unused nodes, constants, duplicates. No arithmetic changes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir.passes.common as common
+
+from export.rewrites.base import Rewrite
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+
+def drop_unused(model: ir.Model) -> None:
+    """Remove nodes, functions and initializers that no output depends on."""
+    common.RemoveUnusedNodesPass()(model)
+    common.RemoveUnusedFunctionsPass()(model)
+
+
+class SharedSubexpressions(Rewrite):
+    """Compute equal things once.
+
+    The exporter writes a constant, a shape read and the Bessel factor of the variance anew in every
+    module. Constants become initializers, equal initializers one, and nodes of equal type, inputs and
+    attributes one node.
+    """
+
+    name = "shared-subexpressions"
+    summary = "equal constants, shapes and factors are computed once"
+
+    def rewrite(self, model: ir.Model) -> int:
+        before = len(model.graph) + len(model.graph.initializers)
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+        common.DeduplicateInitializersPass(size_limit=1 << 20)(model)
+        common.CommonSubexpressionEliminationPass()(model)
+        common.IdentityEliminationPass()(model)
+        drop_unused(model)
+        common.TopologicalSortPass()(model)
+        return before - len(model.graph) - len(model.graph.initializers)
