@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import onnx_ir.passes.common as common
+
 if TYPE_CHECKING:
     import onnx_ir as ir
 
@@ -38,10 +40,10 @@ class Rewrite(ABC):
         """Rewrite the model in place and return the number of places that changed."""
 
     def __call__(self, model: ir.Model) -> RewriteResult:
-        """Apply the rewrite and drop the nodes it left without a reader."""
-        from export.rewrites.tidy import drop_unused
-
+        """Apply the rewrite, drop the nodes it left without a reader and infer the types of the new ones."""
         sites = self.rewrite(model)
         if sites:
-            drop_unused(model)
+            common.RemoveUnusedNodesPass()(model)
+            common.RemoveUnusedFunctionsPass()(model)
+            common.ShapeInferencePass()(model)
         return RewriteResult(self.name, sites)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.emit import Emitter, array_of, integers, nodes_of_type, producer_of, replace_value, static_dimension
+from export.emit import Emitter, array_of, integers, nodes_of_type, only_consumer, producer_of, replace_value
 from export.rewrites.base import Rewrite
 from export.rewrites.linear_tail import LinearTail, Stage
 
@@ -53,8 +53,8 @@ class UpscaleOutput(Rewrite):
 def _match(output: ir.Node) -> _Site | None:
     kernel = _kernel(output)
     bias = array_of(output.inputs[2]) if len(output.inputs) > 2 else None
-    if kernel is None or (bias is None and len(output.inputs) > 2):
-        return None
+    if kernel is None or (bias is None and len(output.inputs) > 2) or only_consumer(output.outputs[0], "DepthToSpace"):
+        return None  # a convolution that is shuffled itself is a stage, not the end
     stages = [Stage(kernel, 1)]
     value = output.inputs[0]
     while (shuffle := producer_of(value, "DepthToSpace")) is not None:

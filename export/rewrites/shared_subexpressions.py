@@ -1,4 +1,4 @@
-"""Housekeeping that every rewrite leans on: unused nodes, constants, duplicates. No arithmetic changes."""
+"""Equal things are computed once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,6 @@ from export.rewrites.base import Rewrite
 
 if TYPE_CHECKING:
     import onnx_ir as ir
-
-
-def drop_unused(model: ir.Model) -> None:
-    """Remove nodes, functions and initializers that no output depends on."""
-    common.RemoveUnusedNodesPass()(model)
-    common.RemoveUnusedFunctionsPass()(model)
 
 
 class SharedSubexpressions(Rewrite):
@@ -35,6 +29,6 @@ class SharedSubexpressions(Rewrite):
         common.DeduplicateInitializersPass(size_limit=1 << 20)(model)
         common.CommonSubexpressionEliminationPass()(model)
         common.IdentityEliminationPass()(model)
-        drop_unused(model)
+        common.RemoveUnusedNodesPass()(model)
         common.TopologicalSortPass()(model)
         return before - len(model.graph) - len(model.graph.initializers)
