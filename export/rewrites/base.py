@@ -43,6 +43,7 @@ class Rewrite(ABC):
         """Apply the rewrite, drop the nodes it left without a reader and infer the types of the new ones."""
         sites = self.rewrite(model)
         if sites:
+            common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
             common.RemoveUnusedNodesPass()(model)
             common.RemoveUnusedFunctionsPass()(model)
             common.ShapeInferencePass()(model)
