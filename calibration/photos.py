@@ -16,7 +16,14 @@ from runtime.images import downscale, images_in, read_image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-DEFAULT_CALIBRATION = ("coffee.png", "rocket.jpg", "motorcycle_left.png", "hubble_deep_field.jpg", "ihc.png", "color.png")
+DEFAULT_CALIBRATION = (
+    "coffee.png",
+    "rocket.jpg",
+    "motorcycle_left.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "color.png",
+)
 """Photos that scikit-image ships, so that nothing has to be downloaded."""
 
 DEFAULT_EVALUATION = ("astronaut.png", "chelsea.png")

@@ -63,7 +63,9 @@ def compute_capability(trt: ModuleType, sm: int) -> tuple[int, int]:
         DefianError: TensorRT-RTX does not build for it.
     """
     known = sorted(
-        int(match.group(1)) for name in dir(trt.ComputeCapability) if (match := re.fullmatch(r"SM(\d+)", name)) is not None
+        int(match.group(1))
+        for name in dir(trt.ComputeCapability)
+        if (match := re.fullmatch(r"SM(\d+)", name)) is not None
     )
     if sm not in known:
         raise DefianError(

@@ -64,7 +64,9 @@ def build_engine(graph: bytes, options: EngineOptions, progress: BuildProgress |
     parser = trt.OnnxParser(network, log.logger)
     if not parser.parse(graph):
         errors = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
-        raise DefianError(f"{options.target.value} {trt.__version__} cannot parse the graph: {errors or log.complaints()}")
+        raise DefianError(
+            f"{options.target.value} {trt.__version__} cannot parse the graph: {errors or log.complaints()}"
+        )
     start = time.monotonic()
     plan = _compile(trt, builder, network, options, progress, log)
     seconds = time.monotonic() - start

@@ -29,7 +29,6 @@ LARGEST_HALF = 65504.0
 """Results are clamped to +-65504, so that an FP16 output is finite; an FP32 one is practically never touched."""
 
 
-
 def operator_nodes(model: ir.Model) -> list[ir.Node]:
     """All eigenvalue nodes of the main graph."""
     return [node for node in model.graph if node.domain == DOMAIN and node.op_type == NAME]

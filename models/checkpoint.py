@@ -97,7 +97,9 @@ def check_state(state: Mapping[str, Tensor], architecture: Architecture) -> None
         expected = {key: tuple(value.shape) for key, value in DeFiAN(architecture).state_dict().items()}
     for key, shape in expected.items():
         if key not in state:
-            raise DefianError(f"Key {key}: expected shape {shape} for {architecture}, found no such key.", _OTHER_NETWORK)
+            raise DefianError(
+                f"Key {key}: expected shape {shape} for {architecture}, found no such key.", _OTHER_NETWORK
+            )
         found = tuple(state[key].shape)
         if found != shape:
             raise DefianError(f"Key {key}: expected shape {shape} for {architecture}, found {found}.", _OTHER_NETWORK)
@@ -112,7 +114,9 @@ def check_state(state: Mapping[str, Tensor], architecture: Architecture) -> None
 def _required(state: Mapping[str, Tensor], key: str, dimensions: int) -> Tensor:
     if key not in state:
         first = next(iter(state), "no keys at all")
-        raise DefianError(f"Key {key}: every DeFiAN has it, found none (the file's first key: {first}).", _OTHER_NETWORK)
+        raise DefianError(
+            f"Key {key}: every DeFiAN has it, found none (the file's first key: {first}).", _OTHER_NETWORK
+        )
     if state[key].dim() != dimensions:
         shape = tuple(state[key].shape)
         raise DefianError(f"Key {key}: expected {dimensions} dimensions, found shape {shape}.", _OTHER_NETWORK)

@@ -30,7 +30,9 @@ def write_whole(path: Path, data: bytes) -> None:
         Path(temporary).replace(path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise DefianError(f"Cannot write {path}: {error.strerror}.", "Free some space or choose another --out.") from error
+        raise DefianError(
+            f"Cannot write {path}: {error.strerror}.", "Free some space or choose another --out."
+        ) from error
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

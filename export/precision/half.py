@@ -173,5 +173,3 @@ class _Casts:
         else:
             self._graph.insert_after(producer, node)
         return node.outputs[0]
-
-

@@ -85,7 +85,9 @@ def _total(chain: list[ir.Node]) -> tuple[np.ndarray, np.ndarray]:
 
 def _can_absorb(node: ir.Node) -> bool:
     constants = [array_of(value) for value in node.inputs[1:]]
-    return node.op_type == "Conv" and all(c is not None for c in constants) and only_consumer(node.outputs[0]) is not None
+    return (
+        node.op_type == "Conv" and all(c is not None for c in constants) and only_consumer(node.outputs[0]) is not None
+    )
 
 
 def _absorb(convolution: ir.Node, chain: list[ir.Node]) -> None:

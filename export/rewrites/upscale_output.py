@@ -121,9 +121,7 @@ def _edges(emit: Emitter, x: ir.Value, tail: LinearTail, height: ir.Value, width
     return corrections
 
 
-def _strip(
-    emit: Emitter, x: ir.Value, kernel: np.ndarray, vertical: str | None, horizontal: str | None
-) -> ir.Value:
+def _strip(emit: Emitter, x: ir.Value, kernel: np.ndarray, vertical: str | None, horizontal: str | None) -> ir.Value:
     """Convolve the pixels next to an edge or corner down to one row, one column or one pixel.
 
     The strip is padded away from the edge, so that an image thinner than the strip works as well.
