@@ -96,7 +96,7 @@ class DriftReport:
     def summary(self) -> dict[str, Any]:
         """What the manifest keeps, in JSON's types."""
         return {
-            "images": [asdict(image) | {"drift": _finite(image.drift)} for image in _json_ready(self.images)],
+            "images": [_json_ready(asdict(image) | {"drift": image.drift}) for image in self.images],
             "mean_drift_db": _finite(self.mean),
             "worst_drift_db": _finite(self.worst.drift),
             "worst_image": self.worst.name,
@@ -152,8 +152,5 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _json_ready(images: Sequence[ImageDrift]) -> list[ImageDrift]:
-    return [
-        ImageDrift(**{key: _finite(value) if isinstance(value, float) else value for key, value in asdict(i).items()})
-        for i in images
-    ]
+def _json_ready(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _finite(value) if isinstance(value, float) else value for key, value in values.items()}

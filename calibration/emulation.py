@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
-import onnx_ir.passes.common as common
+from onnx_ir.passes import common
 
 WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 VALUES_ONLY_MOVED = {"Transpose", "DepthToSpace", "Slice", "Reshape", "Concat", "Identity", "Pad", "Relu", "Expand"}

@@ -35,7 +35,8 @@ class GraphEvaluator:
 
     def __call__(self, lr: np.ndarray) -> Evaluation:
         """Upscale uint8 RGB [H, W, 3]."""
-        upscaled, *unclamped = self._session.run(None, {self._session.get_inputs()[0].name: lr[None]})
+        results = self._session.run(None, {self._session.get_inputs()[0].name: lr[None]})
+        upscaled, *unclamped = (np.asarray(result) for result in results)
         return Evaluation(upscaled[0], all(bool(np.isfinite(values).all()) for values in unclamped))
 
 

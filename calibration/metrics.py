@@ -40,8 +40,7 @@ def ssim_y(image: NDArray[np.uint8], reference: NDArray[np.uint8], border: int) 
     y, y_reference = luma(image, border), luma(reference, border)
     if min(y.shape) < 11:
         return math.nan
-    return float(
-        structural_similarity(
-            y, y_reference, data_range=PEAK, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-        )
+    similarity = structural_similarity(
+        y, y_reference, data_range=PEAK, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
+    return float(np.asarray(similarity))

@@ -111,5 +111,5 @@ def collect_histograms(
     for patch in patches:
         results = session.run(list(tensors), {image: patch[None]})
         for name, result in zip(tensors, results, strict=True):
-            histograms[name].add(result)
+            histograms[name].add(np.asarray(result))
     return histograms

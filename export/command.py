@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from runtime.errors import DefianError, MissingPackageError
 
@@ -17,13 +18,15 @@ except ImportError:  # the base installation runs on devices and has neither
     sys.exit(2)
 
 if TYPE_CHECKING:
-    from export.pipeline import ExportResult
     from export.options import ExportOptions
+    from export.pipeline import ExportResult
+
+Choice = TypeVar("Choice", bound=Enum)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _list_models(value: bool) -> None:  # noqa: FBT001
+def _list_models(value: bool) -> None:
     if value:
         from models.bundled import bundled_models
 
@@ -33,7 +36,7 @@ def _list_models(value: bool) -> None:  # noqa: FBT001
 
 
 @app.command(help="Export a DeFiAN checkpoint to ONNX graphs and TensorRT engines with a measured drift.")
-def export(  # noqa: PLR0913
+def export(
     model: Annotated[str, typer.Option(help="Bundled name, or path of a .pth or .safetensors checkpoint.")],
     out: Annotated[Path, typer.Option(help="Folder for graphs, engines and manifests.")] = Path("build"),
     precision: Annotated[list[str] | None, typer.Option(help="fp32, fp16, int8; repeatable. Default: all.")] = None,
@@ -53,6 +56,9 @@ def export(  # noqa: PLR0913
         float | None, typer.Option(help="Drift budget per image in dB; exit status 1 above it.")
     ] = None,
     no_rewrite: Annotated[list[str] | None, typer.Option(help="Switch one graph rewrite off; repeatable.")] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="No rewrite at all: the graph as traced, for comparison.")
+    ] = False,
     rewrite_memory: Annotated[bool, typer.Option(help="Plan memory after every rewrite with TensorRT-RTX.")] = True,
     workspace: Annotated[int | None, typer.Option(help="Compiler workspace in MiB; 1024 on an 8 GB Jetson.")] = None,
     optimisation_level: Annotated[int | None, typer.Option(help="Builder optimisation level, 0 to 5.")] = None,
@@ -83,17 +89,18 @@ def export(  # noqa: PLR0913
         hr=hr,
         max_drift=max_drift,
         without=tuple(no_rewrite or ()),
+        plain=plain,
         workspace_mib=workspace,
         optimisation_level=optimisation_level,
         rewrite_memory=rewrite_memory,
         command=shlex.join(["python", "export.py", *sys.argv[1:]]),
     )
-    result = _run(options)
+    result = run_and_show(options)
     if not result.passed:
         raise typer.Exit(1)
 
 
-def _choice(kind, text, option):  # noqa: ANN001, ANN202
+def _choice(kind: type[Choice], text: str, option: str) -> Choice:
     try:
         return kind(text)
     except ValueError as error:
@@ -101,7 +108,8 @@ def _choice(kind, text, option):  # noqa: ANN001, ANN202
         raise DefianError(f"{option} {text!r}: expected one of {choices}.") from error
 
 
-def _run(options: ExportOptions) -> ExportResult:
+def run_and_show(options: ExportOptions) -> ExportResult:
+    """Run an export with its progress on standard error, then print its tables."""
     from rich.progress import Progress
 
     from export.pipeline import run_export

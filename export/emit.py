@@ -71,7 +71,7 @@ def producer_of(value: ir.Value | None, op_type: str) -> ir.Node | None:
 
 def only_consumer(value: ir.Value, op_type: str | None = None) -> ir.Node | None:
     """The single reader of the value (of that type), or None if there are several or it is an output."""
-    uses = value.uses()
+    uses = list(value.uses())
     if len(uses) != 1 or value.is_graph_output():
         return None
     node = uses[0].node

@@ -109,7 +109,7 @@ def _capability(trt: ModuleType, options: EngineOptions) -> str:
         major, minor = compute_capability(trt, options.sm)
         return f"{major}.{minor}"
     try:
-        import pycuda.driver as cuda
+        import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 
         cuda.init()
         major, minor = cuda.Device(0).compute_capability()

@@ -47,7 +47,7 @@ def install_body(model: ir.Model, body: Callable[[Emitter, ir.Value, ir.Value, i
     bias_shape = nodes[0].inputs[1].shape if nodes[0].inputs[1] is not None else None
     if bias_shape is None:
         raise ValueError(f"{nodes[0].name}: the bias must have a static shape [3, 3, C]")
-    channels = int(bias_shape[2])
+    channels = bias_shape.numpy()[2]
     emit = Emitter()
     features, bias = ir.val("features"), ir.val("bias")
     eigenvalues = body(emit, features, bias, channels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from calibration.ranges import RangeMethod
 from export.compiler import Target
@@ -11,6 +11,9 @@ from export.precision import Precision
 from export.trace import Io
 from runtime.errors import DefianError
 from runtime.profile import ShapeProfile
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEFAULT_PROFILE = "1x64x64,1x360x640,1x540x960"
 
@@ -32,6 +35,7 @@ class ExportOptions:
         range_method: estimator of activation ranges.
         dataset, lr, hr: where drift is measured; see :func:`calibration.photos.evaluation_pairs`.
         max_drift: budget per image in dB; None for no gate.
+        plain: no rewrite at all; the files are called ``<model>.plain.<precision>``.
         without: names of rewrites that are switched off.
         workspace_mib, optimisation_level: see :class:`export.engine.EngineOptions`.
         rewrite_memory: ask TensorRT-RTX for the activation memory after every rewrite.
@@ -53,6 +57,7 @@ class ExportOptions:
     hr: Path | None = None
     max_drift: float | None = None
     without: tuple[str, ...] = ()
+    plain: bool = False
     workspace_mib: int | None = None
     optimisation_level: int | None = None
     rewrite_memory: bool = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -66,6 +67,14 @@ class ExportResult:
 
 
 @dataclass(frozen=True)
+class _Built:
+    variant: Variant
+    report: DriftReport | None
+    accepted: bool
+    engine: BuiltEngine | None
+
+
+@dataclass(frozen=True)
 class _Inputs:
     checkpoint: Checkpoint
     rewrites: tuple[Rewrite, ...]
@@ -101,16 +110,16 @@ def run_export(
     )
     variants = [_variant(graph, precision, inputs.patches, options, say) for precision in options.precisions]
     reports = _measure(variants, inputs, options, say)
-    built = []
+    built: list[_Built] = []
     for variant, report in zip(variants, reports, strict=True):
         accepted = report is None or _within(report, options.max_drift)
         engine = None
         if accepted and options.target is not Target.ONNX:
             say(f"building the {variant.precision.value} engine")
             engine = _engine(variant, options, progress)
-        built.append((variant, report, accepted, engine))
+        built.append(_Built(variant, report, accepted, engine))
     rewritten = tuple(step.name for step in steps if step.sites)
-    artefacts = [_write(*item, inputs.checkpoint, rewritten, options) for item in built]
+    artefacts = [_write(item, inputs.checkpoint, rewritten, options) for item in built]
     return ExportResult(inputs.checkpoint, tuple(steps), tuple(artefacts))
 
 
@@ -121,7 +130,7 @@ def _inputs(options: ExportOptions) -> _Inputs:
             "Leave --io float out, or ask for --precision fp32 or fp16 without --max-drift.",
         )
     checkpoint = load_checkpoint(resolve_model(options.model))
-    rewrites = select(options.without)
+    rewrites = () if options.plain else select(options.without)
     scale = checkpoint.architecture.scale
     pairs = [] if options.io is Io.FLOAT else evaluation_pairs(scale, options.dataset, options.lr, options.hr)
     patches = None
@@ -180,22 +189,14 @@ def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], 
     return build_engine(variant.serialise(), engine_options, display)
 
 
-def _write(
-    variant: Variant,
-    report: DriftReport | None,
-    accepted: bool,  # noqa: FBT001
-    engine: BuiltEngine | None,
-    checkpoint: Checkpoint,
-    rewrites: tuple[str, ...],
-    options: ExportOptions,
-) -> Artefact:
-    if not accepted:
-        return Artefact(variant, report, accepted)
-    import hashlib
-
+def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], options: ExportOptions) -> Artefact:
+    variant, report, engine = built.variant, built.report, built.engine
+    if not built.accepted:
+        return Artefact(variant, report, built.accepted)
+    label = f"{checkpoint.name}.plain" if options.plain else checkpoint.name
     content = variant.serialise()
     manifest = Manifest(
-        file=f"{checkpoint.name}.{variant.precision.value}.onnx",
+        file=f"{label}.{variant.precision.value}.onnx",
         sha256=hashlib.sha256(content).hexdigest(),
         model=checkpoint.name,
         scale=checkpoint.architecture.scale,
@@ -211,14 +212,14 @@ def _write(
     if engine is not None:
         target = replace(
             manifest,
-            file=f"{checkpoint.name}.{variant.precision.value}.{options.target.value}.engine",
+            file=f"{label}.{variant.precision.value}.{options.target.value}.engine",
             sha256=hashlib.sha256(engine.plan).hexdigest(),
             parent_sha256=manifest.sha256,
             profile=options.profile,
             engine=engine.facts,
         )
         files.append(_write_with_manifest(target, engine.plan, options.out))
-    return Artefact(variant, report, accepted, tuple(files), None if engine is None else engine.facts)
+    return Artefact(variant, report, built.accepted, tuple(files), None if engine is None else engine.facts)
 
 
 def _write_with_manifest(manifest: Manifest, content: bytes, folder: Path) -> Path:

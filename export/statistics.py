@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING
 
 import onnx
 import onnx_ir as ir
-import onnx_ir.passes.common as common
+from onnx_ir.passes import common
 from onnxscript.optimizer import fold_constants
-
-from export.emit import static_dimension
 
 if TYPE_CHECKING:
     from runtime.profile import Shape
@@ -43,7 +41,7 @@ def inlined(model: ir.Model) -> ir.Model:
 def with_shape(model: ir.Model, shape: Shape) -> ir.Model:
     """An inlined copy whose image has this (batch, height, width), and whose tensors have static shapes."""
     copy = inlined(model)
-    sizes = dict(zip(("batch", "height", "width"), shape, strict=True))
+    sizes = {"batch": shape[0], "height": shape[1], "width": shape[2]}
     for value in [*copy.graph.outputs, *(v for node in copy.graph for v in node.outputs)]:
         known = None if value.shape is None else [_concrete(size, sizes) for size in value.shape]
         value.shape = ir.Shape(known) if known is not None and None not in known else None
@@ -75,7 +73,6 @@ def macs_of(node: ir.Node) -> int:
     weight = node.inputs[1].shape
     # Conv: every output element sums I / group * kh * kw products. ConvTranspose: every input element feeds as many.
     counted = node.outputs[0] if node.op_type == "Conv" else node.inputs[0]
-    sizes = [static_dimension(counted, axis) for axis in range(4)] if counted is not None else [None]
-    if weight is None or any(size is None for size in sizes):
+    if counted is None or counted.shape is None or weight is None or not counted.shape.is_static():
         raise ValueError(f"{node.name}: shapes are not static")
-    return prod(int(size) for size in sizes if size is not None) * prod(int(size) for size in list(weight)[1:])
+    return prod(counted.shape.numpy()) * prod(weight.numpy()[1:])

@@ -32,17 +32,8 @@ def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
 def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
     """Per variant: picture quality and drift."""
     limit = "" if budget is None else f", budget {budget:g} dB per image"
-    table = Table(title=f"Drift against the PyTorch FP32 reference{limit}", title_justify="left")
-    for name in (
-        "variant",
-        "PSNR-Y",
-        "SSIM-Y",
-        "mean drift",
-        "worst drift",
-        "worst image",
-        "PSNR to reference",
-        "file MB",
-    ):
+    table = Table(title=f"Drift in dB PSNR-Y against the PyTorch FP32 reference{limit}", title_justify="left")
+    for name in ("variant", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "MB"):
         table.add_column(name, justify="left" if name in ("variant", "worst image") else "right")
     for artefact in artefacts:
         report = artefact.drift
@@ -51,12 +42,12 @@ def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
         size = artefact.files[0].stat().st_size / MEGA if artefact.files else math.nan
         table.add_row(
             report.variant,
-            f"{report.mean_psnr:.3f} dB",
+            f"{report.mean_psnr:.3f}",
             f"{report.mean_ssim:.4f}",
-            f"{_signless_zero(report.mean)} dB",
-            f"{_signless_zero(report.worst.drift)} dB",
+            _signless_zero(report.mean),
+            _signless_zero(report.worst.drift),
             report.worst.name,
-            f"{report.psnr_to_reference:.1f} dB",
+            f"{report.psnr_to_reference:.1f}",
             f"{size:.2f}" if artefact.files else "not written",
         )
     return table
@@ -64,9 +55,9 @@ def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
 
 def engine_table(artefacts: Sequence[Artefact]) -> Table:
     """The compiler's own figures."""
-    table = Table(title="Engines", title_justify="left")
-    for name in ("file", "activation MB", "weights MB", "engine MB", "layers", "build s"):
-        table.add_column(name, justify="left" if name == "file" else "right")
+    table = Table(title="Engines (sizes in MB, by the compiler)", title_justify="left")
+    for name in ("file", "activation", "weights", "engine", "layers", "build s"):
+        table.add_column(name, justify="left" if name == "file" else "right", overflow="fold")
     for artefact in artefacts:
         facts = artefact.engine
         if facts is not None:

@@ -47,7 +47,7 @@ class _ModuleWithOperator(nn.Module):
     def __init__(self, module: DeFiAM) -> None:
         super().__init__()
         self.module = module
-        self.register_buffer("hessian_bias", hessian_bias(module))
+        self.hessian_bias = nn.Parameter(hessian_bias(module), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
         r = self.module.body_block(x)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
-import onnx_ir.passes.common as common
+from onnx_ir.passes import common
 
 from calibration.ranges import collect_histograms, range_of
 from export.precision import Precision

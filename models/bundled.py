@@ -27,5 +27,6 @@ def resolve_model(model: str) -> Path:
     if path.is_file():
         return path
     raise DefianError(
-        f"No model {model!r}: expected a bundled name ({', '.join(bundled)}) or the path of a .pth or .safetensors file."
+        f"No model {model!r}: expected a bundled name ({', '.join(bundled)}) or the path of a .pth or "
+        ".safetensors file."
     )

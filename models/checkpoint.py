@@ -6,15 +6,18 @@ import hashlib
 import json
 import pickle
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from models.defian import Architecture, DeFiAN
 from runtime.errors import DefianError, MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 WRAPPER_PREFIX = "module."
 _OTHER_NETWORK = "Give a checkpoint of DeFiAN in the authors' format, or a bundled name (export.py --list-models)."

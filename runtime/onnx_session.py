@@ -64,7 +64,8 @@ class OnnxSession:
             DefianError: another shape or type, or an image of a single pixel.
         """
         check_images(images)
-        return self._session.run(None, {self._session.get_inputs()[0].name: np.ascontiguousarray(images)})[0]
+        feeds = {self._session.get_inputs()[0].name: np.ascontiguousarray(images)}
+        return np.asarray(self._session.run(None, feeds)[0])
 
     def describe(self) -> str:
         """One line: model, precision and what runs it."""

@@ -26,7 +26,8 @@ class ShapeProfile:
         ):
             if not 1 <= low <= middle <= high:
                 raise DefianError(
-                    f"Profile {self}: expected 1 <= minimum <= optimum <= maximum, found {name} {low}, {middle}, {high}.",
+                    f"Profile {self}: expected 1 <= minimum <= optimum <= maximum, "
+                    f"found {name} {low}, {middle}, {high}.",
                     f"Give {FORM}.",
                 )
         if self.minimum[1] * self.minimum[2] < 2:

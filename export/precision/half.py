@@ -17,7 +17,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 
 from export.emit import array_of
@@ -25,6 +24,8 @@ from export.operator import DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import numpy as np
 
 WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Round", "Identity"}
@@ -45,20 +46,8 @@ def to_half(model: ir.Model) -> int:
         target = WIDE if node in wide else HALF
         if node.op_type == "Cast":
             typed += _retarget_cast(node, target, types)
-            continue
-        makes_floats = any(output.dtype == WIDE for output in node.outputs)
-        reads = [(index, value) for index, value in enumerate(node.inputs) if _is_float(value)]
-        if node.domain == DOMAIN:
-            reads = reads[:1]
-        if not makes_floats and not reads:
-            continue
-        for index, value in reads:
-            if value is not None and types.get(value, value.dtype) != target:
-                node.replace_input_with(index, casts.to(value, target))
-        for output in node.outputs:
-            if output.dtype == WIDE:
-                types[output] = target
-        typed += target == HALF
+        elif _type_node(node, target, types, casts):
+            typed += target == HALF
     for value, dtype in types.items():
         value.type = ir.TensorType(dtype)
     for index, output in enumerate(list(graph.outputs)):
@@ -67,8 +56,21 @@ def to_half(model: ir.Model) -> int:
     return typed
 
 
-def _is_float(value: ir.Value | None) -> bool:
-    return value is not None and value.dtype in (WIDE, HALF)
+def _type_node(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.DataType], casts: _Casts) -> bool:
+    """Let the node read and write floats of the target type; False if it has none."""
+    written = [output for output in node.outputs if output.dtype == WIDE]
+    read = [(index, value) for index, value in enumerate(node.inputs) if value is not None and _is_float(value)]
+    if node.domain == DOMAIN:
+        read = read[:1]  # the Hessian's bias stays FP32
+    for index, value in read:
+        if types.get(value, value.dtype) != target:
+            node.replace_input_with(index, casts.to(value, target))
+    types.update(dict.fromkeys(written, target))
+    return bool(written or read)
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype in (WIDE, HALF)
 
 
 def _retarget_cast(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.DataType]) -> int:
@@ -95,7 +97,7 @@ def _wide_nodes(graph: ir.Graph) -> set[ir.Node]:
     for node in graph:
         if any(_is_statistic(output) for output in node.outputs):
             wide.add(node)
-        if node.op_type == "ReduceMean" or node.op_type == "Sqrt":
+        if node.op_type in ("ReduceMean", "Sqrt"):
             wide |= {node, *_squares_behind(node)}
     return wide
 

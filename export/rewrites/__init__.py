@@ -9,9 +9,9 @@ from export.rewrites.base import Rewrite, RewriteResult
 from export.rewrites.cheap_hessian import CheapHessian
 from export.rewrites.one_channel_dac import OneChannelDac
 from export.rewrites.recompute_shallow import RecomputeShallow
+from export.rewrites.shared_subexpressions import SharedSubexpressions
 from export.rewrites.shuffle_last import ShuffleLast
 from export.rewrites.spatial_statistics import SpatialStatistics
-from export.rewrites.shared_subexpressions import SharedSubexpressions
 from export.rewrites.transposed_convolutions import TransposedConvolutions
 from export.rewrites.upscale_output import UpscaleOutput
 from runtime.errors import DefianError

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import onnx_ir.passes.common as common
+from onnx_ir.passes import common
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import onnx_ir.passes.common as common
+from onnx_ir.passes import common
 
 from export.rewrites.base import Rewrite
 

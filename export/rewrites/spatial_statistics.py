@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import onnx_ir as ir
 
 from export.emit import Emitter, array_of, nodes_of_type, producer_of, replace_value, static_dimension
@@ -54,7 +52,7 @@ def _match(mean: ir.Node) -> tuple[ir.Node, ir.Node] | None:
         return None
     if square is None or square.inputs[0] is not square.inputs[1]:
         return None
-    chain = mean
+    chain, count = mean, None
     for op_type in ("Mul", "Div", "Reshape", "Expand"):
         following = [use.node for use in chain.outputs[0].uses() if use.node.op_type == op_type and use.idx == 0]
         if len(following) != 1:
