@@ -21,7 +21,7 @@ class Emitter:
     """Collects new nodes: ``emit("Add", a, b)`` returns the output value, ``emit.constant`` a constant.
 
     Constants are ``Constant`` nodes, because the same code writes function bodies, which hold no
-    initializers; :mod:`export.rewrites.shared_subexpressions` lifts those of a graph.
+    initializers; those of a graph are lifted after the rewrite.
     """
 
     def __init__(self) -> None:

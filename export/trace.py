@@ -173,7 +173,11 @@ def _clean_names(model: ir.Model) -> None:
         new = re.sub(r"^(\w+\.)?network\.", "", old).replace(".module.", ".")
         if new != old:
             value.name = new
+    taken: set[str] = set()
     for node in graph:
-        if node.op_type in ("Conv", "ConvTranspose") and array_of(node.inputs[1]) is not None:
-            weight = node.inputs[1]
-            node.name = weight.name.removesuffix(".weight") if weight is not None and weight.name else node.name
+        weight = node.inputs[1] if node.op_type in ("Conv", "ConvTranspose") else None
+        name = weight.name.removesuffix(".weight") if weight is not None and weight.name else ""
+        # Equal stencils of a general Hessian share one weight; only its first reader can have its name.
+        if name and name not in taken and array_of(weight) is not None:
+            node.name = name
+            taken.add(name)
