@@ -21,13 +21,15 @@ def without_rounding(model: ir.Model) -> ir.Model:
     copy = copy_of(model)
     graph = copy.graph
     for node in list(graph):
-        if node.op_type in ("Clip", "Round"):
+        if node.op_type in ("Clip", "Round") and node.inputs[0] is not None:
             ir.convenience.replace_all_uses_with(node.outputs[0], node.inputs[0], replace_graph_outputs=True)
     cast = graph.outputs[0].producer()
     assert cast is not None
     assert cast.op_type == "Cast"
-    graph.outputs[0] = cast.inputs[0]
-    graph.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+    unrounded = cast.inputs[0]
+    assert unrounded is not None
+    unrounded.type = ir.TensorType(ir.DataType.FLOAT)
+    graph.outputs[0] = unrounded
     return copy
 
 

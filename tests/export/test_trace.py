@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -13,6 +15,9 @@ from export.trace import Io, has_standard_stencils
 from models.defian import Architecture, small
 from tests.conftest import noise, random_checkpoint, realistic_checkpoint, tiny
 from tests.export.proof import relative_error, run_graph, run_reference
+
+if TYPE_CHECKING:
+    from models.defian import DeFiAM
 
 SHAPES = [(1, 17, 23), (2, 64, 64), (1, 180, 320)]
 
@@ -59,7 +64,7 @@ def test_a_checkpoint_with_other_stencils_gets_the_general_form_and_not_a_wrong_
     checkpoint = random_checkpoint(tiny())
     checkpoint.state["body.1.hessian5.0.grad_xx.weight"].mul_(1.5)
     network = checkpoint.network()
-    assert [has_standard_stencils(module) for module in network.body] == [True, False]
+    assert [has_standard_stencils(cast("DeFiAM", module)) for module in network.body] == [True, False]
     model = traced(checkpoint)
     assert len(operator_nodes(model)) == 1
     apply_rewrites(model)

@@ -34,6 +34,7 @@ def test_the_output_is_scale_times_as_large(scale):
 def test_the_filter_gives_the_larger_eigenvalue_of_the_hessian(dilation):
     filter_ = HessianFilter(1, dilation)
     for bank in (filter_.grad_xx, filter_.grad_yy, filter_.grad_xy):
+        assert bank.bias is not None
         torch.nn.init.zeros_(bank.bias)
     image = torch.randn(1, 1, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     y, x, d = 8, 7, dilation
