@@ -84,3 +84,13 @@ def test_a_graph_that_does_not_parse_is_reported_in_the_compilers_words():
 def test_without_tensorrt_the_error_says_what_to_install():
     with pytest.raises(DefianError, match=r"not installed[\s\S]*defian-edge\[gpu\]|process of its own"):
         import_tensorrt(Target.TENSORRT)
+
+
+@pytest.mark.gpu
+def test_tensorrt_builds_an_engine_for_the_device_it_runs_on(rewritten):
+    if not is_available(Target.TENSORRT):
+        pytest.skip("needs an NVIDIA GPU with its driver, TensorRT and pycuda")
+    options = EngineOptions(Target.TENSORRT, PROFILE, uint8=True, workspace_mib=1024)
+    built = build_engine(Variant(Precision.FP16, make_half(rewritten)).serialise(), options)
+    assert built.facts.flavour == "tensorrt"
+    assert built.facts.engine_bytes == len(built.plan) > 10_000
