@@ -31,7 +31,7 @@ class _Problem(ctypes.Structure):
     )
 
 
-class _Options(ctypes.Structure):
+class Options(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int) for name in ("reversed", "checking", "counting", "resident")),
         ("l2_bytes", ctypes.c_longlong),
@@ -145,7 +145,7 @@ class Mirror:
         stored = to_channels_last(features, described.pitch) if channels_last else aligned(features)
         maps = aligned(np.empty((described.batch, 3, described.height, described.width), features.dtype))
         maps.view(np.uint8)[...] = 0xFF
-        options = _Options(variation.reversed_threads, 1, 0, variation.resident, 0)
+        options = Options(variation.reversed_threads, 1, 0, variation.resident, 0)
         vectors = variation.vectors or plan(described, 2 * SHARED_BYTES_PER_VECTOR).vectors
         counts = self.launch(described, (stored.ctypes.data, aligned(bias), maps.ctypes.data), vectors, options)
         if counts.written_twice:
@@ -161,7 +161,7 @@ class Mirror:
         features = aligned(np.zeros(pixels * described.pitch, element))
         maps = aligned(np.zeros(pixels * 3, element))
         bias = aligned(np.zeros((3, 3, described.channels), np.float32))
-        options = _Options(0, 0, 1, cache.resident, cache.l2_bytes)
+        options = Options(0, 0, 1, cache.resident, cache.l2_bytes)
         counts = self.launch(described, (features.ctypes.data, bias, maps.ctypes.data), vectors, options)
         return Traffic(
             least=features.nbytes + maps.nbytes,
@@ -172,7 +172,7 @@ class Mirror:
         )
 
     def launch(
-        self, described: Features, addresses: tuple[int, NDArray[np.float32], int], vectors: int, options: _Options
+        self, described: Features, addresses: tuple[int, NDArray[np.float32], int], vectors: int, options: Options
     ) -> _Counts:
         """Run on raw addresses of features, bias array and maps."""
         features, bias, maps = addresses

@@ -16,7 +16,9 @@ NEEDED = ("IPluginV3", "IPluginV3OneCore", "IPluginV3OneBuild", "IPluginV3OneRun
 
 def is_registered(trt: Any) -> bool:  # noqa: ANN401 - a TensorRT module
     """Whether the TensorRT module's plugin registry already knows the plugin."""
-    return trt.get_plugin_registry().get_creator(PLUGIN_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE) is not None
+    wanted = (PLUGIN_NAME, PLUGIN_VERSION, PLUGIN_NAMESPACE)
+    creators = trt.get_plugin_registry().all_creators  # get_creator() may log an error for what is not there
+    return any((each.name, each.plugin_version, each.plugin_namespace) == wanted for each in creators)
 
 
 def register(trt: Any) -> None:  # noqa: ANN401
