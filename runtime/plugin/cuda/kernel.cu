@@ -26,7 +26,7 @@ __device__ __forceinline__ void run(const defian::Problem& problem) {
 }  // namespace
 
 #define DEFIAN_KERNEL(NAME, TYPE, LAYOUT)                                                                          \
-    extern "C" __global__ void __launch_bounds__(defian::THREADS, 2)                                               \
+    extern "C" __global__ void __launch_bounds__(defian::THREADS, 1)                                               \
         NAME(const void* __restrict__ features, const float* __restrict__ bias, void* __restrict__ maps, int batch, \
              int channels, int height, int width, int pitch, int vectors) {                                        \
         run<TYPE, defian::Layout::LAYOUT>(                                                                         \

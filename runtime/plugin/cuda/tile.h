@@ -3,7 +3,7 @@
 // The channels go by in chunks. For each chunk the block stages the tile and its halo of 3 in shared memory
 // (stage), waits, and adds the chunk's eigenvalues to registers (accumulate), waits again; after the last
 // chunk it writes the maps (write). Between two barriers shared memory is either only written, each word by one
-// thread, or only read; a thread alone owns its eight pixels of a column and their sums. So there is no race.
+// thread, or only read; a thread alone owns its four pixels of a column and their sums. So there is no race.
 //
 // kernel.cu runs the phases as a CUDA kernel, export/plugin/mirror.cpp as loops over blocks and threads.
 #pragma once
@@ -14,7 +14,7 @@ namespace defian {
 
 constexpr int TILE_WIDTH = 64;
 constexpr int TILE_HEIGHT = 32;
-constexpr int ROWS = 8;  // output pixels of one thread, one above the other
+constexpr int ROWS = 4;  // output pixels of one thread, one above the other
 constexpr int THREADS = TILE_WIDTH * TILE_HEIGHT / ROWS;
 constexpr int SPAN_WIDTH = TILE_WIDTH + 2 * HALO;
 constexpr int SPAN_HEIGHT = TILE_HEIGHT + 2 * HALO;
