@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         elif options.command == "report":
             print_report(options.sm)
         else:
-            print_traffic(*options.size, Cache(options.resident, options.l2_kib * 1024))
+            print_traffic(options.size[0], options.size[1], Cache(options.resident, options.l2_kib * 1024))
     except DefianError as error:
         print(error, file=sys.stderr)
         return 2

@@ -8,9 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -97,17 +95,16 @@ def build_fatbin(folder: Path | None = None, architectures: Iterable[int] = ARCH
     wanted = sorted(set(architectures))
     targets = [f"-gencode=arch=compute_{each},code=sm_{each}" for each in wanted]
     targets.append(f"-gencode=arch=compute_{wanted[0]},code=compute_{wanted[0]}")
-    with ExitStack() as stack:
-        if folder is None:
-            folder = stack.enter_context(resources.as_file(source_folder()))
-        folder.mkdir(parents=True, exist_ok=True)
-        building = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=folder)))
+    folder = folder or source_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        building = Path(name)
         _nvcc("-fatbin", *targets, *STRICT_FLAGS, "-o", str(building / FATBIN))
         record = {"source_sha256": source_digest(), "architectures": wanted, "nvcc": nvcc_version()}
         (building / FATBIN_RECORD).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        for name in (FATBIN, FATBIN_RECORD):
-            (building / name).replace(folder / name)
-        return folder / FATBIN
+        for made in (FATBIN, FATBIN_RECORD):
+            (building / made).replace(folder / made)
+    return folder / FATBIN
 
 
 def nvcc_version() -> str:
@@ -118,9 +115,8 @@ def nvcc_version() -> str:
 
 
 def _nvcc(*arguments: str) -> str:
-    with resources.as_file(source_folder()) as source:
-        command = [find_nvcc(), *COMPILE_FLAGS, *arguments, str(source / ENTRY)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+    command = [find_nvcc(), *COMPILE_FLAGS, *arguments, str(source_folder() / ENTRY)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     said = done.stdout + done.stderr
     if done.returncode != 0:
         raise DefianError(f"nvcc failed on the eigenvalue kernel:\n{said.strip()}", "Run: " + " ".join(command))

@@ -6,7 +6,6 @@ import ctypes
 import shutil
 import subprocess
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,9 +103,8 @@ def compile_mirror(output: Path, *flags: str) -> Path:
     compiler = shutil.which("g++")
     if compiler is None:
         raise DefianError("Running the kernel's source on the CPU needs g++, which was not found.")
-    with resources.as_file(source_folder()) as source:
-        command = [compiler, *STRICT_FLAGS, *flags, f"-I{source}", str(SOURCE), "-o", str(output)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True)
+    command = [compiler, *STRICT_FLAGS, *flags, f"-I{source_folder()}", str(SOURCE), "-o", str(output)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise DefianError(f"g++ refused {SOURCE.name}:\n{done.stderr}", "Run: " + " ".join(command))
     return output

@@ -69,7 +69,13 @@ def stub_library(soname: str, needed: str | None, machine: int) -> bytes:
     at_symbols = _HEADER_BYTES + 2 * _PROGRAM_HEADER_BYTES
     at_hashes = at_symbols + len(symbols)
     at_dynamic = at_hashes + len(hashes)
-    entries = [(_SONAME, 1), (_HASH, at_hashes), (_SYMTAB, at_symbols), (_SYMENT, _SYMBOL_BYTES), (_STRSZ, len(strings))]
+    entries = [
+        (_SONAME, 1),
+        (_HASH, at_hashes),
+        (_SYMTAB, at_symbols),
+        (_SYMENT, _SYMBOL_BYTES),
+        (_STRSZ, len(strings)),
+    ]
     if needed:
         entries.append((_NEEDED, 2 + len(soname)))
     at_strings = at_dynamic + 16 * (len(entries) + 2)
@@ -83,7 +89,5 @@ def stub_library(soname: str, needed: str | None, machine: int) -> bytes:
         *(_HEADER_BYTES, _PROGRAM_HEADER_BYTES, 2, 64, 0, 0),
     )
     load = struct.pack("<IIQQQQQQ", _PT_LOAD, _READ_WRITE, 0, 0, 0, total, total, _PAGE)
-    place = struct.pack(
-        "<IIQQQQQQ", _PT_DYNAMIC, _READ_WRITE, *(at_dynamic,) * 3, len(dynamic), len(dynamic), 8
-    )
+    place = struct.pack("<IIQQQQQQ", _PT_DYNAMIC, _READ_WRITE, *(at_dynamic,) * 3, len(dynamic), len(dynamic), 8)
     return header + load + place + symbols + hashes + dynamic + strings

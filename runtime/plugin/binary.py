@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import tempfile
-from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runtime.errors import DefianError, MissingPackageError
-
-if TYPE_CHECKING:
-    from importlib.resources.abc import Traversable
 
 ENTRY = "kernel.cu"
 HEADERS = ("hessian.h", "element.h", "tile.h")
@@ -23,9 +20,9 @@ COMPILE_FLAGS = ("--std=c++17", "--prec-sqrt=false")
 CACHE_VARIABLE = "DEFIAN_CACHE"
 
 
-def source_folder() -> Traversable:
+def source_folder() -> Path:
     """The folder with the CUDA source, inside the installed package."""
-    return resources.files("runtime.plugin") / "cuda"
+    return Path(__file__).with_name("cuda")
 
 
 def source_digest() -> str:
@@ -107,7 +104,7 @@ def compile_with_nvrtc(capability: tuple[int, int]) -> bytes:
 
 def _nvrtc() -> Any:  # noqa: ANN401 - an optional package
     try:
-        from cuda.bindings import nvrtc
+        nvrtc = importlib.import_module("cuda.bindings.nvrtc")
     except ImportError as error:
         raise MissingPackageError("cuda-bindings", "gpu", "Compiling the eigenvalue plugin's kernel") from error
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -70,10 +71,9 @@ def cuda_driver() -> Any:  # noqa: ANN401 - an optional package
         MissingPackageError: it is not installed.
     """
     try:
-        from cuda.bindings import driver
+        return importlib.import_module("cuda.bindings.driver")
     except ImportError as error:
         raise MissingPackageError("cuda-bindings", "gpu", "Running the eigenvalue plugin") from error
-    return driver
 
 
 def load_kernels(driver: Any = None) -> Kernels:  # noqa: ANN401

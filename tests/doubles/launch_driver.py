@@ -88,9 +88,7 @@ class LaunchDriver:
         channels_last = function.endswith("channels_last")
         described = Features(batch, channels, height, width, fp16="_f16_" in function, channels_last=channels_last)
         assert described.pitch == pitch
-        self.mirror.launch(
-            described, (features, _at(bias, 9 * channels), maps), vectors, Options(0, 1, 0, grid[0], 0)
-        )
+        self.mirror.launch(described, (features, _at(bias, 9 * channels), maps), vectors, Options(0, 1, 0, grid[0], 0))
         return (Status.CUDA_SUCCESS,)
 
 

@@ -141,7 +141,7 @@ def fetch(version: str) -> Bindings:
     building = CACHE / f"{version}.{os.getpid()}"
     try:
         _unpack(f"{VERSIONS[version]}=={version}", building)
-        _link_empty_libraries(building / "libraries", major=int(version.split(".")[0]))
+        _link_empty_libraries(building / "libraries", major=int(version.split(".", maxsplit=1)[0]))
         (building / "complete").touch()
         if not folder.exists():
             building.rename(folder)

@@ -65,7 +65,7 @@ def _function() -> onnx.FunctionProto:
 
 
 def model(channels: int, dtype: type, bias: NDArray[np.float32], *, plugin: bool = True) -> onnx.ModelProto:
-    """image [N, 3, H, W] -> conv -> the custom node -> maps [N, 3, H, W] and a conv of them, ``out`` [N, 8, H, W]."""
+    """A graph: image [N, 3, H, W] -> conv -> the custom node -> maps [N, 3, H, W], and a conv of them."""
     element = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
     generator = np.random.default_rng(1)
     into, out = generator.standard_normal((channels, 3, 3, 3)), generator.standard_normal((8, 3, 3, 3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import shutil
 from typing import TYPE_CHECKING
 
@@ -23,13 +23,9 @@ needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is no
 
 
 def nvrtc_is_here() -> bool:
-    if importlib.util.find_spec("cuda") is None or importlib.util.find_spec("cuda.bindings") is None:
-        return False
-    from cuda.bindings import nvrtc
-
     try:
-        nvrtc.nvrtcVersion()
-    except RuntimeError:
+        importlib.import_module("cuda.bindings.nvrtc").nvrtcVersion()
+    except (ImportError, RuntimeError):
         return False
     return True
 

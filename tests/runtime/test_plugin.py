@@ -20,6 +20,7 @@ from tests.export.hessian_cases import random_case, reference
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+TensorRt = Any
 IMAGE = b"".join(name.encode() for name in KERNELS)
 
 
@@ -92,14 +93,14 @@ def combination(channels: int, *tensors: tuple[str, str]) -> list[Any]:
     ],
 )
 def test_features_may_be_fp32_or_fp16_linear_or_channels_last(
-    trt: Any, features: tuple[str, str], channels: int, supported: bool
+    trt: TensorRt, features: tuple[str, str], channels: int, supported: bool
 ) -> None:
     rest = (("float32", "LINEAR"), (features[0], "LINEAR"))
     assert format_is_supported(trt, 0, combination(channels, features, *rest)) is supported
 
 
 @pytest.mark.parametrize("kind", ["float32", "float16"])
-def test_bias_is_fp32_and_maps_are_linear_of_the_features_type(trt: Any, kind: str) -> None:
+def test_bias_is_fp32_and_maps_are_linear_of_the_features_type(trt: TensorRt, kind: str) -> None:
     other = "float16" if kind == "float32" else "float32"
     good = combination(8, (kind, "LINEAR"), ("float32", "LINEAR"), (kind, "LINEAR"))
     assert all(format_is_supported(trt, position, good) for position in range(3))
@@ -109,7 +110,7 @@ def test_bias_is_fp32_and_maps_are_linear_of_the_features_type(trt: Any, kind: s
     assert [format_is_supported(trt, position, vectorised) for position in (1, 2)] == [False, False]
 
 
-def test_maps_have_three_channels_and_the_features_other_dimensions(trt: Any) -> None:
+def test_maps_have_three_channels_and_the_features_other_dimensions(trt: TensorRt) -> None:
     plugin = plugin_class(trt)()
     builder = SimpleNamespace(constant=lambda value: value)
     (maps,) = plugin.get_output_shapes([["n", "c", "h", "w"], [3, 3, "c"]], [], builder)
@@ -118,7 +119,7 @@ def test_maps_have_three_channels_and_the_features_other_dimensions(trt: Any) ->
     assert plugin.num_outputs == 1
 
 
-def test_a_clone_is_another_plugin_with_the_same_identity(trt: Any) -> None:
+def test_a_clone_is_another_plugin_with_the_same_identity(trt: TensorRt) -> None:
     plugin = creator_class(trt)().create_plugin("eig", [], None)
     for copy in (plugin.clone(), plugin.attach_to_context(None)):
         assert copy is not plugin
@@ -126,26 +127,26 @@ def test_a_clone_is_another_plugin_with_the_same_identity(trt: Any) -> None:
         assert list(copy.get_fields_to_serialize()) == []
 
 
-def test_registering_twice_leaves_one_creator(trt: Any) -> None:
+def test_registering_twice_leaves_one_creator(trt: TensorRt) -> None:
     register(trt)
     register(trt)
     (creator,) = trt.get_plugin_registry().all_creators
     assert (creator.name, creator.plugin_namespace) == ("MaxHessianEigenvalue", "defian")
 
 
-def test_provide_registers_what_a_manifest_lists(trt: Any) -> None:
+def test_provide_registers_what_a_manifest_lists(trt: TensorRt) -> None:
     provide(trt, [])
     assert trt.get_plugin_registry().all_creators == []
     provide(trt, [PLUGIN_KEY])
     assert len(trt.get_plugin_registry().all_creators) == 1
 
 
-def test_an_unknown_plugin_is_named_before_tensorrt_meets_it(trt: Any) -> None:
+def test_an_unknown_plugin_is_named_before_tensorrt_meets_it(trt: TensorRt) -> None:
     with pytest.raises(DefianError, match="defian::Other/1"):
         provide(trt, [PLUGIN_KEY, "defian::Other/1"])
 
 
-def test_a_tensorrt_without_python_plugins_is_refused_with_the_way_out(trt: Any) -> None:
+def test_a_tensorrt_without_python_plugins_is_refused_with_the_way_out(trt: TensorRt) -> None:
     del trt.IPluginV3OneRuntime
     with pytest.raises(DefianError, match="IPluginV3OneRuntime") as raised:
         register(trt)
@@ -175,7 +176,7 @@ def test_a_grid_that_cuda_cannot_launch_is_refused() -> None:
     [("float32", "LINEAR", 5), ("float16", "LINEAR", 32), ("float16", "HWC8", 5), ("float32", "HWC", 16)],
 )
 def test_enqueue_launches_the_kernel_on_tensorrts_stream(
-    trt: Any, driver: LaunchDriver, kind: str, layout: str, channels: int
+    trt: TensorRt, driver: LaunchDriver, kind: str, layout: str, channels: int
 ) -> None:
     features, bias = random_case((2, channels, 33, 70))
     features = features.astype(kind)
@@ -219,7 +220,7 @@ def test_the_code_is_loaded_once_per_process(driver: LaunchDriver) -> None:
 
 
 def test_a_build_without_a_gpu_passes_the_shapes_and_enqueue_names_the_cause(
-    trt: Any, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+    trt: TensorRt, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device, "cuda_driver", lambda: LaunchDriver(mirror, context=False))
     plugin = plugin_class(trt)()

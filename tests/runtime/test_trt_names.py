@@ -56,5 +56,7 @@ def test_implicit_precision_is_gone_from_tensorrt_11() -> None:
 
 def test_names_are_read_through_aliases_attributes_and_calls(tmp_path: Path) -> None:
     source = tmp_path / "source.py"
-    source.write_text("trt.A.b\nself.trt.C\nself._trt.D(1).e\ntensorrt_rtx.F.g.h\nother.trt2.I\ntrt.__version__\nnumpy.J\n")
+    source.write_text(
+        "trt.A.b\nself.trt.C\nself._trt.D(1).e\ntensorrt_rtx.F.g.h\nother.trt2.I\ntrt.__version__\nnumpy.J\n"
+    )
     assert names_used([tmp_path]) == {"A.b", "C", "D", "F.g.h"}
