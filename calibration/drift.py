@@ -1,0 +1,156 @@
+"""What a variant of the network costs in picture quality, measured against the PyTorch reference."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calibration.metrics import psnr, psnr_y, ssim_y
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from calibration.evaluator import Evaluation
+    from calibration.photos import EvaluationPair
+
+BLACK = 2
+"""A frame whose brightest value is at most this is black."""
+
+
+@dataclass(frozen=True)
+class ImageDrift:
+    """One image: the variant and the reference, each against HR, and the variant against the reference.
+
+    Attributes:
+        psnr: PSNR-Y of the variant against HR, dB.
+        reference_psnr: PSNR-Y of the PyTorch reference against HR, dB.
+        ssim, reference_ssim: SSIM-Y of both against HR.
+        psnr_to_reference: PSNR over RGB of the variant against the reference's output, dB, no border cut.
+        fault: what a guard found: values that are not finite, or a black frame; empty if nothing.
+    """
+
+    name: str
+    psnr: float
+    reference_psnr: float
+    ssim: float
+    reference_ssim: float
+    psnr_to_reference: float
+    fault: str = ""
+
+    @property
+    def drift(self) -> float:
+        """Loss of PSNR-Y against the reference in dB; positive is worse, infinite if a guard fired."""
+        if self.fault:
+            return math.inf
+        # Equal pictures have no drift even where both are infinite.
+        return 0.0 if self.psnr == self.reference_psnr else self.reference_psnr - self.psnr
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """Drift of one variant over a set of images."""
+
+    variant: str
+    images: tuple[ImageDrift, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean drift in dB."""
+        return float(np.mean([image.drift for image in self.images]))
+
+    @property
+    def worst(self) -> ImageDrift:
+        """The image that lost most."""
+        return max(self.images, key=lambda image: image.drift)
+
+    @property
+    def mean_psnr(self) -> float:
+        """Mean PSNR-Y of the variant against HR, dB."""
+        return float(np.mean([image.psnr for image in self.images]))
+
+    @property
+    def mean_ssim(self) -> float:
+        """Mean SSIM-Y of the variant against HR."""
+        return float(np.mean([image.ssim for image in self.images]))
+
+    @property
+    def psnr_to_reference(self) -> float:
+        """PSNR against the reference's output in dB, from the mean of the squared errors."""
+        errors = [10.0 ** (-image.psnr_to_reference / 10.0) for image in self.images]
+        mean = float(np.mean(errors))
+        return math.inf if mean == 0.0 else -10.0 * math.log10(mean)
+
+    @property
+    def faults(self) -> list[ImageDrift]:
+        """Images on which a guard fired."""
+        return [image for image in self.images if image.fault]
+
+    def over(self, budget: float) -> list[ImageDrift]:
+        """Images that lost more than ``budget`` dB, the worst first."""
+        beyond = [image for image in self.images if image.drift > budget]
+        return sorted(beyond, key=lambda image: -image.drift)
+
+    def summary(self) -> dict[str, Any]:
+        """What the manifest keeps, in JSON's types."""
+        return {
+            "images": [_json_ready(asdict(image) | {"drift": image.drift}) for image in self.images],
+            "mean_drift_db": _finite(self.mean),
+            "worst_drift_db": _finite(self.worst.drift),
+            "worst_image": self.worst.name,
+            "mean_psnr_y": _finite(self.mean_psnr),
+            "mean_ssim_y": _finite(self.mean_ssim),
+            "psnr_to_reference": _finite(self.psnr_to_reference),
+        }
+
+
+def measure_drift(
+    variant: str,
+    evaluate: Callable[[np.ndarray], Evaluation],
+    references: Sequence[np.ndarray],
+    pairs: Sequence[EvaluationPair],
+    scale: int,
+) -> DriftReport:
+    """Evaluate a variant on every pair.
+
+    Args:
+        variant: its name in reports.
+        evaluate: uint8 RGB [H, W, 3] -> :class:`~calibration.evaluator.Evaluation`.
+        references: the PyTorch reference's uint8 output for every pair.
+        pairs: the images.
+        scale: border pixels left out of PSNR-Y and SSIM-Y.
+    """
+    images = []
+    for pair, reference in zip(pairs, references, strict=True):
+        result = evaluate(pair.lr)
+        images.append(
+            ImageDrift(
+                name=pair.name,
+                psnr=psnr_y(result.image, pair.hr, scale),
+                reference_psnr=psnr_y(reference, pair.hr, scale),
+                ssim=ssim_y(result.image, pair.hr, scale),
+                reference_ssim=ssim_y(reference, pair.hr, scale),
+                psnr_to_reference=psnr(result.image, reference),
+                fault=_fault(result, reference),
+            )
+        )
+    return DriftReport(variant, tuple(images))
+
+
+def _fault(result: Evaluation, reference: np.ndarray) -> str:
+    if not result.finite:
+        return "NaN or Inf before clamping"
+    if result.image.max() <= BLACK < reference.max():
+        return "black frame"
+    return ""
+
+
+def _finite(value: float) -> float | None:
+    """JSON has neither infinity nor NaN; both become null."""
+    return value if math.isfinite(value) else None
+
+
+def _json_ready(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: _finite(value) if isinstance(value, float) else value for key, value in values.items()}

@@ -1,0 +1,55 @@
+"""Run a graph on a CPU for measuring it: FP16 rounded as on a device, and the values before clamping in view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+
+from calibration.emulation import emulate_half
+
+UNCLAMPED = "unclamped"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One image's result: uint8 RGB [sH, sW, 3], and whether all values were finite before they were clamped."""
+
+    image: np.ndarray
+    finite: bool
+
+
+class GraphEvaluator:
+    """Evaluates a uint8 graph of any precision, image by image."""
+
+    def __init__(self, model: ir.Model, threads: int = 0) -> None:
+        emulated = emulate_half(model)
+        clip = next((node for node in emulated.graph if _ends_the_picture(node)), None)
+        if clip is not None and clip.inputs[0] is not None:
+            clip.inputs[0].name = UNCLAMPED
+            clip.inputs[0].type = ir.TensorType(ir.DataType.FLOAT)
+            emulated.graph.outputs.append(clip.inputs[0])
+        self._session = session_of(emulated, threads)
+
+    def __call__(self, lr: np.ndarray) -> Evaluation:
+        """Upscale uint8 RGB [H, W, 3]."""
+        results = self._session.run(None, {self._session.get_inputs()[0].name: lr[None]})
+        upscaled, *unclamped = (np.asarray(result) for result in results)
+        return Evaluation(upscaled[0], all(bool(np.isfinite(values).all()) for values in unclamped))
+
+
+def _ends_the_picture(node: ir.Node) -> bool:
+    """The Clip to 0 ... 255 before rounding."""
+    return node.op_type == "Clip" and any(use.node.op_type == "Round" for use in node.outputs[0].uses())
+
+
+def session_of(model: ir.Model, threads: int = 0) -> onnxruntime.InferenceSession:
+    """A CPU session of a model in memory."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )

@@ -1,0 +1,167 @@
+"""Photos for calibration and for measuring drift: a folder of the user's, or the bundled default set."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runtime.errors import DefianError
+from runtime.images import downscale, images_in, read_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEFAULT_CALIBRATION = (
+    "coffee.png",
+    "rocket.jpg",
+    "motorcycle_left.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "color.png",
+)
+"""Photos that scikit-image ships, so that nothing has to be downloaded."""
+
+DEFAULT_EVALUATION = ("astronaut.png", "chelsea.png")
+"""Photos of the same package that calibration never sees."""
+
+PATCH = 96
+SEED = 0
+
+
+def bundled_photos(names: tuple[str, ...]) -> list[Path]:
+    """Paths of photos shipped with scikit-image.
+
+    Raises:
+        DefianError: this version of scikit-image ships none of them.
+    """
+    folder = Path(str(files("skimage") / "data"))
+    found = [folder / name for name in names if (folder / name).is_file()]
+    if not found:
+        raise DefianError(
+            f"scikit-image ships none of {', '.join(names)} here.", "Give photos of your own: --calibration, --dataset."
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class CalibrationSet:
+    """Which LR patches calibration sees; enough to make them again bit by bit.
+
+    Attributes:
+        photos: the files in the order in which they are used.
+        patches: how many LR patches are cut in all.
+        size: side of a patch in LR pixels; a photo that is smaller gives what it has.
+        scale: the photos are HR; patches are cut from their Pillow-bicubic LR.
+        seed: of the patch positions.
+    """
+
+    photos: tuple[Path, ...]
+    scale: int
+    patches: int = 48
+    size: int = PATCH
+    seed: int = SEED
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """uint8 RGB patches [H, W, 3], streamed: one photo is in memory at a time.
+
+        Raises:
+            DefianError: a photo does not decode, or its LR has fewer than two pixels.
+        """
+        random = np.random.default_rng(self.seed)
+        for index, photo in enumerate(self.photos):
+            count = self.patches // len(self.photos) + (index < self.patches % len(self.photos))
+            if count == 0:
+                return
+            lr, _ = downscale(_large_enough(read_image(photo), photo, self.scale), self.scale)
+            height, width = (min(self.size, side) for side in lr.shape[:2])
+            for _ in range(count):
+                top = int(random.integers(lr.shape[0] - height + 1))
+                left = int(random.integers(lr.shape[1] - width + 1))
+                yield lr[top : top + height, left : left + width]
+
+    def sha256(self) -> str:
+        """Hash of all patches and their order: of the data itself, not of file names."""
+        digest = hashlib.sha256()
+        for patch in self:
+            digest.update(np.asarray(patch.shape, np.int64).tobytes())
+            digest.update(np.ascontiguousarray(patch).tobytes())
+        return digest.hexdigest()
+
+
+def calibration_set(folder: Path | None, scale: int, patches: int = 48) -> CalibrationSet:
+    """The calibration set from a folder of HR photos (any format, recursive), or the bundled default.
+
+    Photos are taken in path order, at most as many as there are patches, evenly over the folder.
+
+    Raises:
+        DefianError: the folder is missing or has no image.
+    """
+    photos = bundled_photos(DEFAULT_CALIBRATION) if folder is None else images_in(folder)
+    if len(photos) > patches:
+        step = len(photos) / patches
+        photos = [photos[int(index * step)] for index in range(patches)]
+    return CalibrationSet(tuple(photos), scale, patches)
+
+
+@dataclass(frozen=True)
+class EvaluationPair:
+    """One image of a drift measurement: LR [H, W, 3] and its HR [sH, sW, 3], uint8 RGB."""
+
+    name: str
+    lr: np.ndarray
+    hr: np.ndarray
+
+
+def evaluation_pairs(
+    scale: int, dataset: Path | None = None, lr: Path | None = None, hr: Path | None = None
+) -> list[EvaluationPair]:
+    """The images drift is measured on: HR photos of a folder (or the bundled ones), or LR/HR folders.
+
+    HR photos are cropped to a multiple of the scale and their LR made by Pillow's bicubic filter. LR and HR
+    folders are matched by file stem.
+
+    Raises:
+        DefianError: folders without images, LR without HR, or sizes that do not fit the scale.
+    """
+    if (lr is None) != (hr is None):
+        raise DefianError("Expected both --lr and --hr, or neither.")
+    if lr is not None and hr is not None:
+        return _matched(lr, hr, scale)
+    photos = bundled_photos(DEFAULT_EVALUATION) if dataset is None else images_in(dataset)
+    pairs = []
+    for photo in photos:
+        small, large = downscale(_large_enough(read_image(photo), photo, scale), scale)
+        pairs.append(EvaluationPair(photo.stem, small, large))
+    return pairs
+
+
+def _matched(lr: Path, hr: Path, scale: int) -> list[EvaluationPair]:
+    high = {path.stem: path for path in images_in(hr)}
+    pairs = []
+    for path in images_in(lr):
+        if path.stem not in high:
+            raise DefianError(f"{path} has no counterpart: expected an image named {path.stem!r} in {hr}.")
+        small, large = read_image(path), read_image(high[path.stem])
+        height, width = small.shape[0] * scale, small.shape[1] * scale
+        if not (0 <= large.shape[0] - height < scale and 0 <= large.shape[1] - width < scale):
+            raise DefianError(
+                f"{high[path.stem]}: expected {width}x{height} pixels for scale {scale} of {path.name}, "
+                f"found {large.shape[1]}x{large.shape[0]}."
+            )
+        pairs.append(EvaluationPair(path.stem, small, large[:height, :width]))
+    return pairs
+
+
+def _large_enough(image: np.ndarray, photo: Path, scale: int) -> np.ndarray:
+    height, width = image.shape[:2]
+    if (height // scale) * (width // scale) < 2:
+        raise DefianError(
+            f"{photo} is {width}x{height} pixels: expected an LR image of at least two pixels at scale {scale}.",
+            "Leave it out, or give a larger photo.",
+        )
+    return image

@@ -1,0 +1,157 @@
+"""Command line of the export. Heavy packages are imported when the work starts, so that --help is quick."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from runtime.errors import DefianError, MissingPackageError
+
+try:
+    import typer
+    from rich.console import Console
+except ImportError:  # the base installation runs on devices and has neither
+    print(f"error: {MissingPackageError('typer', 'export', 'export.py')}", file=sys.stderr)
+    sys.exit(2)
+
+if TYPE_CHECKING:
+    from export.options import ExportOptions
+    from export.pipeline import ExportResult
+
+Choice = TypeVar("Choice", bound=Enum)
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def _list_models(value: bool) -> None:
+    if value:
+        from models.bundled import bundled_models
+
+        for name, path in bundled_models().items():
+            print(f"{name}\t{path}")
+        raise typer.Exit
+
+
+@app.command(help="Export a DeFiAN checkpoint to ONNX graphs and TensorRT engines with a measured drift.")
+def export(
+    model: Annotated[str, typer.Option(help="Bundled name, or path of a .pth or .safetensors checkpoint.")],
+    out: Annotated[Path, typer.Option(help="Folder for graphs, engines and manifests.")] = Path("build"),
+    precision: Annotated[list[str] | None, typer.Option(help="fp32, fp16, int8; repeatable. Default: all.")] = None,
+    target: Annotated[str, typer.Option(help="onnx, tensorrt (this device), tensorrt-rtx (ahead of time).")] = "onnx",
+    sm: Annotated[int | None, typer.Option(help="Compute capability for tensorrt-rtx, such as 89.")] = None,
+    profile: Annotated[str, typer.Option(help="Minimum,optimum,maximum LR shape, each NxHxW.")] = (
+        "1x64x64,1x360x640,1x540x960"
+    ),
+    io: Annotated[str, typer.Option(help="uint8 (NHWC RGB) or float (normalised NCHW, for parity tests).")] = "uint8",
+    calibration: Annotated[Path | None, typer.Option(help="Folder of HR photos for INT8. Default: bundled.")] = None,
+    patches: Annotated[int, typer.Option(help="LR calibration patches of 96x96 pixels.")] = 48,
+    ranges: Annotated[str, typer.Option(help="Activation ranges: minmax or percentile (99.999).")] = "percentile",
+    dataset: Annotated[Path | None, typer.Option(help="Folder of HR photos to measure drift on.")] = None,
+    lr: Annotated[Path | None, typer.Option(help="Folder of LR images, with --hr.")] = None,
+    hr: Annotated[Path | None, typer.Option(help="Folder of HR images of the same names.")] = None,
+    max_drift: Annotated[
+        float | None, typer.Option(help="Drift budget per image in dB; exit status 1 above it.")
+    ] = None,
+    no_rewrite: Annotated[list[str] | None, typer.Option(help="Switch one graph rewrite off; repeatable.")] = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="No rewrite at all: the graph as traced, for comparison.")
+    ] = False,
+    rewrite_memory: Annotated[bool, typer.Option(help="Plan memory after every rewrite with TensorRT-RTX.")] = True,
+    workspace: Annotated[int | None, typer.Option(help="Compiler workspace in MiB; 1024 on an 8 GB Jetson.")] = None,
+    optimisation_level: Annotated[int | None, typer.Option(help="Builder optimisation level, 0 to 5.")] = None,
+    list_models: Annotated[  # noqa: ARG001
+        bool, typer.Option("--list-models", is_eager=True, callback=_list_models, help="List the bundled models.")
+    ] = False,
+) -> None:
+    from calibration.ranges import RangeMethod
+    from export.compiler import Target
+    from export.options import ExportOptions
+    from export.precision import Precision
+    from export.trace import Io
+    from runtime.profile import ShapeProfile
+
+    options = ExportOptions(
+        model=model,
+        out=out,
+        precisions=tuple(dict.fromkeys(_choice(Precision, text, "--precision") for text in precision or Precision)),
+        io=_choice(Io, io, "--io"),
+        target=_choice(Target, target, "--target"),
+        sm=sm,
+        profile=ShapeProfile.parse(profile),
+        calibration=calibration,
+        patches=patches,
+        range_method=_choice(RangeMethod, ranges, "--ranges"),
+        dataset=dataset,
+        lr=lr,
+        hr=hr,
+        max_drift=max_drift,
+        without=tuple(no_rewrite or ()),
+        plain=plain,
+        workspace_mib=workspace,
+        optimisation_level=optimisation_level,
+        rewrite_memory=rewrite_memory,
+        command=shlex.join(["python", "export.py", *sys.argv[1:]]),
+    )
+    result = run_and_show(options)
+    if not result.passed:
+        raise typer.Exit(1)
+
+
+def _choice(kind: type[Choice], text: str, option: str) -> Choice:
+    try:
+        return kind(text)
+    except ValueError as error:
+        choices = ", ".join(member.value for member in kind)
+        raise DefianError(f"{option} {text!r}: expected one of {choices}.") from error
+
+
+def run_and_show(options: ExportOptions) -> ExportResult:
+    """Run an export with its progress on standard error, then print its tables."""
+    from rich.progress import Progress
+
+    from export.pipeline import run_export
+    from export.progress import BuildProgress
+
+    console = Console()
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("starting", total=None)
+        result = run_export(
+            options,
+            say=lambda text: progress.update(task, description=text),
+            progress=lambda description: BuildProgress(progress, description),
+        )
+    show(result, options, console)
+    return result
+
+
+def show(result: ExportResult, options: ExportOptions, console: Console) -> None:
+    """Print the tables of an export."""
+    from export import tables
+
+    console.print(f"{result.checkpoint.name}: {result.checkpoint.architecture}")
+    console.print(tables.rewrite_table(result.steps, options.profile))
+    if any(artefact.drift for artefact in result.artefacts):
+        console.print(tables.drift_table(result.artefacts, options.max_drift))
+    if any(artefact.engine for artefact in result.artefacts):
+        console.print(tables.engine_table(result.artefacts))
+    for artefact in result.artefacts:
+        for path in artefact.files:
+            console.print(f"wrote {path}", soft_wrap=True)
+    for line in tables.refusals(result.artefacts, options.max_drift):
+        console.print(f"[red]refused[/red] {line}", soft_wrap=True)
+
+
+def main() -> None:
+    """Entry point: 0 done, 1 the drift budget or a guard refused a variant, 2 bad usage or input."""
+    try:
+        app()
+    except DefianError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

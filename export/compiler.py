@@ -1,0 +1,111 @@
+"""TensorRT and TensorRT-RTX behind one door: which module, which log, which errors."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import re
+import sys
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import DefianError, MissingPackageError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+
+class Target(str, Enum):
+    """Where an export goes: stop at ``onnx``, ``tensorrt`` on this device, or ``tensorrt-rtx`` ahead of time."""
+
+    ONNX = "onnx"
+    TENSORRT = "tensorrt"
+    TENSORRT_RTX = "tensorrt-rtx"
+
+
+_MODULES = {Target.TENSORRT: ("tensorrt", "gpu"), Target.TENSORRT_RTX: ("tensorrt_rtx", "rtx")}
+
+
+def is_available(target: Target) -> bool:
+    """Whether the target's Python module can be imported here."""
+    name, _ = _MODULES[target]
+    return importlib.util.find_spec(name) is not None
+
+
+def import_tensorrt(target: Target) -> ModuleType:
+    """The ``tensorrt`` or ``tensorrt_rtx`` module, with Polygraphy set to the same flavour.
+
+    Raises:
+        DefianError: the package is missing or its libraries do not load, or this process has already used
+            the other flavour (Polygraphy can serve only one per process).
+    """
+    name, extra = _MODULES[target]
+    flavour = "1" if target is Target.TENSORRT_RTX else "0"
+    if "polygraphy.config" in sys.modules and os.environ.get("POLYGRAPHY_USE_TENSORRT_RTX", "0") != flavour:
+        raise DefianError(
+            f"This process has already used the other flavour of TensorRT; {target.value} needs a process of its own."
+        )
+    os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = flavour
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(name, extra, f"--target {target.value}") from error
+    except (ImportError, OSError, RuntimeError) as error:
+        raise DefianError(
+            f"{name} is installed but does not load: {error}.", "Check the CUDA and TensorRT libraries of this machine."
+        ) from error
+
+
+def compute_capability(trt: ModuleType, sm: int) -> tuple[int, int]:
+    """``89`` -> (8, 9), checked against what the compiler can target.
+
+    Raises:
+        DefianError: TensorRT-RTX does not build for it.
+    """
+    known = sorted(
+        int(match.group(1))
+        for name in dir(trt.ComputeCapability)
+        if (match := re.fullmatch(r"SM(\d+)", name)) is not None
+    )
+    if sm not in known:
+        raise DefianError(
+            f"TensorRT-RTX {trt.__version__} cannot target sm_{sm}: expected one of {', '.join(map(str, known))}.",
+            "Orin (sm_87) needs --target tensorrt, run on the device.",
+        )
+    return divmod(sm, 10)
+
+
+class CompilerLog:
+    """What the compiler said: the last complaints for error messages, the memory figures for reports."""
+
+    def __init__(self, trt: ModuleType) -> None:
+        self.messages: list[tuple[Any, str]] = []
+        self._trt = trt
+        self.logger = _logger(trt, self.messages)
+
+    def complaints(self, most: int = 3) -> str:
+        """The last errors, or warnings if there are none, shortened to be read."""
+        severity = self._trt.ILogger.Severity
+        errors = [text for level, text in self.messages if level in (severity.ERROR, severity.INTERNAL_ERROR)]
+        chosen = errors or [text for level, text in self.messages if level == severity.WARNING]
+        # A machine without a driver makes every object complain about that; it is not the cause of a failed build.
+        useful = [text for text in chosen if "CUDA driver" not in text] or chosen
+        return "; ".join(" ".join(text.split())[:300] for text in useful[-most:]) or "no message"
+
+    def figure(self, label: str) -> int | None:
+        """The last ``<label>: <number> bytes`` of the log, in bytes."""
+        pattern = re.compile(re.escape(label) + r":\s*(\d+)")
+        found = [int(match.group(1)) for _, text in self.messages if (match := pattern.search(text)) is not None]
+        return found[-1] if found else None
+
+
+def _logger(trt: ModuleType, messages: list[tuple[Any, str]]) -> Any:  # noqa: ANN401
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:  # noqa: ANN401
+            messages.append((severity, msg))
+
+    return Logger()

@@ -1,0 +1,79 @@
+"""Everything an export needs to know, checked before any long work starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from calibration.ranges import RangeMethod
+from export.compiler import Target
+from export.precision import Precision
+from export.trace import Io
+from runtime.errors import DefianError
+from runtime.profile import ShapeProfile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DEFAULT_PROFILE = "1x64x64,1x360x640,1x540x960"
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """One run of ``export.py``.
+
+    Attributes:
+        model: bundled name, or path of a checkpoint.
+        precisions: variants to make.
+        out: folder for the files.
+        io: uint8 or float I/O.
+        target: stop at ONNX, or build engines.
+        sm: compute capability for TensorRT-RTX.
+        profile: shapes of the engine, and of the MAC and memory figures.
+        calibration: folder of HR photos for INT8 ranges; None for the bundled ones.
+        patches: number of LR calibration patches.
+        range_method: estimator of activation ranges.
+        dataset, lr, hr: where drift is measured; see :func:`calibration.photos.evaluation_pairs`.
+        max_drift: budget per image in dB; None for no gate.
+        plain: no rewrite at all; the files are called ``<model>.plain.<precision>``.
+        without: names of rewrites that are switched off.
+        workspace_mib, optimisation_level: see :class:`export.engine.EngineOptions`.
+        rewrite_memory: ask TensorRT-RTX for the activation memory after every rewrite.
+        command: the command line, for the manifests.
+    """
+
+    model: str
+    out: Path
+    precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
+    io: Io = Io.UINT8
+    target: Target = Target.ONNX
+    sm: int | None = None
+    profile: ShapeProfile = field(default_factory=lambda: ShapeProfile.parse(DEFAULT_PROFILE))
+    calibration: Path | None = None
+    patches: int = 48
+    range_method: RangeMethod = RangeMethod.PERCENTILE
+    dataset: Path | None = None
+    lr: Path | None = None
+    hr: Path | None = None
+    max_drift: float | None = None
+    without: tuple[str, ...] = ()
+    plain: bool = False
+    workspace_mib: int | None = None
+    optimisation_level: int | None = None
+    rewrite_memory: bool = True
+    command: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.precisions:
+            raise DefianError("No precision to export: give at least one --precision.")
+        if self.patches < 1:
+            raise DefianError(f"Expected at least one calibration patch, found {self.patches}.")
+        if self.max_drift is not None and not self.max_drift >= 0.0:
+            raise DefianError(f"Expected a drift budget of 0 dB or more, found {self.max_drift}.")
+        if self.target is Target.TENSORRT_RTX and self.sm is None:
+            raise DefianError(
+                "--target tensorrt-rtx needs --sm, the compute capability of the GPU to build for.",
+                "For example --sm 86 (RTX 30), --sm 89 (RTX 40), --sm 120 (RTX 50).",
+            )
+        if self.target is not Target.TENSORRT_RTX and self.sm is not None:
+            raise DefianError(f"--sm goes with --target tensorrt-rtx; --target {self.target.value} does not need it.")

@@ -1,0 +1,229 @@
+"""The whole way once: checkpoint -> graph -> rewrites -> precisions -> drift gate -> engines -> manifests."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from calibration.drift import DriftReport, measure_drift
+from calibration.evaluator import GraphEvaluator
+from calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
+from export.compiler import Target
+from export.engine import BuiltEngine, EngineOptions, build_engine
+from export.precision import Precision
+from export.reference import reference_outputs
+from export.rewrites import Rewrite, select
+from export.rewriting import Step, can_measure_memory, rewrite_with_account
+from export.trace import Io, trace
+from export.variants import Variant, make_half, make_int8
+from models.bundled import resolve_model
+from models.checkpoint import Checkpoint, load_checkpoint
+from runtime.errors import DefianError
+from runtime.files import require_writable_folder, write_whole
+from runtime.manifest import EngineFacts, Manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    import onnx_ir as ir
+
+    from export.options import ExportOptions
+    from export.progress import BuildProgress
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """One variant of the network and what became of it.
+
+    Attributes:
+        variant: the graph in its precision.
+        drift: measured against the PyTorch reference; None with float I/O.
+        accepted: the drift is within the budget, or there is none. Refused variants are not written.
+        files: what was written, graph first.
+        engine: what the compiler said; None if there is no engine.
+    """
+
+    variant: Variant
+    drift: DriftReport | None
+    accepted: bool
+    files: tuple[Path, ...] = ()
+    engine: EngineFacts | None = None
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """Everything one run did."""
+
+    checkpoint: Checkpoint
+    steps: tuple[Step, ...]
+    artefacts: tuple[Artefact, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every variant stayed within the drift budget and no guard fired."""
+        return all(artefact.accepted for artefact in self.artefacts)
+
+
+@dataclass(frozen=True)
+class _Built:
+    variant: Variant
+    report: DriftReport | None
+    accepted: bool
+    engine: BuiltEngine | None
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    checkpoint: Checkpoint
+    rewrites: tuple[Rewrite, ...]
+    pairs: list[EvaluationPair]
+    patches: CalibrationSet | None
+
+
+def run_export(
+    options: ExportOptions,
+    say: Callable[[str], None] = lambda _: None,
+    progress: Callable[[str], BuildProgress] | None = None,
+) -> ExportResult:
+    """Export a checkpoint as the options say.
+
+    Args:
+        options: what to make.
+        say: told what is being done, one short line at a time.
+        progress: makes a progress display for each engine build.
+
+    Raises:
+        DefianError: an input is missing or unusable. All inputs are looked at before the work starts, and
+            nothing is written before everything is measured and built.
+    """
+    inputs = _inputs(options)
+    say(f"tracing {inputs.checkpoint.architecture}")
+    graph = trace(inputs.checkpoint, options.io)
+    steps = rewrite_with_account(
+        graph,
+        inputs.rewrites,
+        options.profile,
+        memory=options.rewrite_memory and can_measure_memory() and options.target is not Target.TENSORRT,
+        say=say,
+    )
+    variants = [_variant(graph, precision, inputs.patches, options, say) for precision in options.precisions]
+    reports = _measure(variants, inputs, options, say)
+    built: list[_Built] = []
+    for variant, report in zip(variants, reports, strict=True):
+        accepted = report is None or _within(report, options.max_drift)
+        engine = None
+        if accepted and options.target is not Target.ONNX:
+            say(f"building the {variant.precision.value} engine")
+            engine = _engine(variant, options, progress)
+        built.append(_Built(variant, report, accepted, engine))
+    rewritten = tuple(step.name for step in steps if step.sites)
+    artefacts = [_write(item, inputs.checkpoint, rewritten, options) for item in built]
+    return ExportResult(inputs.checkpoint, tuple(steps), tuple(artefacts))
+
+
+def _inputs(options: ExportOptions) -> _Inputs:
+    if options.io is Io.FLOAT and (Precision.INT8 in options.precisions or options.max_drift is not None):
+        raise DefianError(
+            "--io float is for parity tests of FP32 and FP16: INT8 ranges and drift are measured on uint8 images.",
+            "Leave --io float out, or ask for --precision fp32 or fp16 without --max-drift.",
+        )
+    checkpoint = load_checkpoint(resolve_model(options.model))
+    rewrites = () if options.plain else select(options.without)
+    scale = checkpoint.architecture.scale
+    pairs = [] if options.io is Io.FLOAT else evaluation_pairs(scale, options.dataset, options.lr, options.hr)
+    patches = None
+    if Precision.INT8 in options.precisions:
+        patches = calibration_set(options.calibration, scale, options.patches)
+        next(iter(patches))  # a folder that cannot be used is found now, not after the trace
+    require_writable_folder(options.out)
+    return _Inputs(checkpoint, rewrites, pairs, patches)
+
+
+def _variant(
+    graph: ir.Model,
+    precision: Precision,
+    patches: CalibrationSet | None,
+    options: ExportOptions,
+    say: Callable[[str], None],
+) -> Variant:
+    if precision is Precision.INT8 and patches is not None:
+        say(f"calibrating INT8 on {patches.patches} patches of {len(patches.photos)} photos")
+        return make_int8(graph, patches, options.range_method)
+    return Variant(precision, graph if precision is Precision.FP32 else make_half(graph))
+
+
+def _measure(
+    variants: Sequence[Variant], inputs: _Inputs, options: ExportOptions, say: Callable[[str], None]
+) -> list[DriftReport | None]:
+    if options.io is Io.FLOAT:
+        return [None] * len(variants)
+    say(f"running the PyTorch reference on {len(inputs.pairs)} images")
+    references = reference_outputs(inputs.checkpoint.network(), (pair.lr for pair in inputs.pairs))
+    reports: list[DriftReport | None] = []
+    for variant in variants:
+        name = variant.precision.value
+        say(f"measuring the drift of {name}")
+        evaluator = GraphEvaluator(variant.model)
+        scale = inputs.checkpoint.architecture.scale
+        reports.append(measure_drift(name, evaluator, references, inputs.pairs, scale))
+    return reports
+
+
+def _within(report: DriftReport, budget: float | None) -> bool:
+    """A guard that fired always refuses; a budget of None accepts any finite drift."""
+    return not report.faults and (budget is None or not report.over(budget))
+
+
+def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], BuildProgress] | None) -> BuiltEngine:
+    engine_options = EngineOptions(
+        target=options.target,
+        profile=options.profile,
+        uint8=options.io is Io.UINT8,
+        sm=options.sm,
+        workspace_mib=options.workspace_mib,
+        optimisation_level=options.optimisation_level,
+    )
+    display = None if progress is None else progress(f"{variant.precision.value} engine")
+    return build_engine(variant.serialise(), engine_options, display)
+
+
+def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], options: ExportOptions) -> Artefact:
+    variant, report, engine = built.variant, built.report, built.engine
+    if not built.accepted:
+        return Artefact(variant, report, built.accepted)
+    label = f"{checkpoint.name}.plain" if options.plain else checkpoint.name
+    content = variant.serialise()
+    manifest = Manifest(
+        file=f"{label}.{variant.precision.value}.onnx",
+        sha256=hashlib.sha256(content).hexdigest(),
+        model=checkpoint.name,
+        scale=checkpoint.architecture.scale,
+        precision=variant.precision.value,
+        io=options.io.value,
+        checkpoint_sha256=checkpoint.sha256,
+        command=options.command,
+        rewrites=rewrites,
+        calibration=variant.calibration,
+        drift={} if report is None else report.summary(),
+    )
+    files = [_write_with_manifest(manifest, content, options.out)]
+    if engine is not None:
+        target = replace(
+            manifest,
+            file=f"{label}.{variant.precision.value}.{options.target.value}.engine",
+            sha256=hashlib.sha256(engine.plan).hexdigest(),
+            parent_sha256=manifest.sha256,
+            profile=options.profile,
+            engine=engine.facts,
+        )
+        files.append(_write_with_manifest(target, engine.plan, options.out))
+    return Artefact(variant, report, built.accepted, tuple(files), None if engine is None else engine.facts)
+
+
+def _write_with_manifest(manifest: Manifest, content: bytes, folder: Path) -> Path:
+    path = folder / manifest.file
+    write_whole(path, content)
+    manifest.write(folder)
+    return path

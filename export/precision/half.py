@@ -1,0 +1,177 @@
+"""Type a FP32 graph as FP16, with FP32 where the numbers need it.
+
+TensorRT networks are strongly typed, so what is FP16 is decided here and nowhere else. Stays FP32:
+
+* the path from the image to the first convolution (the colour mapping's constants are not exact in FP16);
+* global statistics: reductions over H x W with the squares that they sum, and everything of size
+  [N, C, 1, 1] computed from them (a sum over half a million pixels, and a deviation down to 0.003);
+* square roots, with the squares under them (a square overflows FP16 from 256 on);
+* the last convolution's sum after it left FP16: the border ring, clamping and rounding.
+
+The deviations ``x - mean(x)`` themselves are FP16: computed in FP32 they make the compiler keep two
+more feature maps (docs/rewrites.md has the measurement), and rounding them changes the variance by less
+than 1e-6 of itself.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from export.emit import array_of
+from export.operator import DOMAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
+POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Round", "Identity"}
+
+
+def to_half(model: ir.Model) -> int:
+    """Type the model's main graph as FP16 in place, casts included; returns the number of nodes now in FP16.
+
+    Inputs and outputs keep their types. Custom operators take features of either type, their functions
+    cast inside.
+    """
+    graph = model.graph
+    wide = _wide_nodes(graph)
+    casts = _Casts(graph)
+    types: dict[ir.Value, ir.DataType] = {}
+    typed = 0
+    for node in list(graph):
+        target = WIDE if node in wide else HALF
+        if node.op_type == "Cast":
+            typed += _retarget_cast(node, target, types)
+        elif _type_node(node, target, types, casts):
+            typed += target == HALF
+    for value, dtype in types.items():
+        value.type = ir.TensorType(dtype)
+    for index, output in enumerate(list(graph.outputs)):
+        if output.dtype == HALF:
+            graph.outputs[index] = _output_as_float(graph, output)
+    return typed
+
+
+def _type_node(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.DataType], casts: _Casts) -> bool:
+    """Let the node read and write floats of the target type; False if it has none."""
+    written = [output for output in node.outputs if output.dtype == WIDE]
+    read = [(index, value) for index, value in enumerate(node.inputs) if value is not None and _is_float(value)]
+    if node.domain == DOMAIN:
+        read = read[:1]  # the Hessian's bias stays FP32
+    for index, value in read:
+        if types.get(value, value.dtype) != target:
+            node.replace_input_with(index, casts.to(value, target))
+    types.update(dict.fromkeys(written, target))
+    return bool(written or read)
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype in (WIDE, HALF)
+
+
+def _retarget_cast(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.DataType]) -> int:
+    """A cast of integers to FP32 in a FP16 region casts to FP16 instead; 0 to 255 are exact there."""
+    if node.outputs[0].dtype != WIDE:
+        return 0
+    node.attributes["to"] = ir.AttrInt64("to", int(target))
+    types[node.outputs[0]] = target
+    return int(target == HALF)
+
+
+def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
+    name = output.name
+    output.name = f"{name}.half"
+    cast = ir.node("Cast", [output], {"to": int(WIDE)})
+    graph.append(cast)
+    result = cast.outputs[0]
+    result.name, result.shape, result.type = name, output.shape, ir.TensorType(WIDE)
+    return result
+
+
+def _wide_nodes(graph: ir.Graph) -> set[ir.Node]:
+    wide = set(_input_path(graph)) | set(_output_path(graph))
+    for node in graph:
+        if any(_is_statistic(output) for output in node.outputs):
+            wide.add(node)
+        if node.op_type in ("ReduceMean", "Sqrt"):
+            wide |= {node, *_squares_behind(node)}
+    return wide
+
+
+def _is_statistic(value: ir.Value) -> bool:
+    shape = value.shape
+    return value.dtype == WIDE and shape is not None and (len(shape) < 4 or list(shape)[2:] == [1, 1])
+
+
+def _squares_behind(node: ir.Node) -> Iterator[ir.Node]:
+    """The additions, scalings and squares that feed a reduction or a root."""
+    for value in node.inputs:
+        producer = None if value is None else value.producer()
+        if producer is None:
+            continue
+        if producer.op_type in ("Mul", "Pow") and (producer.op_type == "Pow" or _is_square(producer)):
+            yield producer
+        elif producer.op_type in ("Add", "Mul") and node.op_type != "ReduceMean":
+            yield producer
+            yield from _squares_behind(producer)
+
+
+def _is_square(node: ir.Node) -> bool:
+    return node.inputs[0] is node.inputs[1]
+
+
+def _input_path(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Everything between the image and the first convolutions."""
+    pending = list(graph.inputs)
+    while pending:
+        for use in pending.pop().uses():
+            if use.node.op_type in POINTWISE | {"Cast", "Transpose"}:
+                yield use.node
+                pending += [output for output in use.node.outputs if not output.is_graph_output()]
+
+
+def _output_path(graph: ir.Graph) -> Iterator[ir.Node]:
+    """From the outputs back to the last convolution, as long as it is elementwise or moves values."""
+    pending = list(graph.outputs)
+    while pending:
+        node = pending.pop().producer()
+        if node is not None and node.op_type in POINTWISE | {"Cast", "Transpose", "DepthToSpace", "Pad"}:
+            yield node
+            pending += [value for value in node.inputs[:2] if value is not None and array_of(value) is None]
+
+
+class _Casts:
+    """One cast per value and type, next to the value; constants are converted instead."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._made: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+
+    def to(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        key = (value, dtype)
+        if key not in self._made:
+            array = array_of(value)
+            self._made[key] = self._cast(value, dtype) if array is None else self._converted(value, array, dtype)
+        return self._made[key]
+
+    def _converted(self, value: ir.Value, array: np.ndarray, dtype: ir.DataType) -> ir.Value:
+        converted = ir.tensor(array.astype(dtype.numpy()), name=f"{value.name}.{dtype.name.lower()}")
+        constant = ir.Value(
+            name=converted.name, const_value=converted, shape=ir.Shape(array.shape), type=ir.TensorType(dtype)
+        )
+        self._graph.register_initializer(constant)
+        return constant
+
+    def _cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        node = ir.node("Cast", [value], {"to": int(dtype)})
+        node.outputs[0].shape, node.outputs[0].type = value.shape, ir.TensorType(dtype)
+        producer = value.producer()
+        if producer is None:
+            self._graph.insert_before(self._graph[0], node)
+        else:
+            self._graph.insert_after(producer, node)
+        return node.outputs[0]

@@ -1,0 +1,100 @@
+"""What an export prints: what the rewrites saved, what the variants cost, what the compiler planned."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from export.pipeline import Artefact
+    from export.rewriting import Step
+    from runtime.profile import ShapeProfile
+
+MEGA = 1e6
+
+
+def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
+    """Per rewrite: places changed, nodes, MACs and planned memory, each as it is after the rewrite."""
+    shape = "x".join(map(str, profile.maximum))
+    table = Table(title=f"Rewrites, {shape} LR (memory: FP16 engine, TensorRT-RTX sm_89)", title_justify="left")
+    for name in ("after", "places", "nodes", "GMACs", "activation MB"):
+        table.add_column(name, justify="left" if name == "after" else "right")
+    for step in steps:
+        places = str(step.sites) if step is not steps[0] else ""
+        table.add_row(step.name, places, str(step.nodes), f"{step.macs / 1e9:.1f}", _megabytes(step.activation_bytes))
+    return table
+
+
+def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
+    """Per variant: picture quality and drift."""
+    limit = "" if budget is None else f", budget {budget:g} dB per image"
+    table = Table(title=f"Drift in dB PSNR-Y against the PyTorch FP32 reference{limit}", title_justify="left")
+    for name in ("variant", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "MB"):
+        table.add_column(name, justify="left" if name in ("variant", "worst image") else "right")
+    for artefact in artefacts:
+        report = artefact.drift
+        if report is None:
+            continue
+        size = artefact.files[0].stat().st_size / MEGA if artefact.files else math.nan
+        table.add_row(
+            report.variant,
+            f"{report.mean_psnr:.3f}",
+            f"{report.mean_ssim:.4f}",
+            _signless_zero(report.mean),
+            _signless_zero(report.worst.drift),
+            report.worst.name,
+            f"{report.psnr_to_reference:.1f}",
+            f"{size:.2f}" if artefact.files else "not written",
+        )
+    return table
+
+
+def engine_table(artefacts: Sequence[Artefact]) -> Table:
+    """The compiler's own figures."""
+    table = Table(title="Engines (sizes in MB, by the compiler)", title_justify="left")
+    for name in ("file", "activation", "weights", "engine", "layers", "build s"):
+        table.add_column(name, justify="left" if name == "file" else "right", overflow="fold")
+    for artefact in artefacts:
+        facts = artefact.engine
+        if facts is not None:
+            table.add_row(
+                artefact.files[-1].name,
+                _megabytes(facts.activation_bytes),
+                _megabytes(facts.weights_bytes),
+                _megabytes(facts.engine_bytes),
+                str(facts.layers),
+                f"{facts.build_seconds:.1f}",
+            )
+    return table
+
+
+def refusals(artefacts: Sequence[Artefact], budget: float | None) -> list[str]:
+    """One line per image over the budget, the worst first, and per guard that fired."""
+    lines = []
+    for artefact in artefacts:
+        report = artefact.drift
+        if report is None:
+            continue
+        lines += [f"{report.variant}: {image.name}: {image.fault}" for image in report.faults]
+        if budget is not None:
+            lines += [
+                f"{report.variant}: {image.name} lost {image.drift:.4f} dB, {image.drift - budget:.4f} dB over the "
+                f"budget of {budget:g} dB"
+                for image in report.over(budget)
+                if not image.fault
+            ]
+    return lines
+
+
+def _megabytes(size: int | None) -> str:
+    return "not measured" if size is None else f"{size / MEGA:.1f}"
+
+
+def _signless_zero(value: float) -> str:
+    """``-0.0000`` reads like a gain; it is none."""
+    text = f"{value:.4f}"
+    return "0.0000" if text == "-0.0000" else text

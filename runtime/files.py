@@ -1,0 +1,63 @@
+"""Files appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from runtime.errors import DefianError
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write to a temporary name in the same folder and rename, so that no reader ever sees half a file.
+
+    Raises:
+        DefianError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise DefianError(f"Cannot write {path}: {error.strerror}.", "Choose another folder with --out.") from error
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except OSError as error:
+        Path(temporary).unlink(missing_ok=True)
+        raise DefianError(
+            f"Cannot write {path}: {error.strerror}.", "Free some space or choose another --out."
+        ) from error
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def sha256_of(path: Path) -> str:
+    """Hex digest of a file's bytes, read in blocks."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def require_writable_folder(folder: Path) -> None:
+    """Create the folder and prove that a file can be made there, before any long work starts.
+
+    Raises:
+        DefianError: it is a file, or cannot be created or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise DefianError(
+            f"The output folder {folder} cannot be written: {error.strerror}.", "Choose another folder with --out."
+        ) from error

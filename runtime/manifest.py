@@ -1,0 +1,132 @@
+"""The manifest: a JSON file beside every graph and engine, read before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import DefianError
+from runtime.files import sha256_of, write_whole
+from runtime.profile import ShapeProfile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class EngineFacts:
+    """What the compiler said of an engine, and what the engine demands of a device.
+
+    ``flavour`` is ``tensorrt`` or ``tensorrt-rtx``; ``compute_capability`` is such as ``8.9``; sizes are bytes.
+    """
+
+    flavour: str
+    version: str
+    compute_capability: str
+    activation_bytes: int | None
+    weights_bytes: int | None
+    engine_bytes: int
+    build_seconds: float
+    layers: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a graph or engine file is, where it came from and what it was measured to do.
+
+    Attributes:
+        file: name of the file that the manifest stands beside.
+        sha256: of that file.
+        model: name of the checkpoint.
+        scale: 2, 3 or 4.
+        precision: ``fp32``, ``fp16`` or ``int8``.
+        io: ``uint8`` (RGB [N, H, W, 3]) or ``float`` (normalised [N, 3, H, W]).
+        checkpoint_sha256: of the checkpoint's file.
+        parent_sha256: of the ONNX graph that an engine was built from; empty for a graph.
+        rewrites: names of the graph rewrites that changed the graph.
+        profile: shapes an engine accepts; None for a graph, which takes any.
+        engine: facts about an engine; None for a graph.
+        calibration: method, data hash and numbers of the INT8 calibration; empty otherwise.
+        drift: summary of the measured drift against the PyTorch reference; empty if not measured.
+        command: the export.py command that made the file.
+    """
+
+    file: str
+    sha256: str
+    model: str
+    scale: int
+    precision: str
+    io: str
+    checkpoint_sha256: str
+    command: str
+    parent_sha256: str = ""
+    rewrites: tuple[str, ...] = ()
+    profile: ShapeProfile | None = None
+    engine: EngineFacts | None = None
+    calibration: dict[str, Any] = field(default_factory=dict)
+    drift: dict[str, Any] = field(default_factory=dict)
+    schema: int = SCHEMA
+
+    def write(self, folder: Path) -> Path:
+        """Write ``<file>.json`` into the folder and return its path."""
+        content = asdict(self)
+        content["profile"] = str(self.profile) if self.profile is not None else None
+        path = folder / f"{self.file}.json"
+        write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
+        return path
+
+
+def manifest_path(file: Path) -> Path:
+    """Where the manifest of a graph or engine lies."""
+    return file.with_name(f"{file.name}.json")
+
+
+def read_manifest(file: Path, *, verify: bool = True) -> Manifest:
+    """Read and check the manifest beside a graph or engine.
+
+    Args:
+        file: the graph or engine.
+        verify: compare the file's SHA-256 with the manifest's.
+
+    Raises:
+        DefianError: file or manifest is missing, unreadable, of another schema, or of another file's content.
+    """
+    if not file.is_file():
+        raise DefianError(f"No file at {file}.", "Build it with export.py, or check the path.")
+    path = manifest_path(file)
+    if not path.is_file():
+        raise DefianError(
+            f"{file} has no manifest: expected {path.name} beside it.",
+            "Copy the manifest along with the file; export.py writes both.",
+        )
+    manifest = _parse(path)
+    if verify and (found := sha256_of(file)) != manifest.sha256:
+        raise DefianError(
+            f"{file} is not the file its manifest describes: expected SHA-256 {manifest.sha256[:16]}..., "
+            f"found {found[:16]}...",
+            f"Copy both files again or rebuild them: {manifest.command}",
+        )
+    return manifest
+
+
+def _parse(path: Path) -> Manifest:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        schema = content["schema"]
+        if schema != SCHEMA:
+            raise DefianError(
+                f"{path}: expected manifest schema {SCHEMA}, found {schema}.", "Rebuild the file with this version."
+            )
+        known = {item.name for item in fields(Manifest)}
+        values = {key: value for key, value in content.items() if key in known}
+        values["profile"] = ShapeProfile.parse(values["profile"]) if values.get("profile") else None
+        values["engine"] = EngineFacts(**values["engine"]) if values.get("engine") else None
+        values["rewrites"] = tuple(values.get("rewrites", ()))
+        return Manifest(**values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DefianError(
+            f"{path} is no manifest of this project ({type(error).__name__}: {error}).", "Rebuild it with export.py."
+        ) from error

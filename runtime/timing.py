@@ -1,0 +1,75 @@
+"""Compare candidates within one run, taking turns, so that drift of the machine does not decide."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runtime.errors import DefianError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Samples of one candidate in seconds, and its ratio to the first candidate, round by round."""
+
+    name: str
+    seconds: np.ndarray
+    ratios: np.ndarray
+
+    @property
+    def median(self) -> float:
+        """Median latency in seconds."""
+        return float(np.median(self.seconds))
+
+    def percentile(self, percent: float) -> float:
+        """A percentile of the latency in seconds, linearly interpolated."""
+        return float(np.percentile(self.seconds, percent))
+
+    @property
+    def ratio(self) -> float:
+        """Median of the round-by-round ratios to the first candidate."""
+        return float(np.median(self.ratios))
+
+    @property
+    def ratio_spread(self) -> tuple[float, float]:
+        """First and third quartile of these ratios."""
+        low, high = np.percentile(self.ratios, [25, 75])
+        return float(low), float(high)
+
+
+def take_turns(
+    candidates: Mapping[str, Callable[[], object]],
+    rounds: int,
+    warm_up: int = 1,
+    clock: Callable[[], float] = time.perf_counter,
+) -> list[Latency]:
+    """Run every candidate once per round, in an order that is reversed every other round.
+
+    Args:
+        candidates: name -> what to time; the first one is what the others are compared with.
+        rounds: samples per candidate.
+        warm_up: untimed runs of each candidate before the first round.
+        clock: monotonic, in seconds.
+
+    Raises:
+        DefianError: no candidate, or fewer than one round.
+    """
+    if not candidates or rounds < 1:
+        raise DefianError(f"Expected a candidate and a round at least, found {len(candidates)} and {rounds}.")
+    for run in candidates.values():
+        for _ in range(warm_up):
+            run()
+    samples: dict[str, list[float]] = {name: [] for name in candidates}
+    for index in range(rounds):
+        for name in list(candidates)[:: -1 if index % 2 else 1]:
+            start = clock()
+            candidates[name]()
+            samples[name].append(clock() - start)
+    first = np.asarray(next(iter(samples.values())))
+    return [Latency(name, np.asarray(taken), np.asarray(taken) / first) for name, taken in samples.items()]

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from PIL import Image
+
+from calibration.drift import measure_drift
+from calibration.emulation import emulate_half
+from calibration.evaluator import Evaluation, session_of
+from calibration.metrics import psnr, psnr_y, ssim_y
+from calibration.photos import EvaluationPair, calibration_set, evaluation_pairs
+from calibration.ranges import BINS, Histogram, RangeMethod, range_of
+from export.emit import Emitter
+from runtime.errors import DefianError
+from tests.conftest import noise
+
+magnitudes = arrays(np.float32, st.integers(1, 400), elements=st.floats(-1e4, 1e4, width=32))
+
+
+def histogram_of(*parts):
+    histogram = Histogram()
+    for part in parts:
+        histogram.add(part)
+    return histogram
+
+
+@given(magnitudes, st.integers(0, 400))
+@settings(deadline=None, max_examples=60)
+def test_a_histogram_does_not_depend_on_order_or_batch_size(values, cut):
+    whole, parts = histogram_of(values), histogram_of(values[cut:][::-1], values[:cut])
+    assert whole.exponent == parts.exponent
+    assert np.array_equal(whole.counts, parts.counts)
+    assert whole.largest == parts.largest
+
+
+@given(magnitudes, st.sampled_from(RangeMethod))
+@settings(deadline=None, max_examples=60)
+def test_a_range_is_positive_and_covers_what_it_claims(values, method):
+    limit = range_of(histogram_of(values), method)
+    assert limit > 0
+    if method is RangeMethod.MINMAX and np.abs(values).max() > 0:
+        assert limit == np.abs(values).max()
+    else:
+        # Fewer than 100 000 values: their 99.999th percentile is the largest, to the width of a bin.
+        assert limit >= np.abs(values).max() * (1 - 2 / BINS) or not values.any()
+
+
+def test_a_percentile_leaves_out_a_rare_outlier():
+    values = np.concatenate([np.linspace(-1, 1, 2_000_000, dtype=np.float32), np.array([1000.0], np.float32)])
+    histogram = histogram_of(values)
+    assert range_of(histogram, RangeMethod.MINMAX) == 1000.0
+    assert range_of(histogram, RangeMethod.PERCENTILE) == pytest.approx(1.0, abs=2 * histogram.bin_width)
+
+
+def test_all_zero_activations_get_a_usable_range_and_nan_is_an_error():
+    assert range_of(histogram_of(np.zeros(5, np.float32)), RangeMethod.PERCENTILE) == 1.0
+    with pytest.raises(ValueError, match="finite"):
+        Histogram().add(np.array([np.nan], np.float32))
+
+
+def test_memory_of_a_histogram_does_not_grow():
+    histogram = histogram_of(*(np.full(10, 10.0**power, np.float32) for power in range(-6, 6)))
+    assert histogram.counts.size == BINS
+    assert histogram.total == 120
+
+
+def test_psnr_is_the_textbook_value():
+    assert psnr(np.zeros((4, 4), np.uint8), np.full((4, 4), 16, np.uint8)) == pytest.approx(20 * math.log10(255 / 16))
+    assert psnr(noise(4, 4), noise(4, 4)) == math.inf
+
+
+def test_a_planted_tenth_of_a_decibel_is_found_to_a_hundredth():
+    hr = np.full((256, 256, 3), 128, np.uint8)
+    random = np.random.default_rng(0)
+    error = random.normal(0, 6.0, (256, 256, 1))
+    extra = random.normal(0, 6.0 * math.sqrt(10**0.01 - 1), (256, 256, 1))
+    reference, candidate = (np.repeat(np.round(hr[..., :1] + e), 3, 2).astype(np.uint8) for e in (error, error + extra))
+    pair = EvaluationPair("planted", hr[::2, ::2], hr)
+    report = measure_drift("candidate", lambda _: Evaluation(candidate, finite=True), [reference], [pair], 2)
+    assert report.mean == pytest.approx(0.1, abs=0.01)
+
+
+def test_the_border_is_left_out_of_the_metrics():
+    image, damaged = noise(32, 32, 3), noise(32, 32, 3)
+    damaged[:2] = 255 - damaged[:2]
+    assert psnr_y(image, damaged, 2) == math.inf
+    assert psnr_y(image, damaged, 0) < 40
+    assert ssim_y(image, damaged, 2) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("image", "finite", "fault"),
+    [(noise(8, 8, 3), False, "NaN or Inf"), (np.zeros((8, 8, 3), np.uint8), True, "black")],
+)
+def test_a_guard_refuses_whatever_the_psnr(image, finite, fault):
+    pair = EvaluationPair("one", noise(4, 4, 3), noise(8, 8, 3))
+    report = measure_drift("v", lambda _: Evaluation(image, finite=finite), [pair.hr], [pair], 2)
+    assert fault in report.faults[0].fault
+    assert report.worst.drift == math.inf
+    assert report.summary()["worst_drift_db"] is None
+
+
+def test_half_emulation_overflows_and_rounds_as_fp16_does():
+    emit = Emitter()
+    x = ir.Value(name="x", shape=ir.Shape([2]), type=ir.TensorType(ir.DataType.FLOAT))
+    typed = emit("Cast", x, to=int(ir.DataType.FLOAT16))
+    grown = emit("Mul", typed, emit.constant(np.array([300.0], np.float16)))
+    back = emit("Cast", emit("Mul", grown, emit.constant(np.array([0.01], np.float16))), to=int(ir.DataType.FLOAT))
+    back.name = "y"
+    graph = ir.Graph([x], [back], nodes=emit.nodes, opset_imports={"": 20}, name="g")
+    values = np.array([1000.0, 1.0007], np.float32)
+    session = session_of(emulate_half(ir.Model(graph, ir_version=10)))
+    result = np.asarray(session.run(None, {"x": values})[0])
+    with np.errstate(over="ignore"):
+        expected = (values.astype(np.float16) * np.float16(300)) * np.float16(0.01)
+    assert np.array_equal(result, expected.astype(np.float32))
+    assert np.isinf(result[0])
+
+
+def test_patches_are_the_same_every_time_and_their_hash_tells_sets_apart():
+    first, again, other = calibration_set(None, 2, 6), calibration_set(None, 2, 6), calibration_set(None, 2, 7)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert first.sha256() == again.sha256() != other.sha256()
+    assert len(list(first)) == 6
+
+
+def test_a_photo_smaller_than_a_patch_gives_what_it_has(tmp_path):
+    Image.fromarray(noise(40, 60, 3)).save(tmp_path / "small.png")
+    assert [patch.shape for patch in calibration_set(tmp_path, 2, 2)] == [(20, 30, 3)] * 2
+
+
+def test_lr_and_hr_are_matched_by_name_and_checked(tmp_path):
+    for folder, size in (("lr", (10, 12)), ("hr", (21, 24))):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(noise(*size, 3)).save(tmp_path / folder / "a.png")
+    [pair] = evaluation_pairs(2, lr=tmp_path / "lr", hr=tmp_path / "hr")
+    assert pair.hr.shape == (20, 24, 3)
+    with pytest.raises(DefianError, match="expected 36x30 pixels"):
+        evaluation_pairs(3, lr=tmp_path / "lr", hr=tmp_path / "hr")
+    (tmp_path / "hr" / "a.png").rename(tmp_path / "hr" / "b.png")
+    with pytest.raises(DefianError, match="no counterpart"):
+        evaluation_pairs(2, lr=tmp_path / "lr", hr=tmp_path / "hr")

@@ -1,0 +1,95 @@
+"""Fixtures every room needs: small and full networks, their traces (cached between workers), Set5, photos."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from filelock import FileLock
+
+from export.trace import Io, trace
+from models.bundled import bundled_models
+from models.checkpoint import Checkpoint, load_checkpoint
+from models.defian import Architecture, DeFiAN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHARED = Path(os.environ.get("DEFIAN_SHARED", REPOSITORY.parent / "shared"))
+
+
+def random_checkpoint(architecture: Architecture, seed: int = 0) -> Checkpoint:
+    """Random weights and random Hessian biases."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        state = DeFiAN(architecture).state_dict()
+    name = f"random-{architecture.channels}-{architecture.blocks}-{architecture.modules}-x{architecture.scale}"
+    return Checkpoint(architecture, state, sha256="0" * 64, name=name)
+
+
+def realistic_checkpoint(architecture: Architecture) -> Checkpoint:
+    """A checkpoint on which FP32 comparisons to 1e-4 mean something: trained where there is a trained one.
+
+    Fifty blocks of random weights amplify the last bit of any FP32 sum a thousandfold, trained ones do not.
+    S x3 is the trained x2 network with a random upscaling; one module of L is short enough to be random. All
+    get random Hessian biases, which the bundled checkpoints lack and the authors' have.
+    """
+    checkpoint = random_checkpoint(architecture)
+    if architecture.size != "S":
+        return checkpoint
+    bundled = bundled_models()
+    trained = load_checkpoint(bundled.get(f"defian-s-x{architecture.scale}", bundled["defian-s-x2"])).state
+    fitting = {key: value for key, value in trained.items() if not key.endswith(("grad_xx.bias", "grad_yy.bias"))}
+    fitting = {key: value for key, value in fitting.items() if value.shape == checkpoint.state[key].shape}
+    return replace(checkpoint, state={**checkpoint.state, **fitting}, name=f"realistic-s-x{architecture.scale}")
+
+
+def tiny(scale: int = 2) -> Architecture:
+    """The smallest network with every kind of part, for tests that are not about size."""
+    return Architecture(channels=16, blocks=1, modules=2, scale=scale)
+
+
+@pytest.fixture(scope="session")
+def traced(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ir.Model]:
+    """``traced(checkpoint, io)``: a fresh copy of the plain graph; each network is traced once per test run."""
+    shared = tmp_path_factory.getbasetemp()
+    folder = (shared.parent if os.environ.get("PYTEST_XDIST_WORKER") else shared) / "traces"
+    folder.mkdir(exist_ok=True)
+
+    def get(checkpoint: Checkpoint, io: Io = Io.UINT8) -> ir.Model:
+        digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in checkpoint.state.values())).hexdigest()
+        path = folder / f"{checkpoint.name}-{digest[:16]}-{io.value}.onnx"
+        with FileLock(f"{path}.lock"):
+            if not path.exists():
+                ir.save(trace(checkpoint, io), path)
+        return ir.load(path)
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def bundled_x2() -> Checkpoint:
+    """The trained DeFiAN-S x2 that comes with the package."""
+    return load_checkpoint(bundled_models()["defian-s-x2"])
+
+
+@pytest.fixture(scope="session")
+def set5() -> Path:
+    """Set5 with MATLAB's bicubic LR, where the project's data lies beside the checkout."""
+    folder = SHARED / "data" / "Set5"
+    if not folder.is_dir():
+        pytest.skip(f"no Set5 at {folder}; set DEFIAN_SHARED to the folder that holds data/Set5")
+    return folder
+
+
+def noise(*shape: int, seed: int = 0) -> np.ndarray:
+    """uint8 noise: the hardest picture, every frequency at full contrast."""
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)

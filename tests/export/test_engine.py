@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import pytest
+from rich.progress import Progress
+
+from calibration.photos import calibration_set
+from calibration.ranges import RangeMethod
+from export.compiler import Target, import_tensorrt, is_available
+from export.engine import EngineOptions, build_engine
+from export.precision import Precision
+from export.progress import BuildProgress
+from export.rewrites import apply_rewrites
+from export.rewriting import planned_activation_bytes
+from export.trace import Io
+from export.variants import Variant, make_half, make_int8
+from runtime.errors import DefianError
+from runtime.profile import ShapeProfile
+from tests.conftest import random_checkpoint, tiny
+
+PROFILE = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")
+needs_rtx = pytest.mark.skipif(not is_available(Target.TENSORRT_RTX), reason="tensorrt-rtx is not installed")
+
+
+@pytest.fixture
+def rewritten(traced):
+    model = traced(random_checkpoint(tiny()))
+    apply_rewrites(model)
+    return model
+
+
+def rtx(profile=PROFILE, sm=89, *, uint8=True):
+    return EngineOptions(Target.TENSORRT_RTX, profile, uint8=uint8, sm=sm)
+
+
+@needs_rtx
+@pytest.mark.parametrize("precision", list(Precision))
+def test_tensorrt_rtx_builds_a_real_engine_without_a_gpu(rewritten, precision):
+    if precision is Precision.INT8:
+        variant = make_int8(rewritten, calibration_set(None, 2, patches=2), RangeMethod.MINMAX)
+    else:
+        variant = Variant(precision, rewritten if precision is Precision.FP32 else make_half(rewritten))
+    with Progress(disable=True) as progress:
+        display = BuildProgress(progress, "engine")
+        built = build_engine(variant.serialise(), rtx(), display)
+    assert len(built.plan) == built.facts.engine_bytes > 10_000
+    assert (built.facts.activation_bytes or 0) > 540 * 960 * 16
+    assert (built.facts.weights_bytes or 0) > 0
+    assert built.facts.compute_capability == "8.9"
+    assert "Building engine" in display.phases
+
+
+@needs_rtx
+def test_float_io_and_a_batch_build_too(traced):
+    model = traced(random_checkpoint(tiny()), Io.FLOAT)
+    apply_rewrites(model)
+    profile = ShapeProfile.parse("1x8x8,2x64x64,4x128x96")
+    graph = Variant(Precision.FP16, make_half(model)).serialise()
+    assert build_engine(graph, rtx(profile, sm=86, uint8=False)).facts.compute_capability == "8.6"
+
+
+@needs_rtx
+def test_the_rewritten_network_needs_less_memory_by_the_compilers_word(traced, bundled_x2):
+    plain, rewritten = traced(bundled_x2), traced(bundled_x2)
+    apply_rewrites(rewritten)
+    before, after = (planned_activation_bytes(model, PROFILE) for model in (plain, rewritten))
+    assert before is not None
+    assert after is not None
+    assert after <= 290e6 < before
+
+
+@needs_rtx
+def test_an_unknown_compute_capability_lists_the_known_ones(rewritten):
+    with pytest.raises(DefianError, match=r"sm_87.*expected one of.*89"):
+        build_engine(Variant(Precision.FP32, rewritten).serialise(), rtx(sm=87))
+
+
+@needs_rtx
+def test_a_graph_that_does_not_parse_is_reported_in_the_compilers_words():
+    with pytest.raises(DefianError, match="cannot parse"):
+        build_engine(b"not a graph", rtx())
+
+
+@pytest.mark.skipif(is_available(Target.TENSORRT), reason="TensorRT is installed here")
+def test_without_tensorrt_the_error_says_what_to_install():
+    with pytest.raises(DefianError, match=r"not installed[\s\S]*defian-edge\[gpu\]|process of its own"):
+        import_tensorrt(Target.TENSORRT)
+
+
+@pytest.mark.gpu
+def test_tensorrt_builds_an_engine_for_the_device_it_runs_on(rewritten):
+    if not is_available(Target.TENSORRT):
+        pytest.skip("needs an NVIDIA GPU with its driver, TensorRT and pycuda")
+    options = EngineOptions(Target.TENSORRT, PROFILE, uint8=True, workspace_mib=1024)
+    built = build_engine(Variant(Precision.FP16, make_half(rewritten)).serialise(), options)
+    assert built.facts.flavour == "tensorrt"
+    assert built.facts.engine_bytes == len(built.plan) > 10_000

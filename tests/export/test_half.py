@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from onnx_ir.passes import common
+
+from calibration.emulation import emulate_half
+from calibration.evaluator import GraphEvaluator, session_of
+from calibration.photos import evaluation_pairs
+from export.operator import LARGEST_HALF, install_body, plain_body
+from export.precision import Precision
+from export.rewrites import apply_rewrites
+from export.rewrites.cheap_hessian import cheap_body
+from export.variants import Variant, make_half, make_int8
+from tests.conftest import noise, random_checkpoint, tiny
+
+HALF, FULL = ir.DataType.FLOAT16, ir.DataType.FLOAT
+
+
+@pytest.fixture
+def half(traced):
+    model = traced(random_checkpoint(tiny()))
+    apply_rewrites(model)
+    return make_half(model)
+
+
+def inferred(model):
+    """The graph with functions inlined and every type filled in."""
+    copy = ir.from_proto(ir.to_proto(model))
+    common.InlinePass()(copy)
+    common.ShapeInferencePass()(copy)
+    return copy.graph
+
+
+def test_convolutions_over_feature_maps_are_fp16_and_global_statistics_fp32(half):
+    graph = inferred(half)
+    for node in graph:
+        if node.op_type == "Conv" and node.name and (".block." in node.name or node.name in ("tail", "input")):
+            assert node.outputs[0].dtype == HALF, node.name
+        if node.op_type in ("ReduceMean", "Sqrt"):
+            assert node.outputs[0].dtype == FULL, node.name
+        if node.op_type == "Conv" and node.name and ".calayer." in node.name:
+            assert node.outputs[0].dtype == FULL, node.name
+
+
+def test_inputs_and_outputs_stay_uint8(half):
+    assert half.graph.inputs[0].dtype == half.graph.outputs[0].dtype == ir.DataType.UINT8
+
+
+def test_deviations_are_fp16_so_that_the_compiler_keeps_no_fp32_feature_map(half):
+    centred = [node for node in inferred(half) if node.op_type == "Sub" and len(node.outputs[0].shape or ()) == 4]
+    feature_maps = [node for node in centred if node.outputs[0].dtype == HALF]
+    assert len(feature_maps) >= 2 * 2  # per module: of the features, and of the attention map
+
+
+def eigenvalue_model(body, dtype, channels=8):
+    """The operator alone on features of this type, FP32 at both ends."""
+    image = ir.Value(name="x", shape=ir.Shape(["n", channels, "h", "w"]), type=ir.TensorType(FULL))
+    bias = ir.Value(
+        name="bias",
+        const_value=ir.tensor(np.zeros((3, 3, channels), np.float32), name="bias"),
+        shape=ir.Shape((3, 3, channels)),
+        type=ir.TensorType(FULL),
+    )
+    typed = ir.node("Cast", [image], {"to": int(dtype)})
+    eigenvalues = ir.node("MaxHessianEigenvalue", [typed.outputs[0], bias], domain="defian")
+    wide = ir.node("Cast", [eigenvalues.outputs[0]], {"to": int(FULL)})
+    wide.outputs[0].name, wide.outputs[0].type = "y", ir.TensorType(FULL)
+    nodes = [typed, eigenvalues, wide]
+    graph = ir.Graph([image], wide.outputs, nodes=nodes, initializers=[bias], opset_imports={"": 20}, name="g")
+    model = ir.Model(graph, ir_version=10)
+    install_body(model, body)
+    return model
+
+
+@pytest.mark.parametrize("body", [plain_body, cheap_body], ids=["plain", "cheap"])
+@pytest.mark.parametrize("amplitude", [65504.0, 30000.0, 1.0, 1e-4, 0.0])
+def test_the_eigenvalue_step_is_finite_in_fp16_for_features_up_to_its_range(body, amplitude):
+    random = np.random.default_rng(0)
+    features = (random.choice([-1.0, 1.0], (1, 8, 17, 23)) * amplitude).astype(np.float16).astype(np.float32)
+    emulated = session_of(emulate_half(eigenvalue_model(body, HALF)))
+    result = np.asarray(emulated.run(None, {"x": features})[0])
+    expected = np.asarray(session_of(eigenvalue_model(plain_body, FULL)).run(None, {"x": features})[0])
+    assert np.isfinite(result).all()
+    # FP16 rounds the result to 11 bits; below its normal range the step is 2^-24, and the stencils see it four times.
+    tolerance = 2.0**-10 * np.abs(expected).max() + 16 * 2.0**-24
+    assert np.abs(result - expected).max() <= tolerance
+    assert np.abs(result).max() <= LARGEST_HALF
+
+
+HARD = {
+    "black": np.zeros((24, 30, 3), np.uint8),
+    "white": np.full((24, 30, 3), 255, np.uint8),
+    "checkerboard": np.indices((24, 30)).sum(0)[..., None].repeat(3, 2).astype(np.uint8) % 2 * 255,
+    "one bright pixel": np.pad(np.full((1, 1, 3), 255, np.uint8), ((11, 12), (14, 15), (0, 0))),
+    "saturated noise": (noise(24, 30, 3) > 127).astype(np.uint8) * 255,
+    "gradient": np.linspace(0, 255, 4000).astype(np.uint8)[None, :, None].repeat(2, 0).repeat(3, 2),
+}
+
+
+@pytest.mark.parametrize("name", HARD)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_no_precision_gives_nan_or_a_black_frame_on_hard_images(trained_variants, name, precision):
+    result = GraphEvaluator(trained_variants[precision])(HARD[name])
+    reference = GraphEvaluator(trained_variants["fp32"])(HARD[name])
+    assert result.finite
+    assert (result.image.max() > 0) == (reference.image.max() > 0)
+    # INT8 clips what no photo of the calibration set shows, such as full contrast at Nyquist; it stays a picture.
+    assert np.abs(result.image.astype(int) - reference.image).mean() < (25.0 if precision == "int8" else 3.0)
+
+
+@pytest.fixture(scope="module")
+def trained_variants(traced, bundled_x2):
+    from calibration.photos import calibration_set
+    from calibration.ranges import RangeMethod
+
+    model = traced(bundled_x2)
+    apply_rewrites(model)
+    int8 = make_int8(model, calibration_set(None, 2, patches=8), RangeMethod.PERCENTILE)
+    return {"fp32": model, "fp16": make_half(model), "int8": int8.model}
+
+
+def test_variants_are_valid_onnx_and_onnx_runtime_runs_them(trained_variants):
+    image = noise(2, 17, 23, 3)
+    for name, model in trained_variants.items():
+        Variant(Precision(name), model).serialise()
+        assert np.asarray(session_of(model).run(None, {"image": image})[0]).shape == (2, 34, 46, 3)
+
+
+def test_fp16_differs_from_fp32_by_its_rounding_and_no_more(trained_variants):
+    lr = evaluation_pairs(2)[0].lr[:64, :64]
+    half, full = (GraphEvaluator(trained_variants[name])(lr).image.astype(int) for name in ("fp16", "fp32"))
+    assert 0 < np.mean(half != full) < 0.2
+    assert np.abs(half - full).max() <= 2

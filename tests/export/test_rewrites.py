@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from calibration.photos import bundled_photos
+from export.emit import Emitter, nodes_of_type
+from export.rewrites import ALL, apply_rewrites, select
+from export.statistics import statistics
+from models.defian import Architecture, small
+from runtime.errors import DefianError
+from runtime.images import downscale, read_image
+from tests.conftest import noise, random_checkpoint, realistic_checkpoint, tiny
+from tests.export.proof import relative_error, run_graph, run_reference
+
+TOLERANCE = 2e-5
+ODD_SHAPES = [(1, 17, 23), (3, 9, 8), (1, 1, 2), (1, 2, 1), (2, 1, 9), (1, 3, 3), (1, 4, 2)]
+BY_NAME = {rewrite.name: rewrite for rewrite in ALL}
+AFTER = {"one-channel-dac": ["spatial-statistics"], "shuffle-last": ["affine-folding", "upscale-output"]}
+"""Rewrites that find their place only after others made it."""
+
+
+def photo() -> np.ndarray:
+    lr, _ = downscale(read_image(bundled_photos(("astronaut.png",))[0])[:160, 100:292], 2)
+    return lr[None]
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_each_rewrite_alone_changes_the_graph_and_not_the_picture(traced, name, scale):
+    checkpoint = random_checkpoint(tiny(scale))
+    model = traced(checkpoint)
+    apply_rewrites(model, [BY_NAME[earlier] for earlier in AFTER.get(name, [])])
+    assert BY_NAME[name](model).changed
+    for shape in ODD_SHAPES:
+        image = noise(*shape, 3)
+        assert relative_error(run_graph(model, image), run_reference(checkpoint, image)) <= TOLERANCE, shape
+
+
+@pytest.mark.parametrize(
+    "architecture", [small(2), small(3), small(4), Architecture(64, 20, 1, 3)], ids=["S x2", "S x3", "S x4", "L module"]
+)
+def test_all_rewrites_together_keep_the_picture_border_included(traced, architecture):
+    checkpoint = realistic_checkpoint(architecture)
+    model = traced(checkpoint)
+    results = apply_rewrites(model)
+    assert all(result.changed for result in results), [result for result in results if not result.changed]
+    for image in (photo(), *(noise(*shape, 3) for shape in ODD_SHAPES)):
+        values, reference = run_graph(model, image), run_reference(checkpoint, image)
+        assert relative_error(values, reference) <= TOLERANCE
+        border = np.ones(values.shape[1:3], bool)
+        border[6:-6, 6:-6] = False
+        assert relative_error(values[:, border], reference[:, border]) <= TOLERANCE
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_rewrite_refuses_a_graph_it_does_not_apply_to(name):
+    emit = Emitter()
+    image = ir.Value(name="image", shape=ir.Shape([1, 3, 8, 8]), type=ir.TensorType(ir.DataType.FLOAT))
+    grown = emit("Conv", image, emit.constant(np.ones((8, 3, 3, 3), np.float32)), pads=[1] * 4)
+    # Each line looks like a rewrite's target and misses its precondition.
+    strided = emit("ConvTranspose", grown, emit.constant(np.ones((8, 3, 2, 2), np.float32)), strides=[2, 2])
+    shuffled = emit("DepthToSpace", emit("Conv", grown, emit.constant(np.ones((12, 8, 1, 1), np.float32))), blocksize=2)
+    mean = emit("ReduceMean", emit("Mul", strided, strided), emit.constant([1]), keepdims=0)
+    summed = emit("Add", emit("Add", strided, shuffled), emit("Unsqueeze", mean, emit.constant([1])))
+    summed.name = "upscaled"
+    graph = ir.Graph([image], [summed], nodes=emit.nodes, opset_imports={"": 20}, name="other")
+    model = ir.Model(graph, ir_version=10)
+    before = ir.to_proto(model).SerializeToString()
+    assert not BY_NAME[name](model).changed
+    assert ir.to_proto(model).SerializeToString() == before
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_rewrite_finds_nothing_to_do_the_second_time(traced, name):
+    model = traced(random_checkpoint(tiny()))
+    apply_rewrites(model)
+    assert not BY_NAME[name](model).changed
+
+
+def test_only_the_expected_operators_are_left(traced, bundled_x2):
+    model = traced(bundled_x2)
+    apply_rewrites(model)
+    kinds = {node.op_type for node in model.graph}
+    assert not {"ConvTranspose", "Expand", "Reshape", "Gather", "Identity", "Constant"} & kinds
+    assert len(list(nodes_of_type(model.graph, "DepthToSpace"))) == 1
+
+
+def test_the_rewritten_graph_has_fewer_nodes_and_multiplications_than_the_plain_one(traced, bundled_x2):
+    plain, rewritten = traced(bundled_x2), traced(bundled_x2)
+    apply_rewrites(rewritten)
+    shape = (1, 540, 960)
+    before, after = statistics(plain, shape), statistics(rewritten, shape)
+    assert after.nodes <= 1000 < before.nodes
+    assert after.macs < before.macs
+
+
+def test_a_rewrite_can_be_switched_off_and_an_unknown_name_is_refused():
+    assert "cheap-hessian" not in [rewrite.name for rewrite in select(["cheap-hessian"])]
+    assert len(select(["cheap-hessian"])) == len(ALL) - 1
+    with pytest.raises(DefianError, match="upscale-output"):
+        select(["cheap-hesian"])

@@ -1,0 +1,72 @@
+"""What must hold on the bundled x2 checkpoint and Set5, through export.py's own code."""
+
+from __future__ import annotations
+
+import pytest
+
+from calibration.drift import measure_drift
+from calibration.photos import evaluation_pairs
+from export.options import ExportOptions
+from export.pipeline import run_export
+from export.precision import Precision
+from export.reference import reference_outputs
+from models.bundled import bundled_models
+from models.checkpoint import load_checkpoint
+
+CARD = {2: 37.631, 4: 31.442}
+"""PSNR-Y on Set5 of models/weights/README.md."""
+
+
+@pytest.fixture(scope="module", params=[2, 4], ids=["x2", "x4"])
+def result(request, set5, tmp_path_factory):
+    scale = request.param
+    options = ExportOptions(
+        model=f"defian-s-x{scale}",
+        out=tmp_path_factory.mktemp("set5"),
+        lr=set5 / f"LRx{scale}",
+        hr=set5 / "HR",
+        rewrite_memory=False,
+    )
+    return scale, run_export(options)
+
+
+def drift_of(result, precision):
+    return next(a.drift for a in result[1].artefacts if a.variant.precision is precision)
+
+
+def test_the_fp32_graph_reproduces_the_psnr_on_the_card(result):
+    assert drift_of(result, Precision.FP32).mean_psnr == pytest.approx(CARD[result[0]], abs=0.01)
+
+
+def test_the_fp32_graph_does_not_drift(result):
+    assert abs(drift_of(result, Precision.FP32).worst.drift) < 1e-3
+    assert drift_of(result, Precision.FP32).psnr_to_reference > 80.0
+
+
+def test_fp16_drifts_by_at_most_two_thousandths_of_a_decibel(result):
+    assert drift_of(result, Precision.FP16).worst.drift <= 0.002
+
+
+def test_int8_keeps_its_budget(result):
+    drift = drift_of(result, Precision.INT8)
+    assert drift.mean <= 0.02
+    assert drift.worst.drift <= 0.06
+
+
+def test_the_card_holds_for_pytorch_itself(set5):
+    checkpoint = load_checkpoint(bundled_models()["defian-s-x2"])
+    pairs = evaluation_pairs(2, lr=set5 / "LRx2", hr=set5 / "HR")
+    references = reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
+    report = measure_drift("itself", _Replay(references), references, pairs, 2)
+    assert report.mean == 0.0
+    assert [round(image.psnr, 3) for image in report.images] == [38.851, 42.584, 34.559, 35.932, 36.229]
+
+
+class _Replay:
+    def __init__(self, images):
+        self._images = iter(images)
+
+    def __call__(self, _):
+        from calibration.evaluator import Evaluation
+
+        return Evaluation(next(self._images), finite=True)

@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from itertools import count
+from pathlib import Path
+from subprocess import run
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from PIL import Image
+
+import bench
+from calibration.evaluator import session_of
+from runtime.__main__ import main
+from runtime.errors import DefianError
+from runtime.files import write_whole
+from runtime.images import downscale, images_in, read_image
+from runtime.manifest import Manifest, manifest_path, read_manifest
+from runtime.profile import ShapeProfile
+from runtime.session import open_session
+from runtime.timing import take_turns
+from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
+
+
+@pytest.fixture
+def graph(traced, tmp_path):
+    """A tiny graph on disk with its manifest."""
+    content = ir.to_proto(traced(random_checkpoint(tiny()))).SerializeToString()
+    path = tmp_path / "tiny.fp32.onnx"
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    Manifest(path.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py --model tiny").write(tmp_path)
+    return path
+
+
+def test_a_session_gives_the_graphs_own_pixels(graph):
+    images = noise(2, 9, 11, 3)
+    with open_session(graph) as session:
+        upscaled = session(images)
+    assert np.array_equal(upscaled, np.asarray(session_of(ir.load(graph)).run(None, {"image": images})[0]))
+    assert "CPUExecutionProvider" in session.describe()
+
+
+@pytest.mark.parametrize("images", [noise(1, 1, 1, 3), noise(4, 4, 3), noise(1, 4, 4, 3).astype(np.float32)])
+def test_images_the_network_cannot_take_are_refused(graph, images):
+    with open_session(graph) as session, pytest.raises(DefianError, match="Expected"):
+        session(images)
+
+
+def test_a_provider_that_cannot_run_is_an_error_and_no_silent_fallback(graph):
+    with pytest.raises(DefianError, match=r"CUDA|cannot load"):
+        open_session(graph, provider="cuda")
+
+
+def test_a_file_that_is_not_what_its_manifest_says_names_the_command_that_rebuilds_it(graph):
+    graph.write_bytes(graph.read_bytes() + b"x")
+    with pytest.raises(DefianError, match=r"expected SHA-256[\s\S]*python export.py --model tiny"):
+        open_session(graph)
+
+
+def test_a_missing_or_foreign_manifest_is_refused(graph):
+    manifest = manifest_path(graph)
+    content = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps(content | {"schema": 99}))
+    with pytest.raises(DefianError, match="schema 1, found 99"):
+        read_manifest(graph)
+    manifest.write_text("[]")
+    with pytest.raises(DefianError, match="no manifest of this project"):
+        read_manifest(graph)
+    manifest.unlink()
+    with pytest.raises(DefianError, match="has no manifest"):
+        read_manifest(graph)
+
+
+def test_photos_and_folders_are_upscaled_and_a_bad_file_does_not_stop_the_rest(graph, tmp_path, capsys):
+    photos = tmp_path / "photos" / "inner"
+    photos.mkdir(parents=True)
+    Image.fromarray(noise(8, 10, 3)).save(photos / "a.png")
+    (photos / "b.png").write_text("text")
+    with pytest.raises(SystemExit) as stopped:
+        main([str(tmp_path / "photos"), "--engine", str(graph), "--out", str(tmp_path / "sr")])
+    assert stopped.value.code == 1
+    assert read_image(tmp_path / "sr" / "inner" / "a.png").shape == (16, 20, 3)
+    assert "1 of 2 images failed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("photo", ["missing.png", "text.png", "one.png"])
+def test_a_bad_photo_alone_exits_with_2_and_leaves_nothing(graph, tmp_path, photo, capsys):
+    (tmp_path / "text.png").write_text("text")
+    Image.new("RGB", (1, 1)).save(tmp_path / "one.png")
+    with pytest.raises(SystemExit) as stopped:
+        main([str(tmp_path / photo), "--engine", str(graph), "--out", str(tmp_path / "sr")])
+    assert stopped.value.code == 2
+    assert "error: " in capsys.readouterr().err
+    assert not list((tmp_path / "sr").glob("*"))
+
+
+def test_the_runtime_needs_neither_torch_nor_onnx():
+    script = (
+        "import sys, runtime.session, runtime.__main__, runtime.timing\n"
+        "extra = {'torch', 'onnx', 'onnx_ir', 'skimage', 'typer', 'rich'} & set(sys.modules)\nassert not extra, extra"
+    )
+    done = run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_profile_knows_what_fits_and_what_is_nearest():
+    profile = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")
+    assert profile.contains((1, 64, 960))
+    assert not profile.contains((1, 541, 64))
+    assert profile.nearest((4, 1080, 32)) == (1, 540, 64)
+    assert ShapeProfile.parse(str(profile)) == profile
+    with pytest.raises(DefianError, match="two pixels"):
+        ShapeProfile.parse("1x1x1")
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / "file"
+    write_whole(path, b"old")
+    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    with pytest.raises(DefianError, match="No space left"):
+        write_whole(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_exif_orientation_and_grey_photos_are_read_upright_in_rgb(tmp_path):
+    image = Image.fromarray(noise(4, 6, seed=1))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_image(tmp_path / "turned.jpg").shape == (6, 4, 3)
+
+
+def test_images_are_found_recursively_in_one_order_and_lr_fits_the_scale(tmp_path):
+    for name in ("b.png", "a.JPG", "sub/c.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (7, 5)).save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("")
+    assert [path.name for path in images_in(tmp_path)] == ["a.JPG", "b.png", "c.png"]
+    lr, hr = downscale(noise(11, 13, 3), 3)
+    assert (lr.shape, hr.shape) == ((3, 4, 3), (9, 12, 3))
+
+
+def test_taking_turns_finds_a_planted_slowdown_and_no_difference_between_equals():
+    ticks = count()
+    now = [0.0]
+
+    def busy(seconds):
+        def work():
+            # The machine itself drifts: everything gets slower from round to round.
+            now[0] += seconds * (1 + next(ticks) / 50)
+
+        return work
+
+    candidates = {"base": busy(0.1), "copy": busy(0.1), "slow": busy(0.11)}
+    results = {r.name: r for r in take_turns(candidates, rounds=20, clock=lambda: now[0])}
+    assert results["copy"].ratio == pytest.approx(1.0, abs=0.01)
+    assert results["slow"].ratio == pytest.approx(1.1, abs=0.01)
+    assert results["base"].percentile(95) == np.percentile(results["base"].seconds, 95)
+
+
+def test_bench_prints_a_ratio_per_artefact_and_keeps_the_samples(graph, tmp_path, capsys):
+    bench.main([str(graph), str(graph), "--shape", "8x8", "--rounds", "2", "--json", str(tmp_path / "b.json")])
+    assert "ratio to the first" in capsys.readouterr().out
+    content = json.loads((tmp_path / "b.json").read_text())
+    assert [len(samples) for samples in content["samples"].values()] == [2]
+    with pytest.raises(SystemExit) as stopped:
+        bench.main([str(tmp_path / "none.onnx")])
+    assert stopped.value.code == 2

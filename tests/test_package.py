@@ -1,0 +1,113 @@
+"""The wheel, installed in an environment of its own, and the commands that the documents show."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import metadata, requires
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PINNED_TORCH = re.search(r"TORCH \?= (\S+)", (REPOSITORY / "Makefile").read_text())
+
+
+def run(*command, cwd) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory) -> Path:
+    """The bin folder of an empty environment with the wheel and what it asks for, not editable."""
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    run("git", "clone", "-q", REPOSITORY, source, cwd=folder).check_returncode()
+    built = run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, source, cwd=folder)
+    assert built.returncode == 0, built.stdout + built.stderr
+    run(sys.executable, "-m", "venv", folder / "env", cwd=folder).check_returncode()
+    [wheel] = folder.glob("*.whl")
+    assert PINNED_TORCH is not None
+    for requirement in (PINNED_TORCH.group(1), f"{wheel}[export,cpu]"):
+        done = run(folder / "env/bin/python", "-m", "pip", "install", "-q", requirement, cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder / "env" / "bin"
+
+
+def test_the_installed_console_scripts_run_and_find_the_bundled_weights(installed, tmp_path):
+    listed = run(installed / "defian-export", "--list-models", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    assert "site-packages/models/weights/defian-s-x2.safetensors" in listed.stdout
+    options = ["--model", "defian-s-x2", "--precision", "fp32", "--out", tmp_path, "--no-rewrite-memory"]
+    done = run(installed / "defian-export", *options, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    graph = tmp_path / "defian-s-x2.fp32.onnx"
+    photo = next((installed.parent / "lib").glob("python3.*/site-packages/skimage/data/chelsea.png"))
+    upscaled = run(installed / "defian-run", photo, "--engine", graph, "--out", tmp_path / "sr", cwd=tmp_path)
+    assert upscaled.returncode == 0, upscaled.stderr
+    assert (tmp_path / "sr" / "chelsea.png").stat().st_size > 10_000
+    timed = run(installed / "defian-bench", graph, "--shape", "16x16", "--rounds", 1, cwd=tmp_path)
+    assert timed.returncode == 0, timed.stderr
+
+
+def test_base_dependencies_are_only_what_the_runtime_needs():
+    base = [name for name in requires("defian-edge") or [] if "extra ==" not in name]
+    assert {re.split(r"[<>=]", name)[0] for name in base} == {"numpy", "pillow"}
+    assert extras() >= {"export", "cpu", "gpu", "rtx", "test"}
+
+
+def extras() -> set[str]:
+    return set(metadata("defian-edge").get_all("Provides-Extra") or [])
+
+
+def documented_commands() -> list[str]:
+    documents = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+    blocks = [block for path in documents for block in re.findall(r"```sh\n(.*?)```", path.read_text(), re.DOTALL)]
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return sorted({" ".join(line.split()) for line in lines if line and not line.startswith("#")})
+
+
+def test_every_documented_make_target_and_extra_exists():
+    makefile = (REPOSITORY / "Makefile").read_text()
+    for command in documented_commands():
+        if command.startswith("make "):
+            assert re.search(rf"^{command.split()[1]}:", makefile, re.MULTILINE), command
+        for named in re.findall(r"\[([\w,]+)\]", command):
+            assert set(named.split(",")) <= extras(), command
+
+
+@pytest.fixture(scope="module")
+def playground(tmp_path_factory, set5) -> Path:
+    """A folder in which the documented commands find the files they name."""
+    folder = tmp_path_factory.mktemp("docs")
+    for name in ("export", "runtime", "models", "calibration", "export.py", "bench.py"):
+        (folder / name).symlink_to(REPOSITORY / name)
+    (folder / "Set5").symlink_to(set5)
+    (folder / "PHOTOS").symlink_to(set5 / "HR")
+    (folder / "photo.png").symlink_to(set5 / "LRx2" / "bird.png")
+    (folder / "yours.pth").symlink_to(set5.parent.parent / "weights" / "defian_s_x2.pth")
+    return folder
+
+
+RUN = [c for c in documented_commands() if c.startswith("python ") and "--target tensorrt " not in f"{c} "]
+
+
+def _after_exports(command: str) -> tuple[bool, str]:
+    """Commands that read built files come after those that build them."""
+    return ("bench.py" in command or "-m runtime" in command), command
+
+
+@pytest.mark.xdist_group("documents")
+@pytest.mark.parametrize("command", sorted(RUN, key=_after_exports))
+def test_a_documented_command_runs(command, playground):
+    done = run(sys.executable, *shlex.split(command)[1:], cwd=playground) if "*" not in command else None
+    if done is None:
+        expanded = [str(p) for part in shlex.split(command)[1:] for p in (sorted(playground.glob(part)) or [part])]
+        done = run(sys.executable, *expanded, cwd=playground)
+    assert done.returncode == 0, done.stdout + done.stderr
