@@ -1,0 +1,88 @@
+"""``python -m export.plugin``: build the eigenvalue kernel, or print what it costs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from export.plugin.compile import ARCHITECTURES, build_fatbin, compile_report
+from export.plugin.mirror import Cache, Mirror
+from export.plugin.occupancy import MULTIPROCESSORS, occupancy
+from runtime.errors import DefianError
+from runtime.plugin.launch import CHANNELS_LAST_MULTIPLE, Features, plan
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns 0, or 2 if something that the user can mend went wrong."""
+    options = _parser().parse_args(arguments)
+    try:
+        if options.command == "build":
+            print(build_fatbin(options.out, options.sm or ARCHITECTURES))
+        elif options.command == "report":
+            print_report(options.sm)
+        else:
+            print_traffic(options.size[0], options.size[1], Cache(options.resident, options.l2_kib * 1024))
+    except DefianError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m export.plugin", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    build = commands.add_parser("build", help="build the fatbin that the runtime loads (needs nvcc)")
+    build.add_argument("--out", type=Path, help="folder; the installed runtime.plugin's own by default")
+    report = commands.add_parser("report", help="registers, spills and occupancy per architecture (needs nvcc)")
+    for command in (build, report):
+        command.add_argument("--sm", type=int, action="append", choices=sorted(MULTIPROCESSORS), metavar="CAPABILITY")
+        command.set_defaults(sm=None)
+    traffic = commands.add_parser("traffic", help="bytes read and written, counted on the CPU (needs g++)")
+    traffic.add_argument("--size", type=int, nargs=2, default=(540, 960), metavar=("HEIGHT", "WIDTH"))
+    traffic.add_argument("--resident", type=int, default=Cache.resident, help="blocks in flight")
+    traffic.add_argument("--l2-kib", type=int, default=Cache.l2_bytes // 1024, help="size of the modelled L2")
+    return parser
+
+
+def print_report(architectures: list[int] | None) -> None:
+    """A Markdown table of the compiler's report and the occupancy that follows from it."""
+    print("| sm | kernel | registers | spills, bytes | shared memory, bytes | warps |")
+    print("|---|---|---|---|---|---|")
+    for report in compile_report(architectures or ARCHITECTURES):
+        features = Features(
+            *(1, 8 * CHANNELS_LAST_MULTIPLE, 1, 1),
+            fp16="_f16_" in report.kernel,
+            channels_last=report.kernel.endswith("channels_last"),
+        )
+        chosen = plan(features, MULTIPROCESSORS[report.architecture].shared_per_block)
+        resident = occupancy(report.architecture, report.registers, chosen.threads, chosen.shared_bytes)
+        name = report.kernel.removeprefix("max_hessian_eigenvalue_")
+        spills = report.spill_stores + report.spill_loads
+        print(
+            f"| {report.architecture} | {name} | {report.registers} | {spills} | {chosen.shared_bytes} | {resident} |"
+        )
+
+
+def print_traffic(height: int, width: int, cache: Cache) -> None:
+    """A Markdown table of the bytes moved over the least possible, three ways of counting."""
+    print("| type | layout | C | vectors | least, bytes | no cache | sectors, no L2 | sectors, L2 |")
+    print("|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as folder:
+        mirror = Mirror(Path(folder))
+        for fp16 in (True, False):
+            for channels_last in (False, True):
+                for channels in (32, 64):
+                    features = Features(1, channels, height, width, fp16=fp16, channels_last=channels_last)
+                    for vectors in (1, 2) if channels_last else (1,):
+                        counted = mirror.traffic(features, vectors, cache)
+                        ratios = (counted.uncached_ratio, counted.sector_ratio, counted.cached_ratio)
+                        print(
+                            f"| FP{16 if fp16 else 32} | {'channels-last' if channels_last else 'linear'} | {channels} "
+                            f"| {vectors} | {counted.least} | {' | '.join(f'{ratio:.3f}' for ratio in ratios)} |"
+                        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

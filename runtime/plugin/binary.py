@@ -1,0 +1,128 @@
+"""The kernel's machine code for a device: built ahead of time, or by NVRTC at first use and kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from runtime.errors import DefianError, MissingPackageError
+
+ENTRY = "kernel.cu"
+HEADERS = ("hessian.h", "element.h", "tile.h")
+FATBIN = "kernel.fatbin"
+FATBIN_RECORD = "kernel.fatbin.json"
+COMPILE_FLAGS = ("--std=c++17", "--prec-sqrt=false")
+CACHE_VARIABLE = "DEFIAN_CACHE"
+
+
+def source_folder() -> Path:
+    """The folder with the CUDA source, inside the installed package."""
+    return Path(__file__).with_name("cuda")
+
+
+def source_digest() -> str:
+    """SHA-256 over the names and texts of the CUDA source and the compiler flags."""
+    digest = hashlib.sha256(" ".join(COMPILE_FLAGS).encode())
+    for name in (ENTRY, *HEADERS):
+        digest.update(f"\0{name}\0".encode())
+        digest.update((source_folder() / name).read_bytes())
+    return digest.hexdigest()
+
+
+def ahead_of_time_image() -> bytes | None:
+    """The fatbin built by ``python -m export.plugin build``; None if there is none or its source has changed."""
+    record, fatbin = source_folder() / FATBIN_RECORD, source_folder() / FATBIN
+    if not (record.is_file() and fatbin.is_file()):
+        return None
+    if json.loads(record.read_text(encoding="utf-8")).get("source_sha256") != source_digest():
+        return None
+    return fatbin.read_bytes()
+
+
+def cache_folder() -> Path:
+    """``$DEFIAN_CACHE``, else ``$XDG_CACHE_HOME/defian-edge``, else ``~/.cache/defian-edge``."""
+    if chosen := os.environ.get(CACHE_VARIABLE):
+        return Path(chosen)
+    root = os.environ.get("XDG_CACHE_HOME")
+    return (Path(root) if root else Path.home() / ".cache") / "defian-edge"
+
+
+def kernel_image(capability: tuple[int, int], cache: Path | None = None) -> bytes:
+    """The fatbin or cubin for a compute capability such as ``(8, 7)``.
+
+    Order: the fatbin built ahead of time, the cubin in the cache, NVRTC.
+
+    Raises:
+        DefianError: there is neither a binary nor a working NVRTC, or NVRTC refuses the source.
+    """
+    if (image := ahead_of_time_image()) is not None:
+        return image
+    name = f"hessian-{source_digest()[:16]}-sm{capability[0]}{capability[1]}.cubin"
+    cached = (cache or cache_folder()) / name
+    if cached.is_file():
+        return cached.read_bytes()
+    image = compile_with_nvrtc(capability)
+    _keep(cached, image)
+    return image
+
+
+def _keep(path: Path, image: bytes) -> None:
+    """Write the whole file or nothing; a cache that cannot be written costs time, not the run."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
+            file.write(image)
+        Path(file.name).replace(path)
+    except OSError:
+        return
+
+
+def compile_with_nvrtc(capability: tuple[int, int]) -> bytes:
+    """Compile the source for one compute capability; needs the NVRTC library but neither a GPU nor a toolkit."""
+    nvrtc = _nvrtc()
+    headers = [(source_folder() / name).read_bytes() for name in HEADERS]
+    text = (source_folder() / ENTRY).read_bytes()
+    names = [name.encode() for name in HEADERS]
+    program = _checked(nvrtc, *nvrtc.nvrtcCreateProgram(text, ENTRY.encode(), len(names), headers, names))
+    try:
+        flags = [f"--gpu-architecture=sm_{capability[0]}{capability[1]}", *COMPILE_FLAGS]
+        (status,) = nvrtc.nvrtcCompileProgram(program, len(flags), [flag.encode() for flag in flags])
+        if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+            msg = f"NVRTC could not compile the eigenvalue kernel for sm_{capability[0]}{capability[1]}: {status.name}"
+            raise DefianError(msg + "\n" + _log(nvrtc, program), "Build engines with --eigen function instead.")
+        image = b" " * _checked(nvrtc, *nvrtc.nvrtcGetCUBINSize(program))
+        _checked(nvrtc, *nvrtc.nvrtcGetCUBIN(program, image))
+        return image
+    finally:
+        nvrtc.nvrtcDestroyProgram(program)
+
+
+def _nvrtc() -> Any:  # noqa: ANN401 - an optional package
+    try:
+        nvrtc = importlib.import_module("cuda.bindings.nvrtc")
+    except ImportError as error:
+        raise MissingPackageError("cuda-bindings", "gpu", "Compiling the eigenvalue plugin's kernel") from error
+    try:
+        nvrtc.nvrtcVersion()
+    except RuntimeError as error:
+        msg = f"No kernel binary for the eigenvalue plugin is installed and NVRTC was not found: {error}"
+        hint = "Install it with: pip install nvidia-cuda-nvrtc; or build with: python -m export.plugin build"
+        raise DefianError(msg.strip(), hint) from error
+    return nvrtc
+
+
+def _log(nvrtc: Any, program: Any) -> str:  # noqa: ANN401
+    text = b" " * _checked(nvrtc, *nvrtc.nvrtcGetProgramLogSize(program))
+    _checked(nvrtc, *nvrtc.nvrtcGetProgramLog(program, text))
+    return text.decode(errors="replace").strip("\0 \n")
+
+
+def _checked(nvrtc: Any, status: Any, value: Any = None) -> Any:  # noqa: ANN401
+    if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+        raise DefianError(f"NVRTC failed: {status.name}")
+    return value

@@ -1,0 +1,122 @@
+"""The kernel on a device: loaded into the current CUDA context and launched on somebody's stream.
+
+cuda-bindings does it, as pycuda cannot launch on a stream that it has not made itself. Every call works on the
+context that is current, whoever made it. Nothing here allocates, copies or synchronises.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import DefianError, MissingPackageError
+from runtime.plugin.binary import kernel_image
+from runtime.plugin.launch import KERNELS, SHARED_BYTES_PER_VECTOR, Features, LaunchPlan, plan
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ARGUMENT_TYPES = (*(ctypes.c_void_p,) * 3, *(ctypes.c_int,) * 6)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The four kernels in one CUDA context. They live as long as that context does."""
+
+    driver: Any
+    functions: Mapping[str, Any]
+    shared_limit: int
+
+    def launch(self, features: Features, inputs: tuple[int, int], maps: int, stream: int) -> None:
+        """Queue the kernel on ``stream``; asynchronous, and allowed while the stream is being captured.
+
+        Args:
+            features: shape, type and layout of the first input. An empty one launches nothing.
+            inputs: device addresses of the features (16-byte aligned if channels-last) and the FP32 bias.
+            maps: device address of the output, ``[N, 3, H, W]`` of the features' type.
+            stream: the CUstream handle as an integer; 0 is the default stream.
+        """
+        chosen = plan(features, self.shared_limit)
+        if chosen.blocks == 0 or features.channels == 0:
+            return
+        values = (
+            *(*inputs, maps),
+            *(features.batch, features.channels, features.height, features.width, chosen.pitch, chosen.vectors),
+        )
+        self._launch(chosen, values, stream)
+
+    def _launch(self, chosen: LaunchPlan, values: tuple[int, ...], stream: int) -> None:
+        _checked(
+            self.driver,
+            f"launching {chosen}",
+            *self.driver.cuLaunchKernel(
+                self.functions[chosen.kernel],
+                *(chosen.blocks, 1, 1),
+                *(chosen.threads, 1, 1),
+                chosen.shared_bytes,
+                self.driver.CUstream(stream),
+                (values, ARGUMENT_TYPES),
+                0,
+            ),
+        )
+
+
+def cuda_driver() -> Any:  # noqa: ANN401 - an optional package
+    """cuda-bindings' driver module.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        return importlib.import_module("cuda.bindings.driver")
+    except ImportError as error:
+        raise MissingPackageError("cuda-bindings", "gpu", "Running the eigenvalue plugin") from error
+
+
+def load_kernels(driver: Any = None) -> Kernels:  # noqa: ANN401
+    """Load the kernels into the current context, so that no later launch has anything left to load.
+
+    Raises:
+        DefianError: no context is current, no binary fits the device, or the driver refuses it.
+    """
+    driver = driver or cuda_driver()
+    device = _checked(driver, "finding the current device (is a CUDA context current?)", *driver.cuCtxGetDevice())
+    attribute = driver.CUdevice_attribute
+
+    def ask(name: str) -> int:
+        number = getattr(attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        return _checked(driver, f"asking for {name}", *driver.cuDeviceGetAttribute(number, device))
+
+    capability = (ask("COMPUTE_CAPABILITY_MAJOR"), ask("COMPUTE_CAPABILITY_MINOR"))
+    limit = ask("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
+    library = _library(driver, capability)
+    wanted = min(limit, 2 * SHARED_BYTES_PER_VECTOR)
+    functions = {name: _function(driver, library, name, wanted) for name in KERNELS}
+    return Kernels(driver, functions, limit)
+
+
+@functools.cache
+def _library(driver: Any, capability: tuple[int, int]) -> Any:  # noqa: ANN401
+    """The code, once per process: a CUlibrary belongs to no context and outlives every one of them."""
+    image = kernel_image(capability)
+    return _checked(driver, "loading the kernel", *driver.cuLibraryLoadData(image, [], [], 0, [], [], 0))
+
+
+def _function(driver: Any, library: Any, name: str, shared_bytes: int) -> Any:  # noqa: ANN401
+    kernel = _checked(driver, f"finding {name}", *driver.cuLibraryGetKernel(library, name.encode()))
+    function = _checked(driver, f"loading {name}", *driver.cuKernelGetFunction(kernel))
+    limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    _checked(driver, f"raising the shared memory of {name}", *driver.cuFuncSetAttribute(function, limit, shared_bytes))
+    return function
+
+
+def _checked(driver: Any, doing: str, status: Any, value: Any = None) -> Any:  # noqa: ANN401
+    if status == driver.CUresult.CUDA_SUCCESS:
+        return value
+    raise DefianError(
+        f"The eigenvalue plugin failed at {doing}: the CUDA driver answered {getattr(status, 'name', status)}.",
+        "Check that the GPU is visible (nvidia-smi) and that the session's CUDA context is current.",
+    )

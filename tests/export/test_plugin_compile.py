@@ -1,0 +1,134 @@
+"""nvcc and NVRTC on the kernel: every architecture, no warning, no spill, and a fatbin that the runtime takes."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from export.plugin import compile as compiling
+from export.plugin.__main__ import main
+from export.plugin.compile import ARCHITECTURES, build_fatbin, compile_report, parse_report
+from export.plugin.occupancy import MULTIPROCESSORS, occupancy
+from runtime.errors import DefianError
+from runtime.plugin import binary
+from runtime.plugin.launch import KERNELS, THREADS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on PATH")
+
+
+def nvrtc_is_here() -> bool:
+    try:
+        importlib.import_module("cuda.bindings.nvrtc").nvrtcVersion()
+    except (ImportError, RuntimeError):
+        return False
+    return True
+
+
+@needs_nvcc
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_nvcc_compiles_every_kernel_without_warning_spill_or_stack(architecture: int) -> None:
+    reports = compile_report([architecture])
+    assert sorted(report.kernel for report in reports) == sorted(KERNELS)
+    for report in reports:
+        assert (report.stack, report.spill_stores, report.spill_loads) == (0, 0, 0), report
+        assert occupancy(architecture, report.registers, THREADS, 43_776).blocks >= 1, report
+
+
+def test_a_spill_in_the_compiler_report_is_read() -> None:
+    said = """
+ptxas info    : Compiling entry function 'one' for 'sm_75'
+    8 bytes stack frame, 4 bytes spill stores, 12 bytes spill loads
+ptxas info    : Used 128 registers, used 1 barriers
+"""
+    (report,) = parse_report(75, said)
+    assert (report.kernel, report.registers, report.stack) == ("one", 128, 8)
+    assert (report.spill_stores, report.spill_loads) == (4, 12)
+
+
+@pytest.mark.parametrize(
+    ("registers", "threads", "shared", "warps"),
+    [(32, 256, 0, 48), (128, 256, 0, 16), (128, 512, 0, 16), (64, 256, 60 * 1024, 8), (255, 1024, 0, 0)],
+)
+def test_occupancy_follows_the_tightest_limit(registers: int, threads: int, shared: int, warps: int) -> None:
+    assert occupancy(86, registers, threads, shared).warps == warps
+
+
+def test_every_target_has_its_limits() -> None:
+    assert set(ARCHITECTURES) == set(MULTIPROCESSORS)
+
+
+@needs_nvcc
+def test_the_runtime_takes_a_fatbin_of_its_own_source_and_leaves_a_stale_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (binary.ENTRY, *binary.HEADERS):
+        (tmp_path / name).write_bytes((binary.source_folder() / name).read_bytes())
+    monkeypatch.setattr(binary, "source_folder", lambda: tmp_path)
+    assert binary.ahead_of_time_image() is None
+    fatbin = build_fatbin(tmp_path, [87])
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix in {".fatbin", ".json"}) == [
+        "kernel.fatbin",
+        "kernel.fatbin.json",
+    ]
+    assert binary.kernel_image((8, 7), tmp_path / "unused") == fatbin.read_bytes()
+    assert fatbin.read_bytes()[:4] == (0xBA55ED50).to_bytes(4, "little")
+    (tmp_path / "tile.h").write_bytes((tmp_path / "tile.h").read_bytes() + b"// changed\n")
+    assert binary.ahead_of_time_image() is None
+
+
+def test_a_missing_nvcc_is_said_with_the_way_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compiling.shutil, "which", lambda *_, **__: None)
+    assert main(["build"]) == 2
+    assert "CUDA toolkit" in capsys.readouterr().err
+
+
+def test_a_kernel_is_compiled_once_and_then_taken_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[tuple[int, int]] = []
+
+    def compile_it(capability: tuple[int, int]) -> bytes:
+        compiled.append(capability)
+        return b"cubin %d%d" % capability
+
+    monkeypatch.setattr(binary, "ahead_of_time_image", lambda: None)
+    monkeypatch.setattr(binary, "compile_with_nvrtc", compile_it)
+    monkeypatch.setenv(binary.CACHE_VARIABLE, str(tmp_path))
+    for _ in range(2):
+        assert binary.kernel_image((8, 7)) == b"cubin 87"
+        assert binary.kernel_image((8, 9)) == b"cubin 89"
+    assert compiled == [(8, 7), (8, 9)]
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_cache_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(binary, "ahead_of_time_image", lambda: None)
+    monkeypatch.setattr(binary, "compile_with_nvrtc", lambda _: b"cubin")
+    (tmp_path / "file").touch()
+    assert binary.kernel_image((8, 7), tmp_path / "file") == b"cubin"
+
+
+@pytest.mark.skipif(not nvrtc_is_here(), reason="cuda-bindings or the NVRTC library is not installed")
+@pytest.mark.parametrize("capability", [(7, 5), (8, 7), (12, 0)])
+def test_nvrtc_compiles_all_kernels_with_no_toolkit(capability: tuple[int, int]) -> None:
+    cubin = binary.compile_with_nvrtc(capability)
+    assert cubin.startswith(b"\x7fELF")
+    assert all(name.encode() in cubin for name in KERNELS)
+
+
+@pytest.mark.skipif(nvrtc_is_here(), reason="NVRTC is installed")
+def test_without_any_binary_or_nvrtc_the_error_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(binary, "ahead_of_time_image", lambda: None)
+    with pytest.raises(DefianError) as raised:
+        binary.kernel_image((8, 7), tmp_path)
+    assert "pip install" in raised.value.hint
