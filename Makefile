@@ -22,7 +22,7 @@ demo: env
 	$(BIN)/python -m export.demo --out build/demo
 
 test: env
-	$(BIN)/python -m pytest -n auto --dist loadgroup
+	$(BIN)/python -m pytest -n auto
 
 lint: env
 	$(BIN)/ruff check .
