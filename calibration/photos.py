@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +29,8 @@ DEFAULT_CALIBRATION = (
 DEFAULT_EVALUATION = ("astronaut.png", "chelsea.png")
 """Photos of the same package that calibration never sees."""
 
+VALIDATION_STEP = 5
+VALIDATION_PATCHES = 12
 PATCH = 96
 SEED = 0
 
@@ -83,6 +85,23 @@ class CalibrationSet:
                 top = int(random.integers(lr.shape[0] - height + 1))
                 left = int(random.integers(lr.shape[1] - width + 1))
                 yield lr[top : top + height, left : left + width]
+
+    def split(self) -> tuple[CalibrationSet, CalibrationSet]:
+        """Photos for ranges, and every fifth (of fewer than five the last) kept apart for validation.
+
+        Raises:
+            DefianError: there is only one photo.
+        """
+        if len(self.photos) < 2:
+            raise DefianError(
+                f"Expected at least 2 calibration photos, one of them to validate on, found {len(self.photos)}.",
+                "Give more photos: --calibration PHOTOS/, or leave --max-drift and --sensitivity out.",
+            )
+        step = min(VALIDATION_STEP, len(self.photos))
+        validation = self.photos[step - 1 :: step]
+        training = tuple(photo for photo in self.photos if photo not in validation)
+        patches = min(VALIDATION_PATCHES, max(len(validation), self.patches // VALIDATION_STEP))
+        return replace(self, photos=training), replace(self, photos=validation, patches=patches)
 
     def sha256(self) -> str:
         """Hash of all patches and their order: of the data itself, not of file names."""

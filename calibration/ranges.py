@@ -1,115 +1,109 @@
-"""Activation ranges from calibration patches: running histograms and the estimators over them."""
+"""Range estimators: which magnitude the largest integer of a symmetric INT8 quantiser stands for.
+
+All of them read a running :class:`~calibration.histogram.Histogram`, so none needs the activations again, and
+all are independent of the order and the batches in which the activations came.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibration.evaluator import session_of
+from calibration.histogram import BINS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable
 
-    import onnx_ir as ir
+    from calibration.histogram import Histogram
 
-BINS = 1 << 13
-SMALLEST_RANGE_EXPONENT = -24
+LEVELS = 127
+"""Largest integer of the symmetric quantiser; -128 is not used, so that the negative side is the mirror image."""
 LARGEST_PERCENTILE = 99.999
+SMALLEST_SHARE = 0.05
+"""MSE and entropy never clip below this share of the largest magnitude."""
+CANDIDATES = 128
+SMALLEST_PROBABILITY = 1e-12
+"""Stands for zero where the quantised distribution has none of what the clipped one has."""
 
 
 class RangeMethod(str, Enum):
-    """How the range of a symmetric quantiser is chosen from the magnitudes seen."""
+    """How the range is chosen from the magnitudes seen.
+
+    ``minmax``: the largest. ``percentile``: 99.999 % of the values do not exceed it. ``mse``: least mean squared
+    error of rounding and clipping together. ``entropy``: least Kullback-Leibler divergence between the clipped
+    distribution and its quantised form (S. Migacz, 8-bit inference with TensorRT, GTC 2017).
+    """
 
     MINMAX = "minmax"
     PERCENTILE = "percentile"
+    MSE = "mse"
+    ENTROPY = "entropy"
 
 
-@dataclass
-class Histogram:
-    """Histogram of magnitudes with a range that grows by doubling.
+def range_of(histogram: Histogram, method: RangeMethod, roundings: float = 1.0) -> float:
+    """Largest magnitude to represent, > 0 and never above the largest seen.
 
-    The range is always a power of two, and when it doubles two neighbouring bins become one. Bin edges
-    therefore nest, and the result depends only on the set of values seen: not on their order, nor on how
-    they were split into batches. Memory is constant.
-    """
-
-    exponent: int = SMALLEST_RANGE_EXPONENT
-    counts: np.ndarray = field(default_factory=lambda: np.zeros(BINS, np.int64))
-    largest: float = 0.0
-
-    def add(self, values: np.ndarray) -> None:
-        """Count the magnitudes of finite values of any shape.
-
-        Raises:
-            ValueError: a value is NaN or infinite.
-        """
-        magnitudes = np.abs(values, dtype=np.float32).ravel()
-        if magnitudes.size == 0:
-            return
-        largest = float(magnitudes.max())
-        if not math.isfinite(largest):
-            raise ValueError("expected finite activations, found NaN or Inf")
-        self.largest = max(self.largest, largest)
-        while largest >= 2.0**self.exponent:
-            self.counts[: BINS // 2] = self.counts.reshape(-1, 2).sum(axis=1)
-            self.counts[BINS // 2 :] = 0
-            self.exponent += 1
-        # A power of two as factor is exact, so that equal values always meet in the same bin.
-        indices = (magnitudes * np.float32(BINS * 2.0**-self.exponent)).astype(np.int32)
-        self.counts += np.bincount(indices, minlength=BINS)
-
-    @property
-    def total(self) -> int:
-        """How many values were counted."""
-        return int(self.counts.sum())
-
-    @property
-    def bin_width(self) -> float:
-        """Width of one bin."""
-        return 2.0**self.exponent / BINS
-
-    def percentile(self, percent: float) -> float:
-        """A magnitude that at least ``percent`` of the values do not exceed, never above the largest."""
-        if self.total == 0:
-            return 0.0
-        cumulative = np.cumsum(self.counts)
-        index = int(np.searchsorted(cumulative, math.ceil(self.total * percent / 100.0)))
-        return min((index + 1) * self.bin_width, self.largest)
-
-
-def range_of(histogram: Histogram, method: RangeMethod) -> float:
-    """Largest magnitude to represent, > 0.
+    Args:
+        histogram: magnitudes of the tensor.
+        method: the estimator.
+        roundings: how often the values are rounded on their way, for MSE. In a residual stream each block rounds
+            again, and the errors add up, while what was clipped once stays clipped.
 
     A tensor that is zero everywhere gets the range 1: any scale represents it exactly.
     """
-    limit = histogram.largest if method is RangeMethod.MINMAX else histogram.percentile(LARGEST_PERCENTILE)
-    return limit if limit > 0.0 else 1.0
+    if histogram.largest <= 0.0:
+        return 1.0
+    if method is RangeMethod.PERCENTILE:
+        limit = histogram.percentile(LARGEST_PERCENTILE)
+    elif method is RangeMethod.MSE:
+        limit = _least(lambda seen, limit: _squared_error(seen, limit, roundings), histogram)
+    elif method is RangeMethod.ENTROPY:
+        limit = _least(_divergence, histogram)
+    else:
+        limit = histogram.largest
+    return limit if limit > 0.0 else histogram.largest
 
 
-def collect_histograms(
-    model: ir.Model, tensors: Sequence[str], patches: Iterable[np.ndarray]
-) -> Mapping[str, Histogram]:
-    """Run the FP32 graph on every patch and count the magnitudes of the named tensors.
+def _least(cost: Callable[[Histogram, float], float], histogram: Histogram) -> float:
+    """The candidate of least cost; of equals the largest, which clips least."""
+    candidates = histogram.largest * np.linspace(1.0, SMALLEST_SHARE, CANDIDATES)
+    costs = [cost(histogram, float(limit)) for limit in candidates]
+    return float(candidates[int(np.argmin(costs))])
 
-    Args:
-        model: a FP32 graph with uint8 I/O; it is not changed.
-        tensors: names of values of its main graph.
-        patches: uint8 RGB [H, W, 3]; the graph does the pre-processing, as in inference.
+
+def _squared_error(histogram: Histogram, limit: float, roundings: float) -> float:
+    """Sum of squared errors of rounding (spread evenly where a step has few bins) and of clipping."""
+    step = limit / LEVELS
+    used = histogram.counts > 0
+    centres, counts = histogram.centres[used], histogram.counts[used]
+    if step < 4.0 * histogram.bin_width:
+        rounding = np.full(len(centres), step**2 / 12.0)
+    else:
+        rounding = (centres - np.rint(centres / step) * step) ** 2
+    return float(np.where(centres > limit, (centres - limit) ** 2, roundings * rounding) @ counts)
+
+
+def _divergence(histogram: Histogram, limit: float) -> float:
+    """Kullback-Leibler divergence in nats of the quantised distribution from the clipped one.
+
+    The first bin counts no more than its neighbour: the zeros behind a ReLU are exact at any scale, and would
+    outweigh everything that is not.
     """
-    import onnx_ir as ir
-
-    copy = ir.from_proto(ir.to_proto(model))
-    values = {value.name: value for node in copy.graph for value in node.outputs}
-    copy.graph.outputs.extend(values[name] for name in tensors)
-    session = session_of(copy)
-    histograms = {name: Histogram() for name in tensors}
-    image = session.get_inputs()[0].name
-    for patch in patches:
-        results = session.run(list(tensors), {image: patch[None]})
-        for name, result in zip(tensors, results, strict=True):
-            histograms[name].add(np.asarray(result))
-    return histograms
+    bins = min(BINS, max(LEVELS + 1, round(limit / histogram.bin_width)))
+    clipped = histogram.counts[:bins].astype(np.float64)
+    clipped[0] = min(clipped[0], clipped[1])
+    inside = clipped.copy()
+    clipped[-1] += histogram.counts[bins:].sum()
+    levels = np.arange(bins) * (LEVELS + 1) // bins
+    used = inside > 0
+    mass = np.bincount(levels, inside, LEVELS + 1)
+    sharers = np.maximum(np.bincount(levels, used, LEVELS + 1), 1)
+    quantised = np.where(used, (mass / sharers)[levels], 0.0)
+    if not quantised.any():
+        return math.inf
+    p, q = clipped / clipped.sum(), quantised / quantised.sum()
+    seen = p > 0
+    return float(np.sum(p[seen] * np.log(p[seen] / np.maximum(q[seen], SMALLEST_PROBABILITY))))

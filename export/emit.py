@@ -105,3 +105,11 @@ def replace_value(old: ir.Value, new: ir.Value) -> None:
     if new.type is None:
         new.type = old.type
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+
+
+def set_constant(node: ir.Node, index: int, array: np.ndarray) -> None:
+    """Give one input of a node a float32 constant of its own; other readers of the old one keep it."""
+    emit = Emitter()
+    constant = emit.constant(np.array(array, dtype=np.float32))
+    emit.insert_before(node)
+    node.replace_input_with(index, constant)

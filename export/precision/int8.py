@@ -1,4 +1,4 @@
-"""INT8 by explicit Q/DQ on the residual-block convolutions of a FP16 graph.
+"""INT8 by explicit Q/DQ in a FP16 graph, where TensorRT fuses them.
 
 Symmetric, zero point 0: one scale per tensor for activations, one per output channel (axis 0) for weights.
 Weights are stored as INT8 behind a DequantizeLinear; biases and everything else stay as they are. Scales
@@ -7,91 +7,110 @@ are FP16, the type of the graph, and the integers are computed with the scale as
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 
-from export.emit import Emitter, array_of, nodes_of_type
+from export.emit import Emitter, nodes_of_type
+from export.precision.rounding import half_scale
+from export.precision.sites import Sites
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-LEVELS = 127
-RESIDUAL_BLOCK = re.compile(r"^body\.\d+\.body_block\.\d+\.block\.[02]$")
-SMALLEST_HALF = float(np.finfo(np.float16).tiny)
-
 
 @dataclass(frozen=True)
-class QuantisedConvolution:
-    """A convolution to quantise: the node's name and the name of the tensor it reads."""
+class QuantisationPlan:
+    """What becomes INT8 and how.
 
-    node: str
-    tensor: str
+    Attributes:
+        sites: the convolutions and feature maps.
+        limits: tensor name -> largest magnitude that its INT8 form represents.
+        weights: convolution name -> int8 weights [O, I, kh, kw] and their FP16 scales [O].
+    """
 
-
-def residual_block_convolutions(model: ir.Model) -> list[QuantisedConvolution]:
-    """The two 3x3 convolutions of every residual block, by the names of their weights."""
-    return [
-        QuantisedConvolution(node.name, node.inputs[0].name)
-        for node in nodes_of_type(model.graph, "Conv")
-        if node.name and RESIDUAL_BLOCK.match(node.name) and node.inputs[0] is not None and node.inputs[0].name
-    ]
+    sites: Sites = field(default_factory=lambda: Sites((), ()))
+    limits: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
 
-def insert_qdq(model: ir.Model, ranges: Mapping[str, float]) -> int:
-    """Put Q/DQ on input and weight of the residual-block convolutions, in place; returns how many.
+def insert_qdq(model: ir.Model, plan: QuantisationPlan) -> int:
+    """Insert the plan's Q/DQ into a FP16 graph, in place; returns the number of INT8 convolutions.
 
-    Args:
-        model: a typed graph (FP16 features).
-        ranges: convolution name -> largest magnitude of its input.
+    A tensor gets one pair at most: a feature map's pair serves all its readers, another's the INT8
+    convolutions among them.
 
     Raises:
-        ValueError: a convolution has no range or no constant weight.
+        ValueError: the graph has no such convolution or tensor, it is not FP16, or the plan has no range for it.
     """
-    pairs: dict[ir.Value, ir.Value] = {}
-    quantised = 0
-    for node in nodes_of_type(model.graph, "Conv"):
-        if not node.name or not RESIDUAL_BLOCK.match(node.name):
-            continue
-        source, weight = node.inputs[0], array_of(node.inputs[1])
-        if source is None or weight is None or node.name not in ranges:
-            raise ValueError(f"{node.name} cannot be quantised: it needs a range and a constant weight")
+    pairs = _Pairs(model.graph, plan.limits)
+    for feature in plan.sites.features:
+        pairs.for_all_readers(feature.tensor)
+    nodes = {node.name: node for node in nodes_of_type(model.graph, "Conv")}
+    for site in plan.sites.convolutions:
+        node = nodes.get(site.node)
+        if node is None or site.node not in plan.weights:
+            raise ValueError(f"{site.node} cannot be quantised: it needs a node and a constant weight")
+        pairs.for_reader(node, site.tensor)
         emit = Emitter()
-        if source not in pairs:
-            pairs[source] = _activation_pair(emit, source, ranges[node.name])
-        dequantised = _weight(emit, weight)
-        dequantised.name = f"{node.name}.weight.dequantised"
+        weight = _weight(emit, *plan.weights[site.node])
+        weight.name = f"{site.node}.weight.dequantised"
         emit.insert_before(node)
-        node.replace_input_with(0, pairs[source])
-        node.replace_input_with(1, dequantised)
-        quantised += 1
-    return quantised
+        node.replace_input_with(1, weight)
+    return len(plan.sites.convolutions)
 
 
-def _activation_pair(emit: Emitter, source: ir.Value, limit: float) -> ir.Value:
-    scale = emit.constant(half_scale(np.asarray(limit)))
-    zero = emit.constant(np.zeros((), np.int8))
-    integers = emit("QuantizeLinear", source, scale, zero)
-    dequantised = emit("DequantizeLinear", integers, scale, zero)
-    integers.shape = dequantised.shape = source.shape
-    integers.type, dequantised.type = ir.TensorType(ir.DataType.INT8), ir.TensorType(ir.DataType.FLOAT16)
-    integers.name, dequantised.name = f"{source.name}.quantised", f"{source.name}.dequantised"
-    return dequantised
+class _Pairs:
+    """One Q/DQ pair per tensor, right behind its producer."""
+
+    def __init__(self, graph: ir.Graph, limits: Mapping[str, float]) -> None:
+        self._graph = graph
+        self._limits = limits
+        self._values = {value.name: value for node in graph for value in node.outputs}
+        self._pairs: dict[str, ir.Value] = {}
+
+    def for_reader(self, node: ir.Node, tensor: str) -> None:
+        source = node.inputs[0]
+        if source is not None and source is self._pairs.get(tensor):
+            return
+        if source is None or source.name != tensor:
+            raise ValueError(f"{node.name} does not read {tensor}")
+        node.replace_input_with(0, self._pair(tensor))
+
+    def for_all_readers(self, tensor: str) -> None:
+        uses = list(self._values[tensor].uses()) if tensor in self._values else []
+        pair = self._pair(tensor)
+        for use in uses:
+            use.node.replace_input_with(use.idx, pair)
+
+    def _pair(self, tensor: str) -> ir.Value:
+        if tensor not in self._pairs:
+            source = self._values.get(tensor)
+            if source is None or tensor not in self._limits or source.dtype != ir.DataType.FLOAT16:
+                raise ValueError(f"{tensor} cannot be quantised: it needs a range and to be FP16")
+            self._pairs[tensor] = self._insert(source, self._limits[tensor])
+        return self._pairs[tensor]
+
+    def _insert(self, source: ir.Value, limit: float) -> ir.Value:
+        emit = Emitter()
+        scale = emit.constant(half_scale(np.asarray(limit)))
+        zero = emit.constant(np.zeros((), np.int8))
+        integers = emit("QuantizeLinear", source, scale, zero)
+        dequantised = emit("DequantizeLinear", integers, scale, zero)
+        integers.shape = dequantised.shape = source.shape
+        integers.type, dequantised.type = ir.TensorType(ir.DataType.INT8), ir.TensorType(ir.DataType.FLOAT16)
+        integers.name, dequantised.name = f"{source.name}.quantised", f"{source.name}.dequantised"
+        producer = source.producer()
+        if producer is None:
+            raise ValueError(f"{source.name} is an input of the graph and cannot be quantised")
+        self._graph.insert_after(producer, emit.nodes)
+        return dequantised
 
 
-def _weight(emit: Emitter, weight: np.ndarray) -> ir.Value:
-    wide = weight.astype(np.float32)
-    scale = half_scale(np.abs(wide).max(axis=(1, 2, 3)))
-    integers = np.clip(np.rint(wide / scale.astype(np.float32)[:, None, None, None]), -LEVELS, LEVELS).astype(np.int8)
+def _weight(emit: Emitter, integers: np.ndarray, scale: np.ndarray) -> ir.Value:
     zeros = emit.constant(np.zeros(len(scale), np.int8))
     dequantised = emit("DequantizeLinear", emit.constant(integers), emit.constant(scale), zeros, axis=0)
-    dequantised.shape, dequantised.type = ir.Shape(weight.shape), ir.TensorType(ir.DataType.FLOAT16)
+    dequantised.shape, dequantised.type = ir.Shape(integers.shape), ir.TensorType(ir.DataType.FLOAT16)
     return dequantised
-
-
-def half_scale(limit: np.ndarray) -> np.ndarray:
-    """FP16 scale of a symmetric INT8 quantiser that represents magnitudes up to ``limit``; never zero."""
-    return np.asarray(np.maximum(limit / LEVELS, SMALLEST_HALF), np.float16)

@@ -91,6 +91,7 @@ def _replace(site: _Site) -> None:
     x, tail = site.source, site.tail
     height, width = _size(emit, x)
     phases = emit("Conv", x, emit.constant(tail.interior), emit.constant(tail.bias), kernel_shape=[5, 5], pads=[2] * 4)
+    emit.nodes[-1].name = "upscale"
     for correction in _edges(emit, x, tail, height, width):
         phases = emit("Add", phases, correction)
     upscaled = emit("DepthToSpace", phases, blocksize=tail.scale, mode="CRD")

@@ -15,7 +15,8 @@ from calibration.emulation import emulate_half
 from calibration.evaluator import Evaluation, session_of
 from calibration.metrics import psnr, psnr_y, ssim_y
 from calibration.photos import EvaluationPair, calibration_set, evaluation_pairs
-from calibration.ranges import BINS, Histogram, RangeMethod, range_of
+from calibration.histogram import BINS, Histogram
+from calibration.ranges import RangeMethod, range_of
 from export.emit import Emitter
 from runtime.errors import DefianError
 from tests.conftest import noise

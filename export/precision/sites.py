@@ -1,0 +1,149 @@
+"""Where INT8 may stand in the network: convolutions by the names of their weights, feature maps by what they connect."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from export.emit import array_of, nodes_of_type, only_consumer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import onnx_ir as ir
+
+BLOCK = re.compile(r"^(body\.\d+\.body_block\.\d+)\.block\.([02])$")
+ATTENTION = re.compile(r"^(body\.\d+\.coder)\.\d+\.(?:encoder|decoder)\.\d+$")
+UPSCALE = re.compile(r"^(?:upscale(?:\.\d+)*|output)$")
+TAIL = "tail"
+NARROWEST = 12
+"""Attention convolutions with fewer channels on either side stay FP16, the one that reads the eigenvalues among them."""
+
+
+class Scope(str, Enum):
+    """What is INT8.
+
+    ``convolutions``: inputs and weights of the residual-block convolutions, tail, upscale, and the wide
+    convolutions of the attention's encoder and decoder. ``features``: those, and every feature map of C
+    channels that is written by one fused kernel and read by another, the residual stream included.
+    """
+
+    CONVOLUTIONS = "convolutions"
+    FEATURES = "features"
+
+
+@dataclass(frozen=True)
+class ConvolutionSite:
+    """A convolution whose input and weight may be INT8: the node's name, the tensor it reads, its group."""
+
+    node: str
+    tensor: str
+    group: str
+
+
+@dataclass(frozen=True)
+class FeatureSite:
+    """A feature map of C channels that all its readers may read as INT8."""
+
+    tensor: str
+    group: str
+
+
+@dataclass(frozen=True)
+class Sites:
+    """Everything that may be INT8 in one graph, in graph order."""
+
+    convolutions: tuple[ConvolutionSite, ...]
+    features: tuple[FeatureSite, ...]
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Names of the groups: blocks, attention, tail, upscale, and the residual stream of each module."""
+        return tuple(dict.fromkeys(site.group for site in (*self.convolutions, *self.features)))
+
+    @property
+    def tensors(self) -> tuple[str, ...]:
+        """Names of all tensors that need a range."""
+        return tuple(sorted({site.tensor for site in (*self.convolutions, *self.features)}))
+
+    def only(self, groups: frozenset[str]) -> Sites:
+        """The sites of some groups."""
+        return Sites(
+            tuple(site for site in self.convolutions if site.group in groups),
+            tuple(site for site in self.features if site.group in groups),
+        )
+
+
+def find_sites(model: ir.Model, scope: Scope) -> Sites:
+    """All sites of a FP32 or FP16 graph, plain or rewritten."""
+    nodes = {node.name: node for node in nodes_of_type(model.graph, "Conv") if node.name}
+    convolutions = tuple(
+        ConvolutionSite(name, node.inputs[0].name, group)
+        for name, node in nodes.items()
+        if (group := _group(name, node)) and node.inputs[0] is not None and node.inputs[0].name
+    )
+    if scope is Scope.CONVOLUTIONS:
+        return Sites(convolutions, ())
+    features = {site.tensor: site for site in _features(nodes)}
+    return Sites(convolutions, tuple(features.values()))
+
+
+def _group(name: str, node: ir.Node) -> str:
+    weight = array_of(node.inputs[1])
+    if weight is None:
+        return ""
+    if block := BLOCK.match(name):
+        return block[1]
+    if attention := ATTENTION.match(name):
+        return attention[1] if min(weight.shape[:2]) >= NARROWEST else ""
+    if name == TAIL:
+        return TAIL
+    return "upscale" if UPSCALE.match(name) else ""
+
+
+def _features(nodes: dict[str, ir.Node]) -> Iterator[FeatureSite]:
+    """Stream before each block, between its convolutions, its result, the sum behind it; inputs of tail and upscale."""
+    for name, node in nodes.items():
+        block, source = BLOCK.match(name), node.inputs[0]
+        if source is None or not source.name:
+            continue
+        if block is None:
+            if name == TAIL or (UPSCALE.match(name) and _reads_features(node, nodes)):
+                yield FeatureSite(source.name, TAIL if name == TAIL else "upscale")
+            continue
+        if block[2] == "0":
+            yield FeatureSite(source.name, stream_of(block[1]))
+            continue
+        yield FeatureSite(source.name, block[1])
+        result = node.outputs[0]
+        if result.name:
+            yield FeatureSite(result.name, block[1])
+        total = _sum_behind(result)
+        if total is not None and total.name:
+            yield FeatureSite(total.name, stream_of(block[1]))
+
+
+def stream_of(block: str) -> str:
+    """``body.3.body_block.7`` -> ``body.3.stream``."""
+    return f"{block.split('.body_block')[0]}.stream"
+
+
+def _reads_features(node: ir.Node, nodes: dict[str, ir.Node]) -> bool:
+    """Whether an upscaling convolution reads the body's C channels, and not what another one made of them."""
+    tail = nodes.get(TAIL)
+    source = node.inputs[0]
+    return tail is not None and source is not None and (producer := source.producer()) is not None and (
+        producer.op_type == "Add" and any(value is tail.outputs[0] for value in producer.inputs)
+    )
+
+
+def _sum_behind(result: ir.Value) -> ir.Value | None:
+    """``x + result * gate`` of the block that computed ``result``."""
+    for use in result.uses():
+        if use.node.op_type == "Mul":
+            addition = only_consumer(use.node.outputs[0], "Add")
+            if addition is not None:
+                return addition.outputs[0]
+    return None
