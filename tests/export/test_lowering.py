@@ -15,7 +15,7 @@ import torch
 
 from calibration.photos import calibration_set
 from calibration.ranges import RangeMethod
-from export.compiler import Target, is_available
+from export.compiler import Target, import_tensorrt, is_available
 from export.engine import EngineOptions, build_engine
 from export.lowering import Eigen, inline_functions, offer_plugin, require_plugin_layers, without_plugin
 from export.options import ExportOptions
@@ -174,22 +174,20 @@ def test_a_graph_without_the_node_has_no_plugin_lowering(variants):
 
 @needs_rtx
 def test_a_system_whose_parser_would_abort_is_told_before_it_does(variants, monkeypatch):
-    import tensorrt_rtx
-
+    trt = import_tensorrt(Target.TENSORRT_RTX)
     monkeypatch.setattr("export.plugin.rtx_parser.let_parser_find_plugins", lambda: False)
     with pytest.raises(DefianError, match=r"end this process[\s\S]*--eigen function"):
-        offer_plugin(tensorrt_rtx, variants[Precision.FP16].serialise())
+        offer_plugin(trt, variants[Precision.FP16].serialise())
 
 
 @needs_rtx
 def test_a_parser_that_takes_the_other_lowering_is_found_out():
-    import tensorrt_rtx
-
-    builder = tensorrt_rtx.Builder(tensorrt_rtx.Logger(tensorrt_rtx.Logger.ERROR))
+    trt = import_tensorrt(Target.TENSORRT_RTX)
+    builder = trt.Builder(trt.Logger(trt.Logger.ERROR))
     network = builder.create_network(0)
-    require_plugin_layers(network, tensorrt_rtx, 0)
+    require_plugin_layers(network, trt, 0)
     with pytest.raises(DefianError, match="Expected 5 plugin layers in the parsed network, found 0"):
-        require_plugin_layers(network, tensorrt_rtx, 5)
+        require_plugin_layers(network, trt, 5)
 
 
 def test_manifests_without_the_new_fields_still_read(traced, tmp_path):
