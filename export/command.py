@@ -55,6 +55,9 @@ def export(
     max_drift: Annotated[
         float | None, typer.Option(help="Drift budget per image in dB; exit status 1 above it.")
     ] = None,
+    eigen: Annotated[
+        str, typer.Option(help="Eigenvalue step: plugin (one kernel), function, or inline; see docs/plugin.md.")
+    ] = "function",
     no_rewrite: Annotated[list[str] | None, typer.Option(help="Switch one graph rewrite off; repeatable.")] = None,
     plain: Annotated[
         bool, typer.Option("--plain", help="No rewrite at all: the graph as traced, for comparison.")
@@ -68,6 +71,7 @@ def export(
 ) -> None:
     from calibration.ranges import RangeMethod
     from export.compiler import Target
+    from export.lowering import Eigen
     from export.options import ExportOptions
     from export.precision import Precision
     from export.trace import Io
@@ -88,6 +92,7 @@ def export(
         lr=lr,
         hr=hr,
         max_drift=max_drift,
+        eigen=_choice(Eigen, eigen, "--eigen"),
         without=tuple(no_rewrite or ()),
         plain=plain,
         workspace_mib=workspace,

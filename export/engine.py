@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from export.compiler import CompilerLog, Target, compute_capability, import_tensorrt
+from export.lowering import offer_plugin, require_plugin_layers, without_plugin
 from export.trace import INPUT
 from runtime.errors import DefianError
 from runtime.manifest import EngineFacts
@@ -31,6 +32,7 @@ class EngineOptions:
         sm: compute capability to build for, such as 89; TensorRT-RTX only.
         workspace_mib: limit of the compiler's scratch memory; None for its default. 1024 suits an 8 GB Jetson.
         optimisation_level: 0 to 5, None for the compiler's default; TensorRT only.
+        plugin: take the eigenvalue plugin for every eigenvalue node; otherwise the function, always.
     """
 
     target: Target
@@ -39,6 +41,7 @@ class EngineOptions:
     sm: int | None = None
     workspace_mib: int | None = None
     optimisation_level: int | None = None
+    plugin: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,12 +56,16 @@ def build_engine(graph: bytes, options: EngineOptions, progress: BuildProgress |
     """Compile a serialised ONNX model.
 
     Raises:
-        DefianError: TensorRT is missing, has no GPU to build for, or refuses the graph; with its own words.
+        DefianError: TensorRT is missing, has no GPU to build for, or refuses the graph, with its own words; or the
+            plugin is wanted and cannot be had.
     """
     trt = import_tensorrt(options.target)
     log = CompilerLog(trt)
     builder = _builder(trt, log, options.target)
     capability = _capability(trt, options)
+    plugins = offer_plugin(trt, graph) if options.plugin else 0
+    if not options.plugin:
+        graph = without_plugin(graph)
     flags = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, log.logger)
@@ -67,6 +74,7 @@ def build_engine(graph: bytes, options: EngineOptions, progress: BuildProgress |
         raise DefianError(
             f"{options.target.value} {trt.__version__} cannot parse the graph: {errors or log.complaints()}"
         )
+    require_plugin_layers(network, trt, plugins)
     start = time.monotonic()
     plan = _compile(trt, builder, network, options, progress, log)
     seconds = time.monotonic() - start
@@ -79,6 +87,7 @@ def build_engine(graph: bytes, options: EngineOptions, progress: BuildProgress |
         engine_bytes=len(plan),
         build_seconds=round(seconds, 3),
         layers=network.num_layers,
+        plugin_layers=plugins,
     )
     return BuiltEngine(plan, facts)
 

@@ -4,7 +4,8 @@
 larger eigenvalue of the 2x2 Hessian of every channel, averaged over the channels; zero padding. ``bias``
 is indexed by dilation, then by xx, yy, xy. Output and features have the same type, FP32 or FP16.
 
-A model-local function of the same name makes the node runnable by any backend. The body is specialised
+A model-local function of the same name makes the node runnable by any backend. The nodes name the TensorRT plugin
+that may take their place in two attributes, which the function declares and does not read. The body is specialised
 for the number of channels and computes in FP32 whatever the type of the features: the Hessian of FP16
 features overflows FP16 in the second difference already, let alone in its square.
 """
@@ -18,13 +19,17 @@ import onnx_ir as ir
 
 from export.emit import OPSET, Emitter
 from models.defian import DILATIONS, STENCIL_XX, STENCIL_XY, STENCIL_YY
+from runtime.plugin.hessian_plugin import PLUGIN_NAME, PLUGIN_NAMESPACE, PLUGIN_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-DOMAIN = "defian"
-NAME = "MaxHessianEigenvalue"
+DOMAIN = PLUGIN_NAMESPACE
+NAME = PLUGIN_NAME
 VERSION = 1
+PLUGIN_ATTRIBUTES = {"plugin_namespace": PLUGIN_NAMESPACE, "plugin_version": PLUGIN_VERSION}
+"""How TensorRT's parser finds the plugin of a node."""
+
 LARGEST_HALF = 65504.0
 """Results are clamped to +-65504, so that an FP16 output is finite; an FP32 one is practically never touched."""
 
@@ -55,9 +60,13 @@ def install_body(model: ir.Model, body: Callable[[Emitter, ir.Value, ir.Value, i
     result = emit("CastLike", limited, features)
     result.name = "eigenvalues"
     graph = ir.Graph([features, bias], [result], nodes=emit.nodes, opset_imports={"": OPSET}, name=NAME)
-    function = ir.Function(DOMAIN, NAME, graph=graph, attributes=[])
+    declared = [ir.Attr(name, ir.AttributeType.STRING, None) for name in PLUGIN_ATTRIBUTES]
+    function = ir.Function(DOMAIN, NAME, graph=graph, attributes=declared)
     model.functions[function.identifier()] = function
     model.opset_imports[DOMAIN] = VERSION
+    for node in nodes:
+        for name, value in PLUGIN_ATTRIBUTES.items():
+            node.attributes[name] = ir.AttrString(name, value)
     return len(nodes)
 
 

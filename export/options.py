@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from calibration.ranges import RangeMethod
 from export.compiler import Target
+from export.lowering import Eigen
 from export.precision import Precision
 from export.trace import Io
 from runtime.errors import DefianError
@@ -34,6 +35,7 @@ class ExportOptions:
         patches: number of LR calibration patches.
         range_method: estimator of activation ranges.
         dataset, lr, hr: where drift is measured; see :func:`calibration.photos.evaluation_pairs`.
+        eigen: lowering of the eigenvalue step.
         max_drift: budget per image in dB; None for no gate.
         plain: no rewrite at all; the files are called ``<model>.plain.<precision>``.
         without: names of rewrites that are switched off.
@@ -56,6 +58,7 @@ class ExportOptions:
     lr: Path | None = None
     hr: Path | None = None
     max_drift: float | None = None
+    eigen: Eigen = Eigen.FUNCTION
     without: tuple[str, ...] = ()
     plain: bool = False
     workspace_mib: int | None = None

@@ -11,17 +11,19 @@ from calibration.evaluator import GraphEvaluator
 from calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from export.compiler import Target
 from export.engine import BuiltEngine, EngineOptions, build_engine
+from export.lowering import Eigen, inline_functions
 from export.precision import Precision
 from export.reference import reference_outputs
 from export.rewrites import Rewrite, select
 from export.rewriting import Step, can_measure_memory, rewrite_with_account
 from export.trace import Io, trace
-from export.variants import Variant, make_half, make_int8
+from export.variants import Variant, copy_of, make_half, make_int8
 from models.bundled import resolve_model
 from models.checkpoint import Checkpoint, load_checkpoint
 from runtime.errors import DefianError
 from runtime.files import require_writable_folder, write_whole
 from runtime.manifest import EngineFacts, Manifest
+from runtime.plugin import PLUGIN_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -150,8 +152,12 @@ def _variant(
 ) -> Variant:
     if precision is Precision.INT8 and patches is not None:
         say(f"calibrating INT8 on {patches.patches} patches of {len(patches.photos)} photos")
-        return make_int8(graph, patches, options.range_method)
-    return Variant(precision, graph if precision is Precision.FP32 else make_half(graph))
+        variant = make_int8(graph, patches, options.range_method)
+    else:
+        variant = Variant(precision, copy_of(graph) if precision is Precision.FP32 else make_half(graph))
+    if options.eigen is Eigen.INLINE:
+        inline_functions(variant.model)
+    return variant
 
 
 def _measure(
@@ -184,6 +190,7 @@ def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], 
         sm=options.sm,
         workspace_mib=options.workspace_mib,
         optimisation_level=options.optimisation_level,
+        plugin=options.eigen is Eigen.PLUGIN,
     )
     display = None if progress is None else progress(f"{variant.precision.value} engine")
     return build_engine(variant.serialise(), engine_options, display)
@@ -207,6 +214,7 @@ def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], opt
         rewrites=rewrites,
         calibration=variant.calibration,
         drift={} if report is None else report.summary(),
+        eigen=options.eigen.value,
     )
     files = [_write_with_manifest(manifest, content, options.out)]
     if engine is not None:
@@ -217,6 +225,7 @@ def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], opt
             parent_sha256=manifest.sha256,
             profile=options.profile,
             engine=engine.facts,
+            plugins=(PLUGIN_KEY,) if options.eigen is Eigen.PLUGIN else (),
         )
         files.append(_write_with_manifest(target, engine.plan, options.out))
     return Artefact(variant, report, built.accepted, tuple(files), None if engine is None else engine.facts)

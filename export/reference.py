@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
 def reference_outputs(network: DeFiAN, images: Iterable[np.ndarray]) -> list[np.ndarray]:
     """Run the reference network on uint8 RGB images [H, W, 3], one by one; uint8 RGB [sH, sW, 3]."""
-    return [_upscale(network, image) for image in images]
+    return [upscale(network, image[None])[0] for image in images]
 
 
-def _upscale(network: DeFiAN, image: np.ndarray) -> np.ndarray:
+def upscale(network: DeFiAN, images: np.ndarray) -> np.ndarray:
+    """Run the reference network on a batch of uint8 RGB images [N, H, W, 3]; uint8 RGB [N, sH, sW, 3]."""
     with torch.inference_mode():
-        rgb = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None].to(torch.float32) / 255.0
+        rgb = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).to(torch.float32) / 255.0
         upscaled = denormalise(network(normalise(rgb))) * 255.0
-        return torch.round(torch.clamp(upscaled, 0.0, 255.0)).to(torch.uint8)[0].permute(1, 2, 0).contiguous().numpy()
+        return torch.round(torch.clamp(upscaled, 0.0, 255.0)).to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

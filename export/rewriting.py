@@ -77,9 +77,12 @@ def _account(model: ir.Model, name: str, sites: int, profile: ShapeProfile, *, m
     return Step(name, sites, counted.nodes, counted.macs, activation)
 
 
-def planned_activation_bytes(model: ir.Model, profile: ShapeProfile) -> int | None:
-    """Activation memory that TensorRT-RTX plans for the FP16 form of a FP32 graph at the profile, sm_89."""
+def planned_activation_bytes(model: ir.Model, profile: ShapeProfile, *, plugin: bool = False) -> int | None:
+    """Activation memory that TensorRT-RTX plans for the FP16 form of a FP32 graph at the profile, sm_89.
+
+    ``plugin``: with the eigenvalue plugin instead of the function.
+    """
     uint8 = model.graph.inputs[0].dtype == ir.DataType.UINT8
     graph = Variant(Precision.FP16, make_half(model)).serialise()
-    options = EngineOptions(Target.TENSORRT_RTX, profile, uint8=uint8, sm=MEMORY_SM)
+    options = EngineOptions(Target.TENSORRT_RTX, profile, uint8=uint8, sm=MEMORY_SM, plugin=plugin)
     return build_engine(graph, options).facts.activation_bytes

@@ -48,14 +48,19 @@ def take_turns(
     rounds: int,
     warm_up: int = 1,
     clock: Callable[[], float] = time.perf_counter,
+    *,
+    seconds: float = 0.0,
+    warm_up_seconds: float = 0.0,
 ) -> list[Latency]:
     """Run every candidate once per round, in an order that is reversed every other round.
 
     Args:
         candidates: name -> what to time; the first one is what the others are compared with.
-        rounds: samples per candidate.
-        warm_up: untimed runs of each candidate before the first round.
+        rounds: samples per candidate, at least.
+        warm_up: untimed runs of each candidate before the first round, at least.
         clock: monotonic, in seconds.
+        seconds: go on until every candidate has been timed for that long in all.
+        warm_up_seconds: warm every candidate up for that long, at least.
 
     Raises:
         DefianError: no candidate, or fewer than one round.
@@ -63,13 +68,17 @@ def take_turns(
     if not candidates or rounds < 1:
         raise DefianError(f"Expected a candidate and a round at least, found {len(candidates)} and {rounds}.")
     for run in candidates.values():
-        for _ in range(warm_up):
+        start, done = clock(), 0
+        while done < warm_up or clock() - start < warm_up_seconds:
             run()
+            done += 1
     samples: dict[str, list[float]] = {name: [] for name in candidates}
-    for index in range(rounds):
+    index = 0
+    while index < rounds or min(sum(taken) for taken in samples.values()) < seconds:
         for name in list(candidates)[:: -1 if index % 2 else 1]:
             start = clock()
             candidates[name]()
             samples[name].append(clock() - start)
+        index += 1
     first = np.asarray(next(iter(samples.values())))
     return [Latency(name, np.asarray(taken), np.asarray(taken) / first) for name, taken in samples.items()]

@@ -1,4 +1,4 @@
-"""``python -m export.plugin``: build the eigenvalue kernel, or print what it costs."""
+"""``python -m export.plugin``: build the eigenvalue kernel, or print what it costs and what it saves."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(build_fatbin(options.out, options.sm or ARCHITECTURES))
         elif options.command == "report":
             print_report(options.sm)
+        elif options.command == "memory":
+            print_memory(options.model or ["defian-s-x2", "defian-s-x4"], options.profile)
         else:
             print_traffic(options.size[0], options.size[1], Cache(options.resident, options.l2_kib * 1024))
     except DefianError as error:
@@ -43,6 +45,9 @@ def _parser() -> argparse.ArgumentParser:
     traffic.add_argument("--size", type=int, nargs=2, default=(540, 960), metavar=("HEIGHT", "WIDTH"))
     traffic.add_argument("--resident", type=int, default=Cache.resident, help="blocks in flight")
     traffic.add_argument("--l2-kib", type=int, default=Cache.l2_bytes // 1024, help="size of the modelled L2")
+    memory = commands.add_parser("memory", help="activation memory of engines with the plugin and with the function")
+    memory.add_argument("--model", action="append", help="bundled name, or path of a checkpoint; repeatable")
+    memory.add_argument("--profile", default="1x64x64,1x360x640,1x540x960", help="minimum,optimum,maximum LR shape")
     return parser
 
 
@@ -63,6 +68,31 @@ def print_report(architectures: list[int] | None) -> None:
         print(
             f"| {report.architecture} | {name} | {report.registers} | {spills} | {chosen.shared_bytes} | {resident} |"
         )
+
+
+def print_memory(models: list[str], profile: str) -> None:
+    """A Markdown table of what TensorRT-RTX plans for sm_89 in FP16, plugin beside function.
+
+    Raises:
+        DefianError: tensorrt-rtx is not installed, a model is unknown, or the profile has another form.
+    """
+    from export.rewrites import apply_rewrites
+    from export.rewriting import planned_activation_bytes
+    from export.trace import trace
+    from models.bundled import resolve_model
+    from models.checkpoint import load_checkpoint
+    from runtime.profile import ShapeProfile
+
+    shapes = ShapeProfile.parse(profile)
+    print("| model | largest LR | plugin, MB | function, MB | saved, MB |")
+    print("|---|---|---|---|---|")
+    for model in models:
+        checkpoint = load_checkpoint(resolve_model(model))
+        graph = trace(checkpoint)
+        apply_rewrites(graph)
+        planned = [(planned_activation_bytes(graph, shapes, plugin=plugin) or 0) / 1e6 for plugin in (True, False)]
+        figures = " | ".join(f"{value:.1f}" for value in (*planned, planned[1] - planned[0]))
+        print(f"| {checkpoint.name} | {'x'.join(map(str, shapes.maximum))} | {figures} |")
 
 
 def print_traffic(height: int, width: int, cache: Cache) -> None:

@@ -11,13 +11,14 @@ import pytest
 from tests.conftest import REPOSITORY
 from tests.doubles.trt_bindings import VERSIONS, BindingsUnavailableError, fetch, missing_names, names_used
 
-BUILDER = [REPOSITORY / "export" / name for name in ("compiler.py", "engine.py", "progress.py")]
+BUILDER = [REPOSITORY / "export" / name for name in ("compiler.py", "engine.py", "lowering.py", "progress.py")]
 RTX_ONLY = {"ComputeCapability"}
 """Only reached with --target tensorrt-rtx."""
 THROUGH_OBJECTS = {
     "Builder": ("create_network", "build_serialized_network", "create_builder_config", "create_optimization_profile"),
     "OnnxParser": ("parse", "num_errors", "get_error"),
-    "INetworkDefinition": ("num_layers",),
+    "INetworkDefinition": ("num_layers", "get_layer"),
+    "ILayer": ("type",),
     "IBuilderConfig": ("progress_monitor", "set_memory_pool_limit", "builder_optimization_level"),
     "IProgressMonitor": ("phase_start", "step_complete", "phase_finish"),
     "ILogger": ("log", "Severity"),
@@ -27,7 +28,7 @@ THROUGH_OBJECTS = {
 @pytest.mark.parametrize("version", VERSIONS)
 def test_every_name_that_the_engine_builder_uses_exists(version):
     names = names_used(BUILDER)
-    assert {"NetworkDefinitionCreationFlag.STRONGLY_TYPED", "ProfilingVerbosity.DETAILED", "Builder"} <= names
+    assert {"NetworkDefinitionCreationFlag.STRONGLY_TYPED", "LayerType.PLUGIN_V3", "Builder"} <= names
     names |= {f"{owner}.{member}" for owner, members in THROUGH_OBJECTS.items() for member in members}
     try:
         assert missing_names(version, names - RTX_ONLY) == []

@@ -12,7 +12,6 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-import bench
 from calibration.evaluator import session_of
 from runtime.__main__ import main
 from runtime.errors import DefianError
@@ -161,13 +160,3 @@ def test_taking_turns_finds_a_planted_slowdown_and_no_difference_between_equals(
     assert results["copy"].ratio == pytest.approx(1.0, abs=0.01)
     assert results["slow"].ratio == pytest.approx(1.1, abs=0.01)
     assert results["base"].percentile(95) == np.percentile(results["base"].seconds, 95)
-
-
-def test_bench_prints_a_ratio_per_artefact_and_keeps_the_samples(graph, tmp_path, capsys):
-    bench.main([str(graph), str(graph), "--shape", "8x8", "--rounds", "2", "--json", str(tmp_path / "b.json")])
-    assert "ratio to the first" in capsys.readouterr().out
-    content = json.loads((tmp_path / "b.json").read_text())
-    assert [len(samples) for samples in content["samples"].values()] == [2]
-    with pytest.raises(SystemExit) as stopped:
-        bench.main([str(tmp_path / "none.onnx")])
-    assert stopped.value.code == 2

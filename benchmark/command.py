@@ -1,0 +1,113 @@
+"""Command line of the benchmark."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+
+from benchmark.latency import Plan
+from benchmark.run import BenchOptions, run_benchmark
+from runtime.errors import DefianError, MissingPackageError
+from runtime.files import require_writable_folder
+from runtime.onnx_session import PROVIDERS
+from runtime.profile import Shape, ShapeProfile
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits with 0, 1 (a budget was exceeded) or 2 (bad usage or input)."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        sys.exit(_run(_parser().parse_args(given), shlex.join(["python", "bench.py", *given])))
+    except DefianError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bench.py", description="Speed, limits and drift of checkpoints, graphs and engines, measured in one run."
+    )
+    parser.add_argument(
+        "artefacts", nargs="+", metavar="ARTEFACT", help="bundled model, .pth, .onnx, .engine; the first is the base"
+    )
+    parser.add_argument("--shape", default="180x320", help="height x width of the LR image")
+    parser.add_argument("--batch", default="1", help="images per run; several separated by commas")
+    parser.add_argument("--rounds", type=int, default=Plan.rounds, help="samples per artefact, at least")
+    parser.add_argument("--seconds", type=float, default=Plan.seconds, help="timed seconds per artefact, at least")
+    parser.add_argument("--warm-up", type=float, default=Plan.warm_up_seconds, help="untimed seconds per artefact")
+    parser.add_argument("--provider", default="cpu", choices=sorted(PROVIDERS), help="what runs the graphs")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure the host's memory")
+    parser.add_argument("--device", help="bounds for a device of the table, such as orin-nano, rtx4090 or h100")
+    drift = parser.add_argument_group("drift")
+    drift.add_argument("--dataset", type=Path, help="folder of HR images; LR is made by Pillow's bicubic")
+    drift.add_argument("--lr", type=Path, help="folder of LR images, with --hr")
+    drift.add_argument("--hr", type=Path, help="folder of HR images of the same names")
+    drift.add_argument("--reference", help="checkpoint to measure against; by default found by its hash")
+    drift.add_argument("--max-drift", type=float, help="budget per image in dB; exit status 1 above it")
+    drift.add_argument("--max-mean-drift", type=float, help="budget of the mean in dB")
+    drift.add_argument("--min-psnr-to-reference", type=float, help="least PSNR against the reference's output in dB")
+    results = parser.add_argument_group("results")
+    results.add_argument("--json", type=Path, help="file for figures, definitions and raw samples")
+    results.add_argument("--against", type=Path, help="earlier --json file to compare with")
+    return parser
+
+
+def _run(options: argparse.Namespace, command: str) -> int:
+    from benchmark.against import differences, other_conditions
+    from benchmark.results import read_json
+
+    try:
+        from rich.console import Console
+    except ImportError as error:
+        raise MissingPackageError("rich", "export", "bench.py") from error
+
+    from benchmark.terminal import change_table, show
+
+    chosen = _options(options, command)
+    old = None if options.against is None else read_json(options.against)
+    if options.json is not None:
+        require_writable_folder(options.json.parent)
+    console, progress = Console(), Console(stderr=True)
+    with progress.status("starting") as status:
+        result = run_benchmark(chosen, say=status.update)
+    show(result, console)
+    if options.json is not None:
+        result.write(options.json)
+        console.print(f"wrote {options.json}", soft_wrap=True)
+    if old is not None:
+        new = result.as_json()
+        console.print(change_table(differences(old, new)))
+        for sentence in other_conditions(old, new):
+            console.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
+    return 1 if result.over_budget else 0
+
+
+def _options(options: argparse.Namespace, command: str) -> BenchOptions:
+    return BenchOptions(
+        artefacts=tuple(options.artefacts),
+        shapes=tuple(_shape(batch.strip(), options.shape) for batch in options.batch.split(",")),
+        plan=Plan(options.rounds, options.seconds, options.warm_up),
+        provider=options.provider,
+        dataset=options.dataset,
+        lr=options.lr,
+        hr=options.hr,
+        reference=options.reference,
+        device=options.device,
+        memory=not options.no_memory,
+        max_drift=options.max_drift,
+        max_mean_drift=options.max_mean_drift,
+        min_psnr_to_reference=options.min_psnr_to_reference,
+        command=command,
+    )
+
+
+def _shape(batch: str, shape: str) -> Shape:
+    try:
+        return ShapeProfile.parse(f"{batch}x{shape}").optimum
+    except DefianError as error:
+        raise DefianError(
+            f"--shape {shape!r} with --batch {batch!r}: expected height x width such as 360x640, at least two pixels, "
+            "and batches such as 1,4."
+        ) from error

@@ -1,0 +1,96 @@
+"""What a result was measured on: enough to know whether two results may be compared."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("defian-edge", "numpy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx")
+GPU_QUERY = ("name", "driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "power.limit", "pstate")
+
+
+def describe_environment() -> dict[str, Any]:
+    """Machine, software and commit, in JSON's types; what cannot be found out is None."""
+    return {
+        "platform": platform.platform(),
+        "python": platform.python_version(),
+        "cpu": _cpu_name(),
+        "cores": _usable_cores(),
+        "load_average_1min": _load(),
+        "threads": _threads(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "gpu": _gpu(),
+        "power_mode": _said("nvpmodel", "-q"),
+        "commit": _commit(),
+    }
+
+
+def has_gpu() -> bool:
+    """Whether an NVIDIA GPU with a driver is visible: a device file of a graphics card, or of a Jetson's."""
+    return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0"))
+
+
+def _cpu_name() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith(("model name", "Model"))]
+    return named[0] if named else platform.machine()
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _load() -> float | None:
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+
+
+def _threads() -> dict[str, int | str | None]:
+    torch_threads = None
+    if _version("torch") is not None:
+        import torch
+
+        torch_threads = torch.get_num_threads()
+    return {"torch": torch_threads, "onnxruntime": "its default", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _gpu() -> dict[str, str] | None:
+    said = _said("nvidia-smi", f"--query-gpu={','.join(GPU_QUERY)}", "--format=csv,noheader")
+    if said is None or not said.splitlines():
+        return None
+    return dict(zip(GPU_QUERY, (field.strip() for field in said.splitlines()[0].split(",")), strict=False))
+
+
+def _commit() -> str | None:
+    folder = Path(__file__).resolve().parent
+    commit = _said("git", "-C", str(folder), "rev-parse", "HEAD")
+    if commit is None:
+        return None
+    changed = _said("git", "-C", str(folder), "status", "--porcelain", "--untracked-files=no")
+    return f"{commit} with changes" if changed else commit
+
+
+def _said(program: str, *arguments: str) -> str | None:
+    """What a program prints; None if it is not there or fails."""
+    path = shutil.which(program)
+    if path is None:
+        return None
+    try:
+        done = subprocess.run([path, *arguments], capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

@@ -1,0 +1,118 @@
+"""Latency of all candidates within one run, taking turns, and what makes a measurement doubtful."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmark.environment import has_gpu
+from benchmark.statistics import STEADY_CV, Comparison, Summary, compare, summarise
+from runtime.timing import take_turns
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from benchmark.candidates import Candidate
+    from runtime.profile import Shape
+
+MEGA = 1e6
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure: at least ``rounds`` rounds, ``seconds`` of timed runs per candidate, after a warm-up."""
+
+    rounds: int = 10
+    seconds: float = 1.0
+    warm_up_seconds: float = 0.2
+
+
+@dataclass(frozen=True)
+class Latency:
+    """One candidate at one LR shape.
+
+    Attributes:
+        shape: batch, height, width of the LR batch.
+        seconds: every sample, in the order of the rounds.
+        summary: their statistics.
+        images_per_second, megapixels_per_second: throughput; pixels are those of the output.
+        comparison: against the first candidate, round by round; None for the first.
+    """
+
+    shape: Shape
+    seconds: tuple[float, ...]
+    summary: Summary
+    images_per_second: float
+    megapixels_per_second: float
+    comparison: Comparison | None
+
+
+def measure_latency(
+    candidates: Sequence[Candidate], shape: Shape, plan: Plan, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, Latency]:
+    """Time every candidate that runs here on one random batch of this LR shape.
+
+    Raises:
+        DefianError: a candidate cannot take the shape.
+    """
+    batch = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    runs = {each.name: partial(each.run, batch) for each in candidates if each.run is not None}
+    if not runs:
+        return {}
+    scale = candidates[0].scale
+    turns = take_turns(runs, plan.rounds, clock=clock, seconds=plan.seconds, warm_up_seconds=plan.warm_up_seconds)
+    results: dict[str, Latency] = {}
+    for turn in turns:
+        throughput = shape[0] * len(turn.seconds) / float(turn.seconds.sum())
+        results[turn.name] = Latency(
+            shape=shape,
+            seconds=tuple(turn.seconds.tolist()),
+            summary=summarise(turn.seconds.tolist()),
+            images_per_second=throughput,
+            megapixels_per_second=throughput * shape[1] * shape[2] * scale**2 / MEGA,
+            comparison=compare(turn.ratios.tolist()) if results else None,
+        )
+    return results
+
+
+def doubts(candidates: Sequence[Candidate], latencies: Sequence[dict[str, Latency]], provider: str) -> list[str]:
+    """Sentences about what may mislead in these latencies; empty if nothing was found."""
+    found: list[str] = []
+    for measured in latencies:
+        for name, latency in measured.items():
+            where = f"{name} at {'x'.join(map(str, latency.shape))}"
+            if latency.summary.cv > STEADY_CV:
+                found.append(
+                    f"{where}: unsteady, coefficient of variation {latency.summary.cv:.1%} (limit {STEADY_CV:.1%})."
+                )
+            found += _trend(where, latency)
+            if latency.comparison is not None and latency.comparison.interval is None:
+                found.append(f"{where}: {latency.summary.count} rounds are too few to tell a difference; 8 are needed.")
+    ran = [each for each in candidates if each.run is not None]
+    if provider == "cpu" and has_gpu() and any(each.kind == "onnx" for each in ran):
+        found.append("The graphs ran on the CPU although there is a GPU; --provider cuda or tensorrt uses it.")
+    if provider == "cpu" and (half := [e.name for e in ran if e.kind == "onnx" and e.precision != "fp32"]):
+        found.append(
+            f"{', '.join(half)}: ONNX Runtime has no FP16 kernels for a CPU and computes FP16 in FP32 between casts; "
+            "the latency says nothing about a GPU."
+        )
+    found += [f"{each.name}: not timed, {each.not_run}." for each in candidates if each.run is None]
+    return found
+
+
+def _trend(where: str, latency: Latency) -> list[str]:
+    half = len(latency.seconds) // 2
+    if half < 4:
+        return []
+    first, second = (float(np.median(part)) for part in (latency.seconds[:half], latency.seconds[half:]))
+    change = second / first - 1.0
+    if abs(change) <= STEADY_CV:
+        return []
+    direction = "slower" if change > 0 else "faster"
+    return [
+        f"{where}: the machine's clock is not stable, the second half of the run was {abs(change):.1%} {direction}."
+    ]

@@ -1,0 +1,159 @@
+"""The drift section: every candidate's pictures against HR and against the PyTorch reference."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from calibration.drift import DriftReport, measure_drift
+from calibration.evaluator import Evaluation
+from models.bundled import bundled_models, resolve_model
+from runtime.errors import DefianError
+from runtime.files import sha256_of
+from runtime.images import images_in
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from benchmark.candidates import Candidate
+    from calibration.photos import EvaluationPair
+
+
+@dataclass(frozen=True)
+class WorstImage:
+    """The image on which a candidate lost most, as uint8 RGB [sH, sW, 3]: original, reference and candidate."""
+
+    name: str
+    hr: np.ndarray
+    reference: np.ndarray
+    candidate: np.ndarray
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One candidate over all images.
+
+    Attributes:
+        report: PSNR-Y, SSIM-Y and drift, image by image.
+        differences: how many uint8 values differ from the reference's by 0, 1, 2, ...; trailing zeros left out.
+        worst: the pictures of the worst image.
+    """
+
+    report: DriftReport
+    differences: tuple[int, ...]
+    worst: WorstImage
+
+
+def measure_quality(
+    candidates: Sequence[Candidate],
+    pairs: Sequence[EvaluationPair],
+    reference: str | None,
+    provider: str,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Quality]:
+    """Drift of every candidate that runs here, against the network of its own checkpoint.
+
+    Graphs that run on the CPU are evaluated with every FP16 tensor rounded as on a device, because ONNX Runtime's
+    CPU provider would hide that rounding; everything else is run as it is.
+
+    Args:
+        candidates: what to measure.
+        pairs: LR and HR images, at least one.
+        reference: checkpoint for all candidates; None finds each one's own by its hash.
+        provider: what runs the graphs.
+        say: told what is being done.
+
+    Raises:
+        DefianError: a candidate's checkpoint is not among the artefacts or the bundled models.
+    """
+    running = [each for each in candidates if each.run is not None]
+    checkpoints = {each.name: _checkpoint(each, candidates, reference) for each in running}
+    outputs: dict[str, list[np.ndarray]] = {}
+    for path in dict.fromkeys(checkpoints.values()):
+        say(f"running the PyTorch reference {path.name} on {len(pairs)} images")
+        outputs[str(path)] = _references(path, pairs, candidates[0].scale)
+    results: dict[str, Quality] = {}
+    for each in running:
+        say(f"measuring the drift of {each.name}")
+        results[each.name] = _measure(each, pairs, outputs[str(checkpoints[each.name])], provider)
+    return results
+
+
+def _references(path: Path, pairs: Sequence[EvaluationPair], scale: int) -> list[np.ndarray]:
+    from export.reference import reference_outputs
+    from models.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    if checkpoint.architecture.scale != scale:
+        raise DefianError(f"{path}: expected a reference of scale {scale}, found {checkpoint.architecture.scale}.")
+    return reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
+
+
+def _checkpoint(candidate: Candidate, candidates: Sequence[Candidate], reference: str | None) -> Path:
+    if reference is not None:
+        return resolve_model(reference)
+    known = [each.path for each in candidates if each.kind == "pytorch"] + list(bundled_models().values())
+    for path in known:
+        if sha256_of(path) == candidate.checkpoint_sha256:
+            return path
+    raise DefianError(
+        f"{candidate.name} was made from the checkpoint {candidate.model!r}, which is not at hand: expected a file of "
+        f"SHA-256 {candidate.checkpoint_sha256[:16]}... among the artefacts or the bundled models.",
+        "Name it with --reference, or leave --dataset, --lr and --hr out to measure speed only.",
+    )
+
+
+def _measure(
+    candidate: Candidate, pairs: Sequence[EvaluationPair], references: Sequence[np.ndarray], provider: str
+) -> Quality:
+    evaluate = _evaluator(candidate, provider)
+    counts = np.zeros(256, np.int64)
+    position = iter(range(len(pairs)))
+
+    def counted(lr: np.ndarray) -> Evaluation:
+        result = evaluate(lr)
+        difference = np.abs(result.image.astype(np.int16) - references[next(position)])
+        counts[:] += np.bincount(difference.ravel(), minlength=256)
+        return result
+
+    report = measure_drift(candidate.name, counted, references, pairs, candidate.scale)
+    names = [pair.name for pair in pairs]
+    index = names.index(report.worst.name)
+    worst = WorstImage(names[index], pairs[index].hr, references[index], evaluate(pairs[index].lr).image)
+    return Quality(report, tuple(np.trim_zeros(counts, "b").tolist()), worst)
+
+
+def _evaluator(candidate: Candidate, provider: str) -> Callable[[np.ndarray], Evaluation]:
+    if candidate.kind == "onnx" and provider == "cpu":
+        import onnx_ir as ir
+
+        from calibration.evaluator import GraphEvaluator
+
+        return GraphEvaluator(ir.load(candidate.path))
+    run = candidate.run
+    if run is None:
+        raise ValueError(f"{candidate.name} does not run here")
+    return lambda lr: Evaluation(run(lr[None])[0], finite=True)
+
+
+def cropped_photos(dataset: Path, scale: int) -> list[str]:
+    """Sentences on HR photos whose size is no multiple of the scale and which are therefore cropped.
+
+    Raises:
+        DefianError: the folder holds no image.
+    """
+    sentences = []
+    for path in images_in(dataset):
+        try:
+            with Image.open(path) as image:
+                width, height = image.size
+        except OSError:
+            continue  # reading it in earnest gives the error
+        if width % scale or height % scale:
+            fitting = f"{width - width % scale}x{height - height % scale}"
+            sentences.append(f"{path.name}: {width}x{height} is no multiple of {scale}, cropped to {fitting}.")
+    return sentences

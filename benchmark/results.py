@@ -1,0 +1,149 @@
+"""The result of a run: in memory, as JSON of a known schema, and read back."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from benchmark.statistics import DEFINITIONS
+from runtime.errors import DefianError
+from runtime.files import write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmark.candidates import Candidate
+    from benchmark.latency import Latency
+    from benchmark.memory import HostMemory
+    from benchmark.quality import Quality
+    from benchmark.roofline import Bound, Work
+
+SCHEMA = 2
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All figures of one candidate; what was not measured is empty or None.
+
+    Attributes:
+        candidate: what it is.
+        file_bytes: size of its file.
+        latencies: one per shape.
+        memory: of a host process that runs it.
+        work, bound: per shape; what it computes and moves, and how fast a device could be at best.
+        quality: the drift section.
+    """
+
+    candidate: Candidate
+    file_bytes: int
+    latencies: tuple[Latency, ...] = ()
+    memory: HostMemory | None = None
+    work: tuple[Work, ...] = ()
+    bound: tuple[Bound, ...] = ()
+    quality: Quality | None = None
+
+    @property
+    def activation_bytes(self) -> int | None:
+        """Device memory that the compiler plans for activations; None if it is no engine."""
+        manifest = self.candidate.manifest
+        return None if manifest is None or manifest.engine is None else manifest.engine.activation_bytes
+
+
+@dataclass(frozen=True)
+class BenchResult:
+    """One run of the benchmark.
+
+    Attributes:
+        command: the command line.
+        environment: see :func:`benchmark.environment.describe_environment`.
+        shapes: LR batches that were timed, as NxHxW.
+        measured: the candidates in order; the first is the base of all ratios.
+        images: what the drift was measured on, in words; empty if it was not.
+        remarks: warnings and what else a reader must know.
+        over_budget: sentences on what exceeded a budget; the exit status is 1 if there are any.
+    """
+
+    command: str
+    environment: dict[str, Any]
+    shapes: tuple[str, ...]
+    measured: tuple[Measured, ...]
+    images: str = ""
+    remarks: tuple[str, ...] = ()
+    over_budget: tuple[str, ...] = field(default_factory=tuple)
+
+    def as_json(self) -> dict[str, Any]:
+        """Everything but the pictures, in JSON's types; values that are not finite become null."""
+        content = {
+            "schema": SCHEMA,
+            "command": self.command,
+            "definitions": DEFINITIONS,
+            "environment": self.environment,
+            "shapes": list(self.shapes),
+            "images": self.images,
+            "remarks": list(self.remarks),
+            "over_budget": list(self.over_budget),
+            "candidates": [_candidate_json(each) for each in self.measured],
+        }
+        return _json_ready(content)
+
+    def write(self, path: Path) -> None:
+        """Write the JSON; the file appears whole or not at all."""
+        write_whole(path, (json.dumps(self.as_json(), indent=2) + "\n").encode())
+
+
+def _candidate_json(measured: Measured) -> dict[str, Any]:
+    candidate, quality = measured.candidate, measured.quality
+    return {
+        "name": candidate.name,
+        "kind": candidate.kind,
+        "model": candidate.model,
+        "scale": candidate.scale,
+        "precision": candidate.precision,
+        "eigen": None if candidate.manifest is None else candidate.manifest.eigen,
+        "backend": candidate.backend,
+        "not_run": candidate.not_run,
+        "file_bytes": measured.file_bytes,
+        "activation_bytes_planned": measured.activation_bytes,
+        "host_memory": None if measured.memory is None else asdict(measured.memory),
+        "latencies": [
+            asdict(each)
+            | {"shape": "x".join(map(str, each.shape)), "verdict": each.comparison and each.comparison.verdict}
+            for each in measured.latencies
+        ],
+        "work": [asdict(each) for each in measured.work],
+        "bounds": [asdict(each) | {"seconds": each.seconds, "limit": each.limit} for each in measured.bound],
+        "drift": None
+        if quality is None
+        else quality.report.summary() | {"uint8_differences": list(quality.differences)},
+    }
+
+
+def _json_ready(value: Any) -> Any:  # noqa: ANN401 - any of JSON's types
+    if isinstance(value, dict):
+        return {key: _json_ready(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_ready(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A result that an earlier run wrote.
+
+    Raises:
+        DefianError: it is missing, not JSON, or of another schema.
+    """
+    if not path.is_file():
+        raise DefianError(f"No benchmark result at {path}.", "Write one with: python bench.py ... --json FILE")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DefianError(f"{path} is not JSON ({error}).", "Write it again with --json.") from error
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != SCHEMA or not isinstance(content.get("candidates"), list):
+        raise DefianError(
+            f"{path}: expected a benchmark result of schema {SCHEMA}, found {found!r}.",
+            "Measure again with this version and --json.",
+        )
+    return content

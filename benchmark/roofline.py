@@ -1,0 +1,105 @@
+"""How fast a graph could be at best: its multiply-accumulates, the bytes that must move, and a device's peaks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+import onnx_ir as ir
+
+from export.emit import producer_of
+from export.statistics import WEIGHTED, macs_of, with_shape
+from runtime.files import sha256_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from benchmark.candidates import Candidate
+    from benchmark.devices import Device
+    from runtime.profile import Shape
+
+PRECISIONS = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16"}
+
+
+@dataclass(frozen=True)
+class Work:
+    """What one run of a graph amounts to.
+
+    Attributes:
+        macs: multiply-accumulates of the convolutions by precision: ``fp32``, ``fp16``, ``int8``.
+        least_bytes: image in, image out, and every weight, once each. No implementation moves less.
+        convolution_bytes: what moves if every convolution reads its input from memory and writes its output there,
+            and everything else is fused into them. An estimate: a cache may hold a part, a bad fusion may add some.
+    """
+
+    macs: dict[str, int]
+    least_bytes: int
+    convolution_bytes: int
+
+    @property
+    def total_macs(self) -> int:
+        """Multiply-accumulates of every precision together."""
+        return sum(self.macs.values())
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The least time a device needs for the work, seconds; each of the two parts alone, and the larger one."""
+
+    device: str
+    compute: float
+    memory: float
+
+    @property
+    def seconds(self) -> float:
+        """The bound: arithmetic and memory at their peaks, perfectly overlapped."""
+        return max(self.compute, self.memory)
+
+    @property
+    def limit(self) -> str:
+        """Which part decides: ``arithmetic`` or ``memory``."""
+        return "arithmetic" if self.compute >= self.memory else "memory"
+
+
+def bound_of(work: Work, device: Device) -> Bound:
+    """The roofline bound of the work on a device at its published peaks."""
+    compute = sum(2 * macs / device.peak(precision) for precision, macs in work.macs.items())
+    return Bound(device.name, compute, work.least_bytes / device.bandwidth)
+
+
+def work_of(model: ir.Model, shape: Shape) -> Work:
+    """Count a graph's work for an LR batch of this shape."""
+    weights = sum(value.const_value.nbytes for value in model.graph.initializers.values() if value.const_value)
+    concrete = with_shape(model, shape)
+    macs: dict[str, int] = {}
+    convolution_bytes = 0
+    for node in concrete.graph:
+        if node.op_type not in WEIGHTED:
+            continue
+        source, result = node.inputs[0], node.outputs[0]
+        quantised = producer_of(source, "DequantizeLinear") is not None
+        precision = "int8" if quantised else PRECISIONS.get(result.dtype or ir.DataType.FLOAT, "fp32")
+        macs[precision] = macs.get(precision, 0) + macs_of(node)
+        convolution_bytes += _bytes(source, one_byte=quantised) + _bytes(result)
+    ends = [*concrete.graph.inputs, *concrete.graph.outputs]
+    return Work(macs, weights + sum(_bytes(value) for value in ends), convolution_bytes)
+
+
+def _bytes(value: ir.Value | None, *, one_byte: bool = False) -> int:
+    if value is None or value.shape is None or value.dtype is None or not value.shape.is_static():
+        raise ValueError(f"{value}: shape and type must be known")
+    return int(prod(value.shape.numpy()) * (1 if one_byte else value.dtype.itemsize))
+
+
+def graph_of(candidate: Candidate) -> Path | None:
+    """The graph whose work a candidate does: its own file, or the one beside it that an engine was built from.
+
+    None for a checkpoint, and for an engine whose graph is not there any more.
+    """
+    if candidate.kind == "onnx":
+        return candidate.path
+    if candidate.manifest is None or not candidate.manifest.parent_sha256:
+        return None
+    wanted = candidate.manifest.parent_sha256
+    return next((path for path in sorted(candidate.path.parent.glob("*.onnx")) if sha256_of(path) == wanted), None)

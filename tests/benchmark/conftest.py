@@ -1,0 +1,73 @@
+"""Artefacts to benchmark: a tiny checkpoint with its graphs, and candidates whose time and pictures are made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.candidates import Candidate
+from export.compiler import Target, is_available
+from export.options import ExportOptions
+from export.pipeline import run_export
+from export.precision import Precision
+from runtime.images import write_png
+from runtime.profile import ShapeProfile
+from tests.conftest import noise, random_checkpoint, tiny
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    for name, shape in (("even", (40, 48, 3)), ("odd", (41, 47, 3))):
+        write_png(folder / f"{name}.png", noise(*shape))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def artefacts(tmp_path_factory, photos) -> Path:
+    """A folder with tiny.pth, its FP32 and INT8 graphs and, with TensorRT-RTX, an FP32 and an INT8 engine."""
+    folder = tmp_path_factory.mktemp("artefacts")
+    torch.save({"state_dict": random_checkpoint(tiny()).state}, folder / "tiny.pth")
+    torch.save({"state_dict": random_checkpoint(tiny(3)).state}, folder / "other-scale.pth")
+    rtx = is_available(Target.TENSORRT_RTX)
+    options = ExportOptions(
+        str(folder / "tiny.pth"),
+        folder,
+        precisions=(Precision.FP32, Precision.INT8),
+        target=Target.TENSORRT_RTX if rtx else Target.ONNX,
+        sm=89 if rtx else None,
+        profile=ShapeProfile.parse("1x8x8,1x32x32,2x64x64"),
+        dataset=photos,
+        patches=2,
+        rewrite_memory=False,
+        command="python export.py --model tiny.pth",
+    )
+    run_export(options)
+    return folder
+
+
+class FakeClock:
+    """A clock that only work moves, on a machine that gets slower and is never quite steady."""
+
+    def __init__(self, drift: float = 0.002, jitter: float = 0.004) -> None:
+        self.now = 0.0
+        self._drift, self._jitter = drift, jitter
+        self._random = np.random.default_rng(0)
+        self._worked = 0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def work(self, seconds: float) -> None:
+        self._worked += 1
+        self.now += seconds * (1 + self._drift * self._worked) * (1 + self._jitter * self._random.standard_normal())
+
+
+def made_up(
+    name: str, run, kind: str = "engine", precision: str = "fp16", sha256: str = "", scale: int = 2
+) -> Candidate:
+    """A candidate that does what the function does."""
+    return Candidate(name, kind, Path(name), "made-up", scale, precision, sha256, "a function", run)

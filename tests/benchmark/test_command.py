@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmark.against import differences, other_conditions
+from benchmark.command import main
+from benchmark.memory import STATUS, measure_host_memory
+from runtime.errors import DefianError
+from runtime.images import write_png
+from tests.conftest import REPOSITORY, noise
+
+QUICK = ["--shape", "12x16", "--rounds", "2", "--seconds", "0", "--warm-up", "0"]
+
+
+def bench(*arguments) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return int(str(stopped.value.code or 0))
+
+
+@pytest.fixture(scope="module")
+def recorded(artefacts, photos, tmp_path_factory):
+    """A whole run, without the memory section: its exit status and its JSON."""
+    path = tmp_path_factory.mktemp("recorded") / "bench.json"
+    files = ["tiny.pth", "tiny.fp32.onnx", "tiny.int8.onnx"]
+    more = ["--batch", "1,2", "--device", "rtx4090", "--dataset", photos, "--json", path, "--no-memory"]
+    status = bench(*(artefacts / name for name in files), *QUICK, *more)
+    return status, path, json.loads(path.read_text())
+
+
+def test_the_json_holds_every_sample_figure_and_definition(recorded):
+    status, _, content = recorded
+    assert status == 0
+    assert content["schema"] == 2
+    assert content["shapes"] == ["1x12x16", "2x12x16"]
+    assert {"latency", "percentile", "throughput", "ratio", "verdict"} <= set(content["definitions"])
+    assert {"cpu", "cores", "threads", "packages", "gpu", "commit", "power_mode"} <= set(content["environment"])
+    assert content["environment"]["packages"]["onnxruntime"]
+    reference, wide, int8 = content["candidates"]
+    assert [each["kind"] for each in content["candidates"]] == ["pytorch", "onnx", "onnx"]
+    for each in content["candidates"]:
+        assert [latency["shape"] for latency in each["latencies"]] == content["shapes"]
+        for latency in each["latencies"]:
+            assert len(latency["seconds"]) == 2
+            assert latency["summary"]["mean"] == pytest.approx(sum(latency["seconds"]) / 2)
+    assert reference["drift"]["mean_drift_db"] == 0.0
+    assert reference["drift"]["uint8_differences"] == [3 * (40 * 48 + 40 * 46)]
+    assert wide["drift"]["psnr_to_reference"] is None or wide["drift"]["psnr_to_reference"] > 60
+    assert sum(int8["drift"]["uint8_differences"]) == 3 * (40 * 48 + 40 * 46)
+    assert int8["work"][0]["macs"]["int8"] > 0
+    assert int8["bounds"][0]["device"] == "rtx4090"
+    assert not reference["bounds"]
+    assert "Pillow's bicubic" in content["images"]
+    assert "odd.png: 47x41 is no multiple of 2, cropped to 46x40." in content["remarks"]
+
+
+def test_the_tables_name_every_artefact_and_mark_bounds_as_bounds(artefacts, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert (
+        bench(artefacts / "tiny.fp32.onnx", artefacts / "tiny.fp32.onnx", *QUICK, "--device", "orin-nx", "--no-memory")
+        == 0
+    )
+    said = capsys.readouterr().out
+    assert "tiny.fp32.onnx (2)" in said
+    assert "too few rounds" in said
+    assert "Bounds (not measured)" in said
+
+
+def test_engines_without_a_gpu_get_bounds_and_the_compilers_memory_and_no_latency(artefacts, capsys, monkeypatch):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    monkeypatch.setattr("benchmark.candidates.has_gpu", lambda: False)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert bench(artefacts / "tiny.int8.tensorrt-rtx.engine", *QUICK, "--device", "rtx4090") == 0
+    said = capsys.readouterr().out
+    assert "not timed, no NVIDIA GPU here" in said
+    assert "Bounds (not measured)" in said
+    assert "Latency at" not in said
+
+
+def test_a_budget_that_is_exceeded_makes_the_exit_status_one(artefacts, tmp_path, capsys):
+    # HR is a step away from what the FP32 graph gives, so that INT8 has something to lose.
+    graphs = [artefacts / "tiny.pth", artefacts / "tiny.int8.onnx"]
+    lr = noise(24, 24, 3)
+    from export.reference import upscale
+    from models.checkpoint import load_checkpoint
+
+    sr = upscale(load_checkpoint(artefacts / "tiny.pth").network(), lr[None])[0]
+    write_png(tmp_path / "lr" / "one.png", lr)
+    write_png(tmp_path / "hr" / "one.png", sr ^ 1)
+    pairs = ["--lr", tmp_path / "lr", "--hr", tmp_path / "hr", "--no-memory", *QUICK]
+    assert bench(*graphs, *pairs, "--max-drift", "0.001") == 1
+    assert "tiny.int8.onnx: one lost" in capsys.readouterr().out.replace("\n", " ")
+    assert bench(*graphs, *pairs, "--max-mean-drift", "0.001") == 1
+    assert bench(*graphs, *pairs, "--min-psnr-to-reference", "90") == 1
+    assert bench(*graphs, *pairs, "--max-drift", "99") == 0
+
+
+@pytest.mark.skipif(not STATUS.exists(), reason="the system does not say a process's peak memory")
+def test_the_host_memory_is_that_of_a_process_with_one_artefact(artefacts, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # the process finds the package wherever it is started
+    small, large = (
+        measure_host_memory(str(artefacts / "tiny.fp32.onnx"), shape, "cpu") for shape in ((1, 8, 8), (1, 400, 400))
+    )
+    assert small is not None
+    assert large is not None
+    assert 10e6 < small.loaded <= small.peak < 1e9
+    assert large.peak - small.peak > 400 * 400 * 16 * 4
+    with pytest.raises(DefianError, match=r"Measuring the memory of nothing\.onnx failed: .*No file"):
+        measure_host_memory("nothing.onnx", (1, 8, 8), "cpu")
+
+
+def test_against_tells_a_change_from_noise(recorded, artefacts, capsys):
+    _, path, old = recorded
+    new = json.loads(json.dumps(old))
+    for latency in new["candidates"][1]["latencies"]:
+        latency["seconds"] = [10.0 * value for value in latency["seconds"]]
+    new["candidates"][2]["drift"]["mean_drift_db"] += 0.01
+    changes = {(change.name, change.what): change.exceeds for change in differences(old, new)}
+    assert len(changes) == 9
+    assert {key for key, exceeds in changes.items() if exceeds} == {
+        ("tiny.fp32.onnx at 1x12x16", "latency"),
+        ("tiny.fp32.onnx at 2x12x16", "latency"),
+        ("tiny.int8.onnx", "drift"),
+    }
+    assert not any(change.exceeds for change in differences(old, old))
+    assert other_conditions(old, old) == []
+    new["environment"]["cores"] = 99
+    assert other_conditions(old, new) == [f"cores differs: {old['environment']['cores']} before, 99 now."]
+    assert bench(artefacts / "tiny.fp32.onnx", *QUICK, "--no-memory", "--against", path) == 0
+    assert "Against the earlier result" in capsys.readouterr().out
+
+
+def test_a_change_of_three_per_cent_is_noise_if_the_samples_scatter_more():
+    def result(seconds):
+        return {"candidates": [{"name": "a", "latencies": [{"shape": "1x8x8", "seconds": seconds}], "drift": None}]}
+
+    steady, scattered = [1.0, 1.001, 0.999] * 5, [1.0, 1.2, 0.8] * 5
+    assert differences(result(steady), result([1.03 * s for s in steady]))[0].exceeds
+    assert not differences(result(scattered), result([1.03 * s for s in scattered]))[0].exceeds
+    assert not differences(result(steady), result([1.02 * s for s in steady]))[0].exceeds
+
+
+def folder_with(name, image):
+    def make(folder):
+        write_png(folder / "made" / name, image)
+        return folder / "made"
+
+    return make
+
+
+def an_empty_folder(folder):
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+def a_json(content):
+    def make(folder):
+        (folder / "old.json").write_text(content)
+        return folder / "old.json"
+
+    return make
+
+
+CASES = {
+    "no artefact there": (["nothing.onnx"], [], "No file at nothing.onnx"),
+    "no manifest": ([a_json("{}")], [], "has no manifest"),
+    "another scale": (["tiny.pth", "other-scale.pth"], [], "Expected artefacts of one scale, found tiny.pth (x2) and"),
+    "no images": (["tiny.fp32.onnx"], ["--dataset", an_empty_folder], "No image below"),
+    "LR without HR": (["tiny.fp32.onnx"], ["--lr", folder_with("a.png", noise(8, 8, 3))], "both --lr and --hr"),
+    "dataset and LR": (["tiny.fp32.onnx"], ["--dataset", "x", "--lr", "y"], "found both"),
+    "JSON of another schema": (["tiny.fp32.onnx"], ["--against", a_json('{"schema": 1}')], "schema 2, found 1"),
+    "a list for JSON": (["tiny.fp32.onnx"], ["--against", a_json("[1]")], "schema 2, found None"),
+    "not JSON": (["tiny.fp32.onnx"], ["--against", a_json("hello")], "is not JSON"),
+    "no JSON there": (["tiny.fp32.onnx"], ["--against", "none.json"], "No benchmark result at none.json"),
+    "unknown device": (["tiny.fp32.onnx"], ["--device", "toaster"], "No device 'toaster'"),
+    "bad shape": (["tiny.fp32.onnx"], ["--shape", "640"], "expected height x width"),
+    "bad batch": (["tiny.fp32.onnx"], ["--batch", "1,0"], "expected height x width"),
+    "no round": (["tiny.fp32.onnx"], ["--rounds", "0"], "at least one round"),
+    "budget without images": (["tiny.fp32.onnx"], ["--max-drift", "0.1"], "needs images"),
+    "GPU asked for": (["tiny.fp32.onnx"], ["--provider", "cuda"], "Expected CUDAExecutionProvider"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_input_gets_a_clear_error(case, artefacts, tmp_path, capsys):
+    given, options, message = CASES[case]
+    files = [
+        each(tmp_path) if callable(each) else artefacts / each if "tiny" in each or "other" in each else each
+        for each in given
+    ]
+    made = [each(tmp_path) if callable(each) else each for each in options]
+    assert bench(*files, *QUICK, "--no-memory", *made) == 2
+    said = capsys.readouterr().err
+    assert message in said, said
+
+
+def test_a_pair_that_does_not_match_and_results_without_a_common_artefact_are_errors(
+    artefacts, recorded, tmp_path, capsys
+):
+    write_png(tmp_path / "lr" / "a.png", noise(8, 8, 3))
+    write_png(tmp_path / "hr" / "a.png", noise(30, 30, 3))
+    pairs = ["--lr", tmp_path / "lr", "--hr", tmp_path / "hr"]
+    assert bench(artefacts / "tiny.fp32.onnx", *QUICK, "--no-memory", *pairs) == 2
+    assert "expected 16x16 pixels for scale 2" in capsys.readouterr().err
+    with pytest.raises(DefianError, match="no artefact in common"):
+        differences(recorded[2], {"candidates": [{"name": "other"}]})
+
+
+def test_help_is_quick_and_needs_no_heavy_package():
+    script = (
+        "import sys\nfrom benchmark.command import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as stopped:\n    assert not stopped.code\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'onnx_ir', 'matplotlib', 'skimage', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert "--against" in done.stdout

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from benchmark.latency import Plan, doubts, measure_latency
+from tests.benchmark.conftest import FakeClock, made_up
+
+SHAPE = (4, 90, 160)
+
+
+def working(clock: FakeClock, seconds: float):
+    def run(images: np.ndarray) -> np.ndarray:
+        clock.work(seconds)
+        return images
+
+    return run
+
+
+def raced(plan: Plan, clock: FakeClock, **seconds: float):
+    candidates = [made_up(name, working(clock, each)) for name, each in seconds.items()]
+    return candidates, measure_latency(candidates, SHAPE, plan, clock)
+
+
+def test_a_planted_slowdown_is_found_and_two_copies_show_no_difference():
+    _, measured = raced(Plan(rounds=20, seconds=0), FakeClock(), base=0.010, copy=0.010, slow=0.011, fast=0.009)
+    verdicts = {name: each.comparison and each.comparison.verdict for name, each in measured.items()}
+    assert verdicts == {"base": None, "copy": "no difference", "slow": "slower", "fast": "faster"}
+    slow = measured["slow"].comparison
+    assert slow is not None
+    assert slow.ratio == pytest.approx(1.1, abs=0.01)
+
+
+def test_one_after_the_other_the_same_machine_would_have_told_a_difference():
+    # The drift that taking turns cancels is large: the copy alone, timed after the base, looks slower.
+    clock = FakeClock()
+    first, second = (raced(Plan(rounds=20, seconds=0), clock, one=0.010)[1]["one"] for _ in range(2))
+    assert second.summary.median / first.summary.median > 1.03
+
+
+def test_rounds_and_seconds_are_both_at_least_what_was_asked():
+    steady = FakeClock(drift=0, jitter=0)
+    _, measured = raced(Plan(rounds=3, seconds=0.995, warm_up_seconds=0.5), steady, quick=0.01, slow=0.1)
+    assert measured["quick"].summary.count == measured["slow"].summary.count == 100
+    _, measured = raced(Plan(rounds=30, seconds=0.1, warm_up_seconds=0), steady, quick=0.01)
+    assert measured["quick"].summary.count == 30
+
+
+def test_throughput_counts_images_and_output_pixels():
+    _, measured = raced(Plan(rounds=10, seconds=0), FakeClock(drift=0, jitter=0), one=0.5)
+    assert measured["one"].images_per_second == pytest.approx(8.0)
+    assert measured["one"].megapixels_per_second == pytest.approx(8.0 * 180 * 320 / 1e6)
+
+
+def test_every_candidate_gets_the_same_batch():
+    seen = []
+
+    def run(images):
+        seen.append(images.copy())
+        return images
+
+    measure_latency([made_up("a", run), made_up("b", run)], SHAPE, Plan(2, 0, 0))
+    assert all((each == seen[0]).all() for each in seen)
+    assert (seen[0].shape, seen[0].dtype) == ((*SHAPE, 3), np.uint8)
+
+
+def test_an_unsteady_run_a_trend_and_too_few_rounds_are_said():
+    candidates, shaky = raced(Plan(10, 0), FakeClock(drift=0, jitter=0.1), base=0.01)
+    assert any("unsteady, coefficient of variation" in each for each in doubts(candidates, [shaky], "cpu"))
+    candidates, slowing = raced(Plan(20, 0), FakeClock(drift=0.01, jitter=0), base=0.01)
+    assert any("not stable" in each and "slower" in each for each in doubts(candidates, [slowing], "cpu"))
+    candidates, few = raced(Plan(3, 0), FakeClock(0, 0), base=0.01, other=0.01)
+    assert any("3 rounds are too few" in each for each in doubts(candidates, [few], "cpu"))
+    candidates, steady = raced(Plan(20, 0), FakeClock(0, 0.001), base=0.01, other=0.01)
+    assert doubts(candidates, [steady], "cpu") == []
+
+
+def test_a_cpu_in_use_beside_a_gpu_and_half_precision_on_a_cpu_are_said(monkeypatch):
+    candidates = [made_up("graph", lambda images: images, kind="onnx", precision="int8")]
+    assert [each for each in doubts(candidates, [], "cpu") if "FP16 kernels" in each]
+    assert not [each for each in doubts(candidates, [], "cpu") if "there is a GPU" in each]
+    monkeypatch.setattr("benchmark.latency.has_gpu", lambda: True)
+    assert [each for each in doubts(candidates, [], "cpu") if "there is a GPU" in each]
+    assert doubts(candidates, [], "cuda") == []
+
+
+def test_what_cannot_run_here_is_left_out_and_said():
+    absent = replace(made_up("engine", None), not_run="no NVIDIA GPU here")
+    assert measure_latency([absent], SHAPE, Plan(1, 0, 0)) == {}
+    assert doubts([absent], [], "cpu") == ["engine: not timed, no NVIDIA GPU here."]

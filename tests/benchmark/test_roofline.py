@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from benchmark.candidates import Candidate
+from benchmark.devices import DEVICES, device_named, device_of_gpu
+from benchmark.roofline import Bound, Work, bound_of, graph_of, work_of
+from export.emit import Emitter
+from export.precision import Precision
+from export.rewrites import apply_rewrites
+from export.statistics import statistics
+from export.variants import make_half
+from runtime.errors import DefianError
+from runtime.manifest import read_manifest
+
+SHAPE = (2, 90, 160)
+
+
+def one_convolution(*, quantised: bool) -> ir.Model:
+    """Image [1, 3, 8, 10] FP16 -> 3x3 conv to 4 channels -> [1, 4, 8, 10]."""
+    emit = Emitter()
+    image = ir.Value(name="image", shape=ir.Shape([1, 3, 8, 10]), type=ir.TensorType(ir.DataType.FLOAT16))
+    source = image
+    if quantised:
+        scale, zero = emit.constant(np.float16(0.5) * np.ones((), np.float16)), emit.constant(np.zeros((), np.int8))
+        source = emit("DequantizeLinear", emit("QuantizeLinear", image, scale, zero), scale, zero)
+    weight = ir.tensor(np.ones((4, 3, 3, 3), np.float16), name="weight")
+    initializer = ir.Value(
+        name="weight", const_value=weight, shape=ir.Shape([4, 3, 3, 3]), type=ir.TensorType(weight.dtype)
+    )
+    result = emit("Conv", source, initializer, pads=[1] * 4)
+    result.name, result.shape, result.type = "out", ir.Shape([1, 4, 8, 10]), image.type
+    graph = ir.Graph([image], [result], nodes=emit.nodes, initializers=[initializer], opset_imports={"": 20}, name="g")
+    return ir.Model(graph, ir_version=10)
+
+
+@pytest.mark.parametrize(("quantised", "precision", "element"), [(False, "fp16", 2), (True, "int8", 1)])
+def test_the_work_of_one_convolution_is_counted_by_hand(quantised, precision, element):
+    work = work_of(one_convolution(quantised=quantised), (1, 8, 10))
+    assert work.macs == {precision: 8 * 10 * 4 * 3 * 9}
+    assert work.least_bytes == 2 * (3 * 80 + 4 * 80 + 4 * 27)
+    assert work.convolution_bytes == element * 3 * 80 + 2 * 4 * 80
+
+
+def test_the_bound_is_the_larger_part():
+    work = Work({"fp16": 10**9, "int8": 10**9}, least_bytes=10**9, convolution_bytes=0)
+    device = device_named("rtx4090")
+    bound = bound_of(work, device)
+    assert bound.compute == pytest.approx(2e9 / 330.3e12 + 2e9 / 660.6e12)
+    assert bound.memory == pytest.approx(1 / 1008)
+    assert (bound.seconds, bound.limit) == (bound.memory, "memory")
+    assert Bound("x", 2.0, 1.0).limit == "arithmetic"
+
+
+def test_a_networks_macs_are_those_of_its_graph_and_fp16_moves_half(traced, bundled_x2):
+    wide = traced(bundled_x2)
+    apply_rewrites(wide)
+    half = make_half(wide)
+    work, half_work = work_of(wide, SHAPE), work_of(half, SHAPE)
+    assert work.macs == {"fp32": statistics(wide, SHAPE).macs}
+    assert half_work.total_macs == work.total_macs
+    assert half_work.macs["fp16"] > 0.99 * work.total_macs
+    assert half_work.convolution_bytes == pytest.approx(work.convolution_bytes / 2, rel=0.05)
+    picture = 2 * 90 * 160 * 3 * (1 + 4)
+    assert work.least_bytes > picture
+
+
+def test_every_device_has_plausible_peaks_and_a_source():
+    for device in DEVICES.values():
+        assert 1e12 < device.fp32 <= device.fp16 < device.int8 < 3e15
+        assert 5e10 < device.bandwidth < 1e13
+        assert "NVIDIA" in device.source
+    # The modules' data sheets round to these.
+    assert DEVICES["agx-orin"].int8 == pytest.approx(85e12, rel=0.01)
+    assert DEVICES["orin-nano"].int8 == pytest.approx(20e12, rel=0.03)
+
+
+def test_a_gpu_is_found_by_the_drivers_name_for_it_and_an_unknown_device_is_refused():
+    found = device_of_gpu("NVIDIA GeForce RTX 4090")
+    assert found is not None
+    assert found.name == "rtx4090"
+    assert device_of_gpu("Something Else") is None
+    assert device_of_gpu(None) is None
+    with pytest.raises(DefianError, match=r"No device 'rtx9090'.*orin-nano.*h100"):
+        device_named("rtx9090")
+
+
+def test_an_engine_is_counted_by_the_graph_it_was_built_from(artefacts):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    for precision in (Precision.FP32, Precision.INT8):
+        engine = artefacts / f"tiny.{precision.value}.tensorrt-rtx.engine"
+        manifest = read_manifest(engine)
+        candidate = Candidate("e", "engine", engine, "tiny", 2, precision.value, "", "", None, "", manifest)
+        assert graph_of(candidate) == artefacts / f"tiny.{precision.value}.onnx"
