@@ -134,3 +134,16 @@ def _open_checkpoint(path: Path, name: str) -> Candidate:
         f"PyTorch {torch.__version__} CPU",
         lambda images: upscale(network, images),
     )
+
+
+def graph_of(candidate: Candidate) -> Path | None:
+    """The graph whose work a candidate does: its own file, or the one beside it that an engine was built from.
+
+    None for a checkpoint, and for an engine whose graph is not there any more.
+    """
+    if candidate.kind == "onnx":
+        return candidate.path
+    if candidate.manifest is None or not candidate.manifest.parent_sha256:
+        return None
+    wanted = candidate.manifest.parent_sha256
+    return next((path for path in sorted(candidate.path.parent.glob("*.onnx")) if sha256_of(path) == wanted), None)

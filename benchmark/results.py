@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmark.latency import Latency
     from benchmark.memory import HostMemory
     from benchmark.quality import Quality
-    from benchmark.roofline import Bound, Work
+    from export.roofline import Bound, Work
 
 SCHEMA = 2
 

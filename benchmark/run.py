@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmark.candidates import open_candidates
-from benchmark.devices import device_named, device_of_gpu
 from benchmark.environment import describe_environment
 from benchmark.latency import Plan, doubts, measure_latency
 from benchmark.memory import measure_host_memory
 from benchmark.results import BenchResult, Measured
+from export.devices import device_named, device_of_gpu
 from runtime.errors import DefianError
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmark.candidates import Candidate
-    from benchmark.devices import Device
     from benchmark.latency import Latency
     from benchmark.quality import Quality
     from calibration.photos import EvaluationPair
+    from export.devices import Device
     from runtime.profile import Shape
 
 CROWDED = 0.5
@@ -167,7 +167,8 @@ def _measured(
     if device is not None:
         import onnx_ir as ir
 
-        from benchmark.roofline import bound_of, graph_of, work_of
+        from benchmark.candidates import graph_of
+        from export.roofline import bound_of, work_of
 
         graph = graph_of(candidate)
         if graph is not None:

@@ -14,17 +14,19 @@ from runtime.files import write_whole
 from runtime.plugin.binary import cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-VERSION = 1
-"""Part of every key: raise it when what is measured, or how, changes."""
 
+def cache_key(sources: Iterable[Path], **parts: Any) -> str:  # noqa: ANN401 - anything JSON can write
+    """SHA-256 over everything that a measurement depends on.
 
-def cache_key(**parts: Any) -> str:  # noqa: ANN401 - anything JSON can write
-    """SHA-256 over everything that the measurement depends on; hashes of large things, values of small ones."""
-    text = json.dumps({"version": VERSION, **parts}, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    Args:
+        sources: paths of the source files that measure; another version of them never finds the old measurements.
+        parts: hashes of large things, values of small ones.
+    """
+    code = [hashlib.sha256(source.read_bytes()).hexdigest() for source in sources]
+    return hashlib.sha256(json.dumps({"code": code, **parts}, sort_keys=True).encode()).hexdigest()
 
 
 def cache_path(key: str) -> Path:

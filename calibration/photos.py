@@ -30,7 +30,7 @@ DEFAULT_EVALUATION = ("astronaut.png", "chelsea.png")
 """Photos of the same package that calibration never sees."""
 
 VALIDATION_STEP = 5
-VALIDATION_PATCHES = 12
+MOST_VALIDATED = 10
 PATCH = 96
 SEED = 0
 
@@ -100,8 +100,18 @@ class CalibrationSet:
         step = min(VALIDATION_STEP, len(self.photos))
         validation = self.photos[step - 1 :: step]
         training = tuple(photo for photo in self.photos if photo not in validation)
-        patches = min(VALIDATION_PATCHES, max(len(validation), self.patches // VALIDATION_STEP))
-        return replace(self, photos=training), replace(self, photos=validation, patches=patches)
+        return replace(self, photos=training), replace(self, photos=validation[:MOST_VALIDATED])
+
+    def pairs(self) -> list[EvaluationPair]:
+        """The middle of every photo as a pair of LR, at most ``size`` pixels a side, and HR."""
+        found = []
+        for photo in self.photos:
+            lr, hr = downscale(_large_enough(read_image(photo), photo, self.scale), self.scale)
+            top, left = ((side - min(self.size, side)) // 2 for side in lr.shape[:2])
+            rows, columns = slice(top, top + self.size), slice(left, left + self.size)
+            large = hr[top * self.scale :, left * self.scale :][: self.size * self.scale, : self.size * self.scale]
+            found.append(EvaluationPair(photo.stem, lr[rows, columns], large))
+        return found
 
     def sha256(self) -> str:
         """Hash of all patches and their order: of the data itself, not of file names."""

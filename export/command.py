@@ -48,7 +48,16 @@ def export(
     io: Annotated[str, typer.Option(help="uint8 (NHWC RGB) or float (normalised NCHW, for parity tests).")] = "uint8",
     calibration: Annotated[Path | None, typer.Option(help="Folder of HR photos for INT8. Default: bundled.")] = None,
     patches: Annotated[int, typer.Option(help="LR calibration patches of 96x96 pixels.")] = 48,
-    ranges: Annotated[str, typer.Option(help="Activation ranges: minmax or percentile (99.999).")] = "percentile",
+    ranges: Annotated[str, typer.Option(help="Activation ranges: mse, percentile (99.999), entropy, minmax.")] = "mse",
+    int8_scope: Annotated[
+        str, typer.Option(help="convolutions, or features: every feature map of C channels as well.")
+    ] = "convolutions",
+    int8_without: Annotated[
+        list[str] | None, typer.Option(help="Leave a helper out: equalise, side, basis, second-order; repeatable.")
+    ] = None,
+    sensitivity: Annotated[
+        bool, typer.Option("--sensitivity", help="Measure what each part of the network costs in INT8.")
+    ] = False,
     dataset: Annotated[Path | None, typer.Option(help="Folder of HR photos to measure drift on.")] = None,
     lr: Annotated[Path | None, typer.Option(help="Folder of LR images, with --hr.")] = None,
     hr: Annotated[Path | None, typer.Option(help="Folder of HR images of the same names.")] = None,
@@ -74,6 +83,8 @@ def export(
     from export.lowering import Eigen
     from export.options import ExportOptions
     from export.precision import Precision
+    from export.precision.recipe import Recipe
+    from export.precision.sites import Scope
     from export.trace import Io
     from runtime.profile import ShapeProfile
 
@@ -87,7 +98,10 @@ def export(
         profile=ShapeProfile.parse(profile),
         calibration=calibration,
         patches=patches,
-        range_method=_choice(RangeMethod, ranges, "--ranges"),
+        recipe=Recipe.of(
+            _choice(Scope, int8_scope, "--int8-scope"), _choice(RangeMethod, ranges, "--ranges"), int8_without or ()
+        ),
+        sensitivity=sensitivity,
         dataset=dataset,
         lr=lr,
         hr=hr,
@@ -140,6 +154,10 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
     console.print(tables.rewrite_table(result.steps, options.profile))
     if any(artefact.drift for artefact in result.artefacts):
         console.print(tables.drift_table(result.artefacts, options.max_drift))
+    if any(artefact.realised for artefact in result.artefacts):
+        console.print(tables.realised_table(result.artefacts))
+    for line in tables.int8_lines(result.artefacts, options):
+        console.print(line, soft_wrap=True)
     if any(artefact.engine for artefact in result.artefacts):
         console.print(tables.engine_table(result.artefacts))
     for artefact in result.artefacts:

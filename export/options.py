@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from calibration.ranges import RangeMethod
 from export.compiler import Target
 from export.lowering import Eigen
 from export.precision import Precision
+from export.precision.recipe import Recipe
 from export.trace import Io
 from runtime.errors import DefianError
 from runtime.profile import ShapeProfile
@@ -33,10 +33,12 @@ class ExportOptions:
         profile: shapes of the engine, and of the MAC and memory figures.
         calibration: folder of HR photos for INT8 ranges; None for the bundled ones.
         patches: number of LR calibration patches.
-        range_method: estimator of activation ranges.
+        recipe: how INT8 is made.
+        sensitivity: measure and report what each part of the network costs in INT8.
         dataset, lr, hr: where drift is measured; see :func:`calibration.photos.evaluation_pairs`.
         eigen: lowering of the eigenvalue step.
-        max_drift: budget per image in dB; None for no gate.
+        max_drift: budget per image in dB; None for no gate. INT8 takes the largest coverage that keeps it on
+            calibration photos held back for validation.
         plain: no rewrite at all; the files are called ``<model>.plain.<precision>``.
         without: names of rewrites that are switched off.
         workspace_mib, optimisation_level: see :class:`export.engine.EngineOptions`.
@@ -53,7 +55,8 @@ class ExportOptions:
     profile: ShapeProfile = field(default_factory=lambda: ShapeProfile.parse(DEFAULT_PROFILE))
     calibration: Path | None = None
     patches: int = 48
-    range_method: RangeMethod = RangeMethod.PERCENTILE
+    recipe: Recipe = field(default_factory=Recipe)
+    sensitivity: bool = False
     dataset: Path | None = None
     lr: Path | None = None
     hr: Path | None = None

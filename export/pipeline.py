@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -11,13 +12,15 @@ from calibration.evaluator import GraphEvaluator
 from calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from export.compiler import Target
 from export.engine import BuiltEngine, EngineOptions, build_engine
+from export.int8_variant import make_int8, needs_validation
 from export.lowering import Eigen, inline_functions
 from export.precision import Precision
+from export.realised import Realised, feature_names, realised
 from export.reference import reference_outputs
 from export.rewrites import Rewrite, select
 from export.rewriting import Step, can_measure_memory, rewrite_with_account
 from export.trace import Io, trace
-from export.variants import Variant, copy_of, make_half, make_int8
+from export.variants import Variant, copy_of, make_half
 from models.bundled import resolve_model
 from models.checkpoint import Checkpoint, load_checkpoint
 from runtime.errors import DefianError
@@ -45,11 +48,13 @@ class Artefact:
         accepted: the drift is within the budget, or there is none. Refused variants are not written.
         files: what was written, graph first.
         engine: what the compiler said; None if there is no engine.
+        realised: what the graph really is, counted on the graph.
     """
 
     variant: Variant
     drift: DriftReport | None
     accepted: bool
+    realised: Realised
     files: tuple[Path, ...] = ()
     engine: EngineFacts | None = None
 
@@ -73,6 +78,7 @@ class _Built:
     variant: Variant
     report: DriftReport | None
     accepted: bool
+    realised: Realised
     engine: BuiltEngine | None
 
 
@@ -110,16 +116,18 @@ def run_export(
         memory=options.rewrite_memory and can_measure_memory() and options.target is not Target.TENSORRT,
         say=say,
     )
-    variants = [_variant(graph, precision, inputs.patches, options, say) for precision in options.precisions]
+    variants = [_variant(graph, precision, inputs, options, say) for precision in options.precisions]
     reports = _measure(variants, inputs, options, say)
     built: list[_Built] = []
+    features = feature_names(graph)
     for variant, report in zip(variants, reports, strict=True):
         accepted = report is None or _within(report, options.max_drift)
         engine = None
         if accepted and options.target is not Target.ONNX:
             say(f"building the {variant.precision.value} engine")
             engine = _engine(variant, options, progress)
-        built.append(_Built(variant, report, accepted, engine))
+        counted = realised(variant.model, features, options.profile.optimum)
+        built.append(_Built(variant, report, accepted, counted, engine))
     rewritten = tuple(step.name for step in steps if step.sites)
     artefacts = [_write(item, inputs.checkpoint, rewritten, options) for item in built]
     return ExportResult(inputs.checkpoint, tuple(steps), tuple(artefacts))
@@ -139,6 +147,8 @@ def _inputs(options: ExportOptions) -> _Inputs:
     if Precision.INT8 in options.precisions:
         patches = calibration_set(options.calibration, scale, options.patches)
         next(iter(patches))  # a folder that cannot be used is found now, not after the trace
+        if needs_validation(options):
+            patches.split()
     require_writable_folder(options.out)
     return _Inputs(checkpoint, rewrites, pairs, patches)
 
@@ -146,13 +156,12 @@ def _inputs(options: ExportOptions) -> _Inputs:
 def _variant(
     graph: ir.Model,
     precision: Precision,
-    patches: CalibrationSet | None,
+    inputs: _Inputs,
     options: ExportOptions,
     say: Callable[[str], None],
 ) -> Variant:
-    if precision is Precision.INT8 and patches is not None:
-        say(f"calibrating INT8 on {patches.patches} patches of {len(patches.photos)} photos")
-        variant = make_int8(graph, patches, options.range_method)
+    if precision is Precision.INT8 and inputs.patches is not None:
+        variant = make_int8(graph, inputs.checkpoint, inputs.patches, options, say)
     else:
         variant = Variant(precision, copy_of(graph) if precision is Precision.FP32 else make_half(graph))
     if options.eigen is Eigen.INLINE:
@@ -199,7 +208,7 @@ def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], 
 def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], options: ExportOptions) -> Artefact:
     variant, report, engine = built.variant, built.report, built.engine
     if not built.accepted:
-        return Artefact(variant, report, built.accepted)
+        return Artefact(variant, report, built.accepted, built.realised)
     label = f"{checkpoint.name}.plain" if options.plain else checkpoint.name
     content = variant.serialise()
     manifest = Manifest(
@@ -228,7 +237,12 @@ def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], opt
             plugins=(PLUGIN_KEY,) if options.eigen is Eigen.PLUGIN else (),
         )
         files.append(_write_with_manifest(target, engine.plan, options.out))
-    return Artefact(variant, report, built.accepted, tuple(files), None if engine is None else engine.facts)
+    if variant.calibration.get("sensitivity"):
+        path = options.out / f"{label}.{variant.precision.value}.sensitivity.json"
+        write_whole(path, (json.dumps(variant.calibration["sensitivity"], indent=2) + "\n").encode())
+        files.append(path)
+    facts = None if engine is None else engine.facts
+    return Artefact(variant, report, built.accepted, built.realised, tuple(files), facts)
 
 
 def _write_with_manifest(manifest: Manifest, content: bytes, folder: Path) -> Path:

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
+from export.precision import Precision
+from export.realised import verdict
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from export.options import ExportOptions
     from export.pipeline import Artefact
     from export.rewriting import Step
     from runtime.profile import ShapeProfile
@@ -53,6 +57,48 @@ def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
     return table
 
 
+def realised_table(artefacts: Sequence[Artefact]) -> Table:
+    """Per variant: which share of nodes, MACs and feature-map bytes each type has."""
+    table = Table(title="Realised precision, counted on the finished graphs", title_justify="left")
+    for name in ("variant", "nodes", "MACs", "bytes of feature maps"):
+        table.add_column(name)
+    for artefact in artefacts:
+        counted = artefact.realised
+        table.add_row(
+            artefact.variant.precision.value,
+            *(_percentages(shares) for shares in (counted.nodes, counted.macs, counted.feature_bytes)),
+        )
+    return table
+
+
+def _percentages(shares: dict[str, float]) -> str:
+    return ", ".join(f"{kind} {100.0 * share:.1f} %" for kind, share in shares.items() if kind != "other")
+
+
+def int8_lines(artefacts: Sequence[Artefact], options: ExportOptions) -> list[str]:
+    """What is INT8, what had to stay FP16, the ranking if it was made, and whether INT8 can be faster."""
+    found = {artefact.variant.precision: artefact for artefact in artefacts}
+    int8, half = found.get(Precision.INT8), found.get(Precision.FP16)
+    if int8 is None:
+        return []
+    calibration = int8.variant.calibration
+    coverage = calibration["coverage"]
+    lines = [
+        f"INT8 covers {100 * coverage['mac_share']:.1f} % of the convolutions' MACs and "
+        f"{100 * coverage['byte_share']:.1f} % of the feature maps; calibration cache {calibration['cache']}."
+    ]
+    if coverage["dropped"]:
+        lines.append(f"FP16 to keep the budget on the validation photos: {', '.join(coverage['dropped'])}.")
+    lines += [
+        f"  {harm['group']:<22} excess error {harm['excess_error']:.5f}, drift {harm['mean_drift_db']:+.4f} mean "
+        f"{harm['worst_drift_db']:+.4f} worst dB, {100 * harm['mac_share']:.1f} % of MACs"
+        for harm in calibration["sensitivity"]
+    ]
+    if half is not None:
+        lines.append(verdict(int8.realised, half.realised, options.target, options.sm))
+    return lines
+
+
 def engine_table(artefacts: Sequence[Artefact]) -> Table:
     """The compiler's own figures."""
     table = Table(title="Engines (sizes in MB, by the compiler)", title_justify="left")
@@ -62,7 +108,7 @@ def engine_table(artefacts: Sequence[Artefact]) -> Table:
         facts = artefact.engine
         if facts is not None:
             table.add_row(
-                artefact.files[-1].name,
+                next(path.name for path in artefact.files if path.suffix == ".engine"),
                 _megabytes(facts.activation_bytes),
                 _megabytes(facts.weights_bytes),
                 _megabytes(facts.engine_bytes),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from export.precision import Precision
 from export.precision.half import to_half
+
+if TYPE_CHECKING:
+    from export.precision import Precision
 
 
 @dataclass(frozen=True)

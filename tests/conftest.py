@@ -6,7 +6,7 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import onnx_ir as ir
@@ -14,6 +14,8 @@ import pytest
 import torch
 from filelock import FileLock
 
+from export.precision.recipe import Recipe
+from export.quantisation import calibrate
 from export.trace import Io, trace
 from models.bundled import bundled_models
 from models.checkpoint import Checkpoint, load_checkpoint
@@ -21,6 +23,9 @@ from models.defian import Architecture, DeFiAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from calibration.photos import CalibrationSet
+    from export.variants import Variant
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("DEFIAN_SHARED", REPOSITORY.parent / "shared"))
@@ -55,6 +60,11 @@ def realistic_checkpoint(architecture: Architecture) -> Checkpoint:
 def tiny(scale: int = 2) -> Architecture:
     """The smallest network with every kind of part, for tests that are not about size."""
     return Architecture(channels=16, blocks=1, modules=2, scale=scale)
+
+
+def make_int8(rewritten: ir.Model, patches: CalibrationSet, **recipe: Any) -> Variant:  # noqa: ANN401
+    """The INT8 graph with all sites of the scope."""
+    return calibrate(rewritten, patches, Recipe(**recipe)).variant()
 
 
 @pytest.fixture(scope="session")

@@ -229,7 +229,7 @@ def _spreading(size: int) -> np.ndarray:
     """An orthogonal matrix with entries as even as can be."""
     if size & (size - 1) == 0:
         return hadamard(size) / np.sqrt(size)
-    return dct(np.eye(size), norm="ortho")
+    return np.asarray(dct(np.eye(size), norm="ortho"))
 
 
 def _roots(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

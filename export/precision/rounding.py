@@ -1,4 +1,4 @@
-"""FP32 weights -> INT8 with one scale per output channel: to nearest, or so that the convolution's result errs least."""
+"""FP32 weights -> INT8, one scale per output channel: to nearest, or for the least error of the result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where INT8 may stand in the network: convolutions by the names of their weights, feature maps by what they connect."""
+"""Where INT8 may stand: convolutions by the names of their weights, feature maps by what they connect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ATTENTION = re.compile(r"^(body\.\d+\.coder)\.\d+\.(?:encoder|decoder)\.\d+$")
 UPSCALE = re.compile(r"^(?:upscale(?:\.\d+)*|output)$")
 TAIL = "tail"
 NARROWEST = 12
-"""Attention convolutions with fewer channels on either side stay FP16, the one that reads the eigenvalues among them."""
+"""Attention convolutions with fewer channels on either side stay FP16, such as the one that reads eigenvalues."""
 
 
 class Scope(str, Enum):
@@ -127,15 +127,23 @@ def _features(nodes: dict[str, ir.Node]) -> Iterator[FeatureSite]:
 
 def stream_of(block: str) -> str:
     """``body.3.body_block.7`` -> ``body.3.stream``."""
-    return f"{block.split('.body_block')[0]}.stream"
+    return f"{block.split('.body_block', maxsplit=1)[0]}.stream"
+
+
+def is_stream(group: str) -> bool:
+    """Whether a group is the residual stream of a module."""
+    return group.endswith(".stream")
 
 
 def _reads_features(node: ir.Node, nodes: dict[str, ir.Node]) -> bool:
     """Whether an upscaling convolution reads the body's C channels, and not what another one made of them."""
     tail = nodes.get(TAIL)
     source = node.inputs[0]
-    return tail is not None and source is not None and (producer := source.producer()) is not None and (
-        producer.op_type == "Add" and any(value is tail.outputs[0] for value in producer.inputs)
+    return (
+        tail is not None
+        and source is not None
+        and (producer := source.producer()) is not None
+        and (producer.op_type == "Add" and any(value is tail.outputs[0] for value in producer.inputs))
     )
 
 

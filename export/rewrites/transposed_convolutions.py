@@ -59,6 +59,7 @@ def _rewrite_node(node: ir.Node) -> bool:
         "Conv", node.inputs[0], emit.constant(flipped), *bias,
         kernel_shape=list(flipped.shape[2:]), dilations=list(dilations), pads=new_pads,
     )  # fmt: skip
+    emit.nodes[-1].name = node.name
     emit.insert_before(node)
     replace_value(node.outputs[0], convolved)
     return True

@@ -4,12 +4,12 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from benchmark.candidates import Candidate
-from benchmark.devices import DEVICES, device_named, device_of_gpu
-from benchmark.roofline import Bound, Work, bound_of, graph_of, work_of
+from benchmark.candidates import Candidate, graph_of
+from export.devices import DEVICES, device_named, device_of_gpu
 from export.emit import Emitter
 from export.precision import Precision
 from export.rewrites import apply_rewrites
+from export.roofline import Bound, Work, bound_of, work_of
 from export.statistics import statistics
 from export.variants import make_half
 from runtime.errors import DefianError

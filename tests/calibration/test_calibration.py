@@ -13,9 +13,9 @@ from PIL import Image
 from calibration.drift import measure_drift
 from calibration.emulation import emulate_half
 from calibration.evaluator import Evaluation, session_of
+from calibration.histogram import BINS, Histogram
 from calibration.metrics import psnr, psnr_y, ssim_y
 from calibration.photos import EvaluationPair, calibration_set, evaluation_pairs
-from calibration.histogram import BINS, Histogram
 from calibration.ranges import RangeMethod, range_of
 from export.emit import Emitter
 from runtime.errors import DefianError

@@ -4,7 +4,6 @@ import pytest
 from rich.progress import Progress
 
 from calibration.photos import calibration_set
-from calibration.ranges import RangeMethod
 from export.compiler import Target, import_tensorrt, is_available
 from export.engine import EngineOptions, build_engine
 from export.precision import Precision
@@ -12,10 +11,10 @@ from export.progress import BuildProgress
 from export.rewrites import apply_rewrites
 from export.rewriting import planned_activation_bytes
 from export.trace import Io
-from export.variants import Variant, make_half, make_int8
+from export.variants import Variant, make_half
 from runtime.errors import DefianError
 from runtime.profile import ShapeProfile
-from tests.conftest import random_checkpoint, tiny
+from tests.conftest import make_int8, random_checkpoint, tiny
 
 PROFILE = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")
 needs_rtx = pytest.mark.skipif(not is_available(Target.TENSORRT_RTX), reason="tensorrt-rtx is not installed")
@@ -36,7 +35,7 @@ def rtx(profile=PROFILE, sm=89, *, uint8=True):
 @pytest.mark.parametrize("precision", list(Precision))
 def test_tensorrt_rtx_builds_a_real_engine_without_a_gpu(rewritten, precision):
     if precision is Precision.INT8:
-        variant = make_int8(rewritten, calibration_set(None, 2, patches=2), RangeMethod.MINMAX)
+        variant = make_int8(rewritten, calibration_set(None, 2, patches=2))
     else:
         variant = Variant(precision, rewritten if precision is Precision.FP32 else make_half(rewritten))
     with Progress(disable=True) as progress:

@@ -12,8 +12,8 @@ from export.operator import LARGEST_HALF, install_body, plain_body
 from export.precision import Precision
 from export.rewrites import apply_rewrites
 from export.rewrites.cheap_hessian import cheap_body
-from export.variants import Variant, make_half, make_int8
-from tests.conftest import noise, random_checkpoint, tiny
+from export.variants import Variant, make_half
+from tests.conftest import make_int8, noise, random_checkpoint, tiny
 
 HALF, FULL = ir.DataType.FLOAT16, ir.DataType.FLOAT
 
@@ -113,11 +113,10 @@ def test_no_precision_gives_nan_or_a_black_frame_on_hard_images(trained_variants
 @pytest.fixture(scope="module")
 def trained_variants(traced, bundled_x2):
     from calibration.photos import calibration_set
-    from calibration.ranges import RangeMethod
 
     model = traced(bundled_x2)
     apply_rewrites(model)
-    int8 = make_int8(model, calibration_set(None, 2, patches=8), RangeMethod.PERCENTILE)
+    int8 = make_int8(model, calibration_set(None, 2, patches=8))
     return {"fp32": model, "fp16": make_half(model), "int8": int8.model}
 
 

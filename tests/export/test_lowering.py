@@ -14,7 +14,6 @@ import pytest
 import torch
 
 from calibration.photos import calibration_set
-from calibration.ranges import RangeMethod
 from export.compiler import Target, import_tensorrt, is_available
 from export.engine import EngineOptions, build_engine
 from export.lowering import Eigen, inline_functions, offer_plugin, require_plugin_layers, without_plugin
@@ -22,13 +21,13 @@ from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision
 from export.rewrites import apply_rewrites
-from export.variants import Variant, copy_of, make_half, make_int8
+from export.variants import Variant, copy_of, make_half
 from runtime.errors import DefianError
 from runtime.images import write_png
 from runtime.manifest import read_manifest
 from runtime.plugin import PLUGIN_KEY
 from runtime.profile import ShapeProfile
-from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
+from tests.conftest import REPOSITORY, make_int8, noise, random_checkpoint, tiny
 
 NAMED = {"plugin_namespace": b"defian", "plugin_version": b"1"}
 DYNAMIC = ShapeProfile.parse("1x8x8,1x90x160,2x180x320")
@@ -48,7 +47,7 @@ def variants(small_s):
     return {
         Precision.FP32: Variant(Precision.FP32, copy_of(small_s)),
         Precision.FP16: Variant(Precision.FP16, make_half(small_s)),
-        Precision.INT8: make_int8(small_s, calibration_set(None, 2, patches=2), RangeMethod.MINMAX),
+        Precision.INT8: make_int8(small_s, calibration_set(None, 2, patches=2)),
     }
 
 

@@ -10,13 +10,9 @@ import onnx_ir as ir
 
 from export.emit import producer_of
 from export.statistics import WEIGHTED, macs_of, with_shape
-from runtime.files import sha256_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from benchmark.candidates import Candidate
-    from benchmark.devices import Device
+    from export.devices import Device
     from runtime.profile import Shape
 
 PRECISIONS = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16"}
@@ -90,16 +86,3 @@ def _bytes(value: ir.Value | None, *, one_byte: bool = False) -> int:
     if value is None or value.shape is None or value.dtype is None or not value.shape.is_static():
         raise ValueError(f"{value}: shape and type must be known")
     return int(prod(value.shape.numpy()) * (1 if one_byte else value.dtype.itemsize))
-
-
-def graph_of(candidate: Candidate) -> Path | None:
-    """The graph whose work a candidate does: its own file, or the one beside it that an engine was built from.
-
-    None for a checkpoint, and for an engine whose graph is not there any more.
-    """
-    if candidate.kind == "onnx":
-        return candidate.path
-    if candidate.manifest is None or not candidate.manifest.parent_sha256:
-        return None
-    wanted = candidate.manifest.parent_sha256
-    return next((path for path in sorted(candidate.path.parent.glob("*.onnx")) if sha256_of(path) == wanted), None)

@@ -1,0 +1,69 @@
+"""The INT8 variant of one export: calibrate, and choose what is INT8 within the drift budget."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from export.coverage import Coverage, Shares, Validation, as_json, choose, rank
+from export.quantisation import calibrate
+from export.reference import reference_outputs
+from runtime.errors import DefianError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnx_ir as ir
+
+    from calibration.photos import CalibrationSet
+    from export.options import ExportOptions
+    from export.variants import Variant
+    from models.checkpoint import Checkpoint
+
+
+def needs_validation(options: ExportOptions) -> bool:
+    """Whether some calibration photos are held back to measure drift on."""
+    return options.max_drift is not None or options.sensitivity
+
+
+def make_int8(
+    graph: ir.Model,
+    checkpoint: Checkpoint,
+    patches: CalibrationSet,
+    options: ExportOptions,
+    say: Callable[[str], None],
+) -> Variant:
+    """The INT8 graph of a rewritten FP32 graph with uint8 I/O.
+
+    With a drift budget it has the largest coverage that keeps the budget on the photos held back; without, all
+    of the scope. Its record says what is INT8, what had to stay FP16, and the sensitivity if it was measured.
+
+    Raises:
+        DefianError: no part of the network can be INT8 within the budget.
+    """
+    shares = Shares(graph, options.profile.optimum)
+    training, validation = patches, None
+    if needs_validation(options):
+        training, held_back = patches.split()
+        pairs = held_back.pairs()
+        references = reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
+        validation = Validation(pairs, references, checkpoint.architecture.scale)
+    say(f"calibrating INT8 on {training.patches} patches of {len(training.photos)} photos")
+    calibrated = calibrate(graph, training, options.recipe, say)
+    if validation is None:
+        sites = calibrated.sites
+        coverage = Coverage(sites.groups, (), shares.macs(sites), shares.bytes(sites), {})
+        harms = []
+    else:
+        harms = rank(calibrated, validation, shares, say) if options.sensitivity else []
+        coverage, harms = choose(calibrated, validation, shares, options.max_drift, harms, say)
+        sites = calibrated.sites.only(frozenset(coverage.groups))
+    if not sites.convolutions and calibrated.sites.convolutions:
+        raise DefianError(
+            f"No part of the network can be INT8 within {options.max_drift:g} dB on the validation photos.",
+            "Give a larger --max-drift, more calibration photos, or leave --precision int8 out.",
+        )
+    variant = calibrated.variant(sites)
+    return replace(
+        variant, calibration={**variant.calibration, "coverage": asdict(coverage), "sensitivity": as_json(harms)}
+    )

@@ -1,0 +1,92 @@
+"""What quantising a FP32 graph needs to know, measured on calibration patches as named arrays that a cache can keep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calibration.histogram import Histogram
+from calibration.observers import ChannelMaxima, JointMoment, WindowMoment, observe
+from export.emit import array_of, nodes_of_type
+from export.precision.equalisation import equalisable, equalise_blocks
+from export.precision.linear_sum import WINDOW, LinearSum
+from export.precision.sites import TAIL, find_sites
+from export.variants import copy_of, settle
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import onnx_ir as ir
+
+    from calibration.photos import CalibrationSet
+    from export.precision.recipe import Recipe
+
+DECISIVE = frozenset({TAIL, "upscale"})
+"""Groups whose weights are worth second-order rounding: every value passes them last."""
+
+
+def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterator[tuple[str, np.ndarray]]:
+    """Two passes over the patches: what equalising needs, then the equalised graph's ranges.
+
+    Args:
+        rewritten: FP32 graph with uint8 I/O; it is not changed.
+        patches: what to run through it.
+        recipe: which helpers will be used.
+
+    Yields:
+        ``maxima/<tensor>`` [C], ``moment``, ``counts/<tensor>`` [BINS] with ``range/<tensor>`` (exponent, largest
+        magnitude), and ``windows/<convolution>``.
+    """
+    model = copy_of(rewritten)
+    maxima = {}
+    if recipe.equalise:
+        maxima = {name: ChannelMaxima(_channels(pair[1])) for name, pair in equalisable(model).items()}
+    observers: list[tuple[list[str], Any]] = [([name], observer) for name, observer in maxima.items()]
+    linear = LinearSum(model)
+    joint = None
+    if linear.found and (recipe.side or recipe.basis):
+        joint = JointMoment(_channels(linear.shallow), WINDOW, linear.gram)
+        observers.append(([linear.image, linear.tensor], joint))
+    if observers:
+        observe(model, observers, patches)
+    first = {f"maxima/{name}": observer.maxima for name, observer in maxima.items()}
+    if joint is not None:
+        first["moment"] = joint.moment
+    yield from first.items()
+    equalised(model, first, recipe)
+    yield from _ranges(model, patches, recipe)
+
+
+def _ranges(model: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterator[tuple[str, np.ndarray]]:
+    sites = find_sites(model, recipe.scope)
+    histograms = {name: Histogram() for name in sites.tensors}
+    windows: dict[str, WindowMoment] = {}
+    observers: list[tuple[list[str], Any]] = [([name], histogram) for name, histogram in histograms.items()]
+    if recipe.second_order:
+        nodes = {node.name: node for node in nodes_of_type(model.graph, "Conv")}
+        for site in sites.convolutions:
+            weight = array_of(nodes[site.node].inputs[1])
+            if weight is not None and site.group in DECISIVE:
+                windows[site.node] = WindowMoment(weight.shape[1], weight.shape[2])
+                observers.append(([site.tensor], windows[site.node]))
+    observe(model, observers, patches)
+    for name, histogram in histograms.items():
+        yield f"counts/{name}", histogram.counts
+        yield f"range/{name}", np.asarray([histogram.exponent, histogram.largest])
+    yield from ((f"windows/{name}", window.moment) for name, window in windows.items())
+
+
+def equalised(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe) -> None:
+    """Change the graph in place, without changing what it computes, by the helpers of the recipe."""
+    if recipe.equalise:
+        prefix = "maxima/"
+        equalise_blocks(model, {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)})
+    if "moment" in arrays and np.any(arrays["moment"]):
+        LinearSum(model).improve(arrays["moment"], side=recipe.side, basis=recipe.basis)
+    settle(model)
+
+
+def _channels(node: ir.Node) -> int:
+    weight = array_of(node.inputs[1])
+    return 0 if weight is None else weight.shape[1]

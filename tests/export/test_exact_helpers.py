@@ -1,0 +1,98 @@
+"""Equalising, side channels and the change of basis leave the FP32 function as it was, border included."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from calibration.evaluator import session_of
+from calibration.photos import calibration_set, evaluation_pairs
+from export.precision.linear_sum import LinearSum, best_basis, side_channels
+from export.precision.measure import equalised, measured
+from export.precision.recipe import Recipe
+from export.rewrites import apply_rewrites
+from export.trace import Io
+from export.variants import copy_of
+from models.defian import Architecture
+from tests.conftest import noise, random_checkpoint, tiny
+
+NONE = {"equalise": False, "side": False, "basis": False, "second_order": False}
+RECIPES = {
+    "equalise": Recipe(**{**NONE, "equalise": True}),
+    "side": Recipe(**{**NONE, "side": True}),
+    "basis": Recipe(**{**NONE, "basis": True}),
+    "all": Recipe(second_order=False),
+}
+
+
+def outputs(model, image):
+    """The values before clamping and rounding, which hide errors."""
+    copy = copy_of(model)
+    clip = [node for node in copy.graph if node.op_type == "Clip"][-1]
+    copy.graph.outputs.append(clip.inputs[0])
+    return np.asarray(session_of(copy).run(None, {"image": image})[1])
+
+
+@pytest.fixture(scope="module", params=[tiny(2), tiny(3), tiny(4), Architecture(12, 1, 1, 2)], ids=str)
+def rewritten(request, traced):
+    model = traced(random_checkpoint(request.param))
+    apply_rewrites(model)
+    return request.param, model
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_helpers_change_the_weights_and_not_the_function(rewritten, name):
+    architecture, model = rewritten
+    arrays = dict(measured(model, calibration_set(None, architecture.scale, patches=6), RECIPES[name]))
+    helped = copy_of(model)
+    equalised(helped, arrays, RECIPES[name])
+    photo = evaluation_pairs(architecture.scale)[1].lr[:40, :56]
+    for image in (noise(1, 17, 23, 3), noise(2, 24, 20, 3), noise(1, 2, 2, 3), noise(1, 1, 7, 3), photo[None]):
+        before, after = outputs(model, image), outputs(helped, image)
+        assert np.abs(before - after).max() <= 2e-5 * max(1.0, np.abs(before).max())
+    weights = [node.inputs[1].const_value for node in helped.graph if node.op_type == "Conv"]
+    originals = [node.inputs[1].const_value for node in model.graph if node.op_type == "Conv"]
+    assert len(weights) != len(originals) or any(
+        not np.array_equal(a.numpy(), b.numpy()) for a, b in zip(weights, originals, strict=True)
+    )
+
+
+def test_a_graph_with_anything_nonlinear_next_to_the_sum_is_left_alone(traced):
+    plain = traced(random_checkpoint(tiny()))
+    assert not LinearSum(plain).found  # the input convolution has other readers before recompute-shallow
+
+
+def test_float_graphs_have_the_sum_too(traced):
+    model = traced(random_checkpoint(tiny()), Io.FLOAT)
+    apply_rewrites(model)
+    assert LinearSum(model).found
+
+
+def noise_gain(moment, gram, basis):
+    """What the basis minimises, for one step that the strongest channel demands."""
+    inverse = np.linalg.inv(basis)
+    return np.max(np.diag(basis @ moment @ basis.T)) * np.trace(inverse.T @ gram @ inverse)
+
+
+@pytest.mark.parametrize("size", [8, 12])
+def test_the_basis_lowers_the_noise_below_any_scaling_and_to_the_theoretical_least(size):
+    random = np.random.default_rng(0)
+    moment, gram = (a @ a.T for a in random.normal(size=(2, size, size)) * np.geomspace(1, 30, size))
+    basis = best_basis(moment, gram)
+    scaling = np.diag(1.0 / np.sqrt(np.diag(moment)))
+    assert noise_gain(moment, gram, basis) < noise_gain(moment, gram, scaling)
+    root = np.linalg.cholesky(moment)
+    values = np.linalg.eigvalsh(root.T @ gram @ root)
+    least = np.sum(np.sqrt(values)) ** 2
+    slack = 1.001 if size == 8 else 2.5  # only a Hadamard matrix spreads perfectly
+    assert least * 0.999 <= noise_gain(moment, gram, basis) * size / size <= least * slack
+
+
+def test_side_channels_find_what_the_windows_predict():
+    random = np.random.default_rng(1)
+    windows = np.concatenate([random.normal(size=(500, 27)), np.ones((500, 1))], axis=1)
+    truth = random.normal(size=(28, 5)) @ random.normal(size=(5, 16))
+    pixels = windows @ truth
+    kernel, spread = side_channels(windows.T @ windows, windows.T @ pixels, np.eye(16))
+    assert np.abs(windows @ kernel @ spread - pixels).max() < 1e-6 * np.abs(pixels).max()
+    assert np.allclose(np.mean((windows @ kernel) ** 2, axis=0)[:5], 1.0)
