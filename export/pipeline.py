@@ -146,7 +146,8 @@ def _inputs(options: ExportOptions) -> _Inputs:
     patches = None
     if Precision.INT8 in options.precisions:
         patches = calibration_set(options.calibration, scale, options.patches)
-        next(iter(patches))  # a folder that cannot be used is found now, not after the trace
+        for _ in patches:
+            pass  # a photo that cannot be used is found now, not after the trace
         if needs_validation(options):
             patches.split()
     require_writable_folder(options.out)

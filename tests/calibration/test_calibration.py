@@ -16,7 +16,6 @@ from calibration.evaluator import Evaluation, session_of
 from calibration.histogram import BINS, Histogram
 from calibration.metrics import psnr, psnr_y, ssim_y
 from calibration.photos import EvaluationPair, calibration_set, evaluation_pairs
-from calibration.ranges import RangeMethod, range_of
 from export.emit import Emitter
 from runtime.errors import DefianError
 from tests.conftest import noise
@@ -38,31 +37,6 @@ def test_a_histogram_does_not_depend_on_order_or_batch_size(values, cut):
     assert whole.exponent == parts.exponent
     assert np.array_equal(whole.counts, parts.counts)
     assert whole.largest == parts.largest
-
-
-@given(magnitudes, st.sampled_from(RangeMethod))
-@settings(deadline=None, max_examples=60)
-def test_a_range_is_positive_and_covers_what_it_claims(values, method):
-    limit = range_of(histogram_of(values), method)
-    assert limit > 0
-    if method is RangeMethod.MINMAX and np.abs(values).max() > 0:
-        assert limit == np.abs(values).max()
-    else:
-        # Fewer than 100 000 values: their 99.999th percentile is the largest, to the width of a bin.
-        assert limit >= np.abs(values).max() * (1 - 2 / BINS) or not values.any()
-
-
-def test_a_percentile_leaves_out_a_rare_outlier():
-    values = np.concatenate([np.linspace(-1, 1, 2_000_000, dtype=np.float32), np.array([1000.0], np.float32)])
-    histogram = histogram_of(values)
-    assert range_of(histogram, RangeMethod.MINMAX) == 1000.0
-    assert range_of(histogram, RangeMethod.PERCENTILE) == pytest.approx(1.0, abs=2 * histogram.bin_width)
-
-
-def test_all_zero_activations_get_a_usable_range_and_nan_is_an_error():
-    assert range_of(histogram_of(np.zeros(5, np.float32)), RangeMethod.PERCENTILE) == 1.0
-    with pytest.raises(ValueError, match="finite"):
-        Histogram().add(np.array([np.nan], np.float32))
 
 
 def test_memory_of_a_histogram_does_not_grow():

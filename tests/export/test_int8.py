@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
@@ -158,7 +159,8 @@ def test_the_trained_networks_are_int8_to_97_percent_of_their_macs(traced, scale
 
     model = traced(load_checkpoint(bundled_models()[f"defian-s-x{scale}"]))
     apply_rewrites(model)
-    calibrated = calibrate(model, calibration_set(None, scale, patches=6), Recipe(scope=Scope.FEATURES))
+    patches = replace(calibration_set(None, scale, patches=1), size=32)
+    calibrated = calibrate(model, patches, Recipe(scope=Scope.FEATURES))
     counted = realised(calibrated.variant().model, feature_names(model), (1, 90, 160))
     assert counted.macs["int8"] >= 0.97
     assert counted.feature_bytes == {"int8": 1.0}
@@ -180,7 +182,7 @@ def test_int8_runs_in_batches_and_at_odd_sizes(quantised):
 def test_rewrites_do_not_change_what_int8_costs(traced, bundled_x2):
     pairs = [p for p in evaluation_pairs(2) if p.name == "chelsea"]
     references = reference_outputs(bundled_x2.network(), (pair.lr for pair in pairs))
-    patches = calibration_set(None, 2, patches=12)
+    patches = calibration_set(None, 2, patches=6)
     drifts = []
     for rewrite in (False, True):
         model = traced(bundled_x2)

@@ -1,0 +1,87 @@
+"""Calibration photos that a user may well have, and the answer to each."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from calibration.photos import calibration_set
+from export.options import ExportOptions
+from export.pipeline import run_export
+from export.precision import Precision
+from export.precision.recipe import Recipe
+from export.quantisation import calibrate
+from export.rewrites import apply_rewrites
+from runtime.errors import DefianError
+from tests.conftest import noise, random_checkpoint, tiny
+
+
+@pytest.fixture
+def rewritten(traced):
+    model = traced(random_checkpoint(tiny()))
+    apply_rewrites(model)
+    return model
+
+
+def folder_of(tmp_path, **photos):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name, pixels in photos.items():
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    return folder
+
+
+def limits(rewritten, folder, patches=4):
+    return calibrate(rewritten, calibration_set(folder, 2, patches), Recipe()).plan.limits.values()
+
+
+def test_two_photos_are_enough_and_one_of_them_validates(tmp_path, rewritten):
+    folder = folder_of(tmp_path, a=noise(80, 90, 3), b=noise(70, 60, 3, seed=1))
+    assert min(limits(rewritten, folder)) > 0
+    training, validation = calibration_set(folder, 2, 4).split()
+    assert [photo.stem for photo in training.photos] == ["a"]
+    assert [pair.name for pair in validation.pairs()] == ["b"]
+    assert validation.pairs()[0].hr.shape == (70, 60, 3)
+
+
+def test_one_photo_cannot_validate(tmp_path):
+    with pytest.raises(DefianError, match=r"at least 2 calibration photos.*found 1"):
+        calibration_set(folder_of(tmp_path, a=noise(80, 90, 3)), 2, 4).split()
+
+
+def test_every_fifth_photo_is_held_back_and_seen_by_one_side_only(tmp_path):
+    folder = folder_of(tmp_path, **{f"p{index:02}": noise(20, 20, 3, seed=index) for index in range(12)})
+    training, validation = calibration_set(folder, 2, 24).split()
+    assert [photo.stem for photo in validation.photos] == ["p04", "p09"]
+    assert len(training.photos) == 10
+    assert not set(training.photos) & set(validation.photos)
+
+
+def test_photos_smaller_than_a_patch_give_what_they_have(tmp_path, rewritten):
+    assert min(limits(rewritten, folder_of(tmp_path, a=noise(14, 18, 3), b=noise(9, 40, 3)))) > 0
+
+
+def test_black_photos_give_finite_positive_ranges(tmp_path, rewritten):
+    black = np.zeros((64, 64, 3), np.uint8)
+    found = list(limits(rewritten, folder_of(tmp_path, a=black, b=black)))
+    assert np.isfinite(found).all()
+    assert min(found) > 0
+
+
+def test_a_grey_photo_is_read_as_rgb(tmp_path, rewritten):
+    folder = folder_of(tmp_path, a=noise(64, 64), b=noise(64, 64, 3))
+    assert next(iter(calibration_set(folder, 2, 2))).shape == (32, 32, 3)
+    assert min(limits(rewritten, folder)) > 0
+
+
+def test_a_photo_that_does_not_decode_is_named_before_any_work_and_nothing_is_written(tmp_path):
+    folder = folder_of(tmp_path, **{f"p{index}": noise(40, 40, 3, seed=index) for index in range(5)})
+    whole = (folder / "p2.png").read_bytes()
+    (folder / "p2.png").write_bytes(whole[: len(whole) // 2])
+    said = []
+    options = ExportOptions("defian-s-x2", tmp_path / "out", (Precision.INT8,), calibration=folder, patches=10)
+    with pytest.raises(DefianError, match=r"p2\.png"):
+        run_export(options, said.append)
+    assert said == []
+    assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True

@@ -1,0 +1,100 @@
+"""Range estimators: what each claims, on any magnitudes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from calibration.histogram import BINS, Histogram
+from calibration.ranges import LEVELS, SMALLEST_SHARE, RangeMethod, range_of
+
+magnitudes = arrays(np.float32, st.integers(1, 400), elements=st.floats(-1e4, 1e4, width=32))
+
+
+def histogram_of(*parts):
+    histogram = Histogram()
+    for part in parts:
+        histogram.add(part)
+    return histogram
+
+
+def squared_error(values, limit):
+    step = limit / LEVELS
+    return float(np.mean((np.clip(np.rint(values / step), -LEVELS, LEVELS) * step - values) ** 2))
+
+
+@given(magnitudes, st.sampled_from(RangeMethod), st.integers(0, 400))
+@settings(deadline=None, max_examples=120)
+def test_a_range_is_positive_never_above_the_largest_and_independent_of_batches(values, method, cut):
+    limit = range_of(histogram_of(values), method)
+    assert limit > 0
+    assert limit == range_of(histogram_of(values[cut:], values[:cut]), method)
+    largest = float(np.abs(values).max())
+    if largest > 0:
+        assert limit <= largest * (1 + 1e-6)
+
+
+@given(magnitudes)
+@settings(deadline=None, max_examples=60)
+def test_minmax_and_percentile_cover_what_they_claim(values):
+    histogram = histogram_of(values)
+    largest = float(np.abs(values).max())
+    if largest == 0:
+        return
+    assert range_of(histogram, RangeMethod.MINMAX) == largest
+    # Fewer than 100 000 values: their 99.999th percentile is the largest, to the width of a bin.
+    assert range_of(histogram, RangeMethod.PERCENTILE) >= largest * (1 - 2 / BINS)
+
+
+@pytest.mark.parametrize("method", RangeMethod)
+@pytest.mark.parametrize("constant", [1e-7, 0.3, 4.0, 6e4])
+def test_a_constant_tensor_keeps_its_value(method, constant):
+    limit = range_of(histogram_of(np.full(1000, constant, np.float32)), method)
+    # The histogram knows a value to the width of a bin; the range must not clip more than that.
+    assert constant * (1 - 2 / BINS) * (1 if method is not RangeMethod.ENTROPY else 0.5) <= limit <= constant * 1.0001
+
+
+@pytest.mark.parametrize("method", RangeMethod)
+def test_all_zero_activations_get_a_usable_range(method):
+    assert range_of(histogram_of(np.zeros(5, np.float32)), method) == 1.0
+
+
+def test_nan_is_an_error():
+    with pytest.raises(ValueError, match="finite"):
+        Histogram().add(np.array([np.nan], np.float32))
+
+
+def test_a_percentile_leaves_out_a_rare_outlier():
+    values = np.concatenate([np.linspace(-1, 1, 2_000_000, dtype=np.float32), np.array([1000.0], np.float32)])
+    histogram = histogram_of(values)
+    assert range_of(histogram, RangeMethod.MINMAX) == 1000.0
+    assert range_of(histogram, RangeMethod.PERCENTILE) == pytest.approx(1.0, abs=2 * histogram.bin_width)
+
+
+@pytest.mark.parametrize("sharpness", [0.5, 1.0, 3.0])
+def test_mse_finds_the_least_error_a_search_over_the_values_finds(sharpness):
+    random = np.random.default_rng(0)
+    values = (random.laplace(size=200_000) ** 1 * np.abs(random.normal(size=200_000)) ** sharpness).astype(np.float32)
+    limit = range_of(histogram_of(values), RangeMethod.MSE)
+    largest = float(np.abs(values).max())
+    best = min(squared_error(values, largest * share) for share in np.linspace(1.0, SMALLEST_SHARE, 60))
+    assert squared_error(values, limit) <= best * 1.03
+
+
+def test_more_roundings_lower_the_mse_range():
+    values = np.random.default_rng(0).laplace(size=100_000).astype(np.float32)
+    histogram = histogram_of(values)
+    assert range_of(histogram, RangeMethod.MSE, 4.0) < range_of(histogram, RangeMethod.MSE)
+
+
+def test_entropy_clips_a_long_thin_tail_and_ignores_zeros_behind_a_relu():
+    random = np.random.default_rng(0)
+    values = random.normal(size=400_000).astype(np.float32)
+    values[:20] *= 30.0
+    limit = range_of(histogram_of(values), RangeMethod.ENTROPY)
+    assert 2.5 < limit < 0.5 * float(np.abs(values).max())
+    with_zeros = range_of(histogram_of(values, np.zeros(2_000_000, np.float32)), RangeMethod.ENTROPY)
+    assert with_zeros == pytest.approx(limit, rel=0.05)

@@ -1,0 +1,103 @@
+"""The choice of what is INT8, with a stand-in that knows what every group costs, and once for real."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from calibration.drift import DriftReport, ImageDrift
+from calibration.photos import calibration_set
+from export.coverage import Shares, Validation, choose, rank
+from export.precision.recipe import Recipe
+from export.precision.sites import ConvolutionSite, Scope, Sites
+from export.quantisation import calibrate
+from export.reference import reference_outputs
+from export.rewrites import apply_rewrites
+from tests.conftest import random_checkpoint, tiny
+
+COST = {"a": 0.001, "b": 0.02, "c": 0.1, "d": 0.004}
+
+
+@dataclass
+class Known:
+    """Groups a to d, whose drifts add up."""
+
+    sites: Sites = field(
+        default_factory=lambda: Sites(tuple(ConvolutionSite(f"{name}.conv", f"{name}.in", name) for name in COST), ())
+    )
+
+
+@dataclass
+class Adding:
+    """A validation whose drift is the sum of the groups' costs."""
+
+    asked: int = 0
+
+    def drift(self, _, sites):
+        self.asked += 1
+        total = sum(COST[group] for group in sites.groups)
+        error = 0.05 + total
+        return DriftReport("int8", (ImageDrift("v", 30.0 - total, 30.0, 1.0, 1.0, psnr(error)),))
+
+
+def psnr(error):
+    import math
+
+    return 10 * math.log10(255.0**2 / error)
+
+
+class Equal:
+    """Every group is a quarter of the network."""
+
+    def macs(self, sites):
+        return len(sites.convolutions) / 4
+
+    def bytes(self, sites):
+        return 0.0 * len(sites.features)
+
+
+def test_the_ranking_is_by_harm():
+    assert [harm.group for harm in rank(Known(), Adding(), Equal())] == ["c", "b", "d", "a"]
+    assert rank(Known(), Adding(), Equal())[0].excess_error == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("budget", "kept"),
+    [(1.0, "abcd"), (0.126, "abcd"), (0.124, "abd"), (0.02, "ad"), (0.004, "a"), (0.0005, "")],
+)
+def test_the_largest_coverage_within_the_budget_is_chosen(budget, kept):
+    coverage, harms = choose(Known(), Adding(), Equal(), budget)
+    assert "".join(coverage.groups) == kept
+    assert coverage.mac_share == len(kept) / 4
+    assert set(coverage.dropped) == set(COST) - set(kept)
+    assert bool(harms) == (kept != "abcd")  # the ranking costs time and is made only if something must go
+    assert coverage.validation["worst_drift_db"] == pytest.approx(sum(COST[name] for name in kept))
+
+
+def test_without_a_budget_everything_is_taken_and_measured_once():
+    validation = Adding()
+    coverage, _ = choose(Known(), validation, Equal(), None)
+    assert "".join(coverage.groups) == "abcd"
+    assert validation.asked == 1
+
+
+def test_on_a_real_network_the_measured_drift_keeps_the_budget(traced):
+    checkpoint = random_checkpoint(tiny())
+    model = traced(checkpoint)
+    apply_rewrites(model)
+    training, held_back = replace(calibration_set(None, 2, patches=10), size=32).split()
+    pairs = held_back.pairs()
+    validation = Validation(pairs, reference_outputs(checkpoint.network(), (pair.lr for pair in pairs)), 2)
+    calibrated = calibrate(model, training, Recipe(scope=Scope.FEATURES))
+    shares = Shares(model, (1, 48, 64))
+    full, _ = choose(calibrated, validation, shares, None)
+    assert full.byte_share == pytest.approx(1.0)
+    assert full.mac_share > 0.5
+    budget = full.validation["worst_drift_db"] - 1e-6
+    chosen, harms = choose(calibrated, validation, shares, budget)
+    assert {harm.group for harm in harms} == set(calibrated.sites.groups)
+    assert set(chosen.groups) < set(full.groups)
+    assert chosen.mac_share + chosen.byte_share < full.mac_share + full.byte_share
+    kept = calibrated.sites.only(frozenset(chosen.groups))
+    assert validation.drift(calibrated, kept).worst.drift <= budget or not chosen.groups
