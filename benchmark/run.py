@@ -89,7 +89,7 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
             anything is measured.
     """
     environment = describe_environment()
-    device = _device(options, environment)
+    device, own = _device(options, environment)
     remarks = _crowd(environment)
     with ExitStack() as stack:
         say("opening the artefacts")
@@ -107,7 +107,7 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
 
             qualities = measure_quality(candidates, pairs, options.reference, options.provider, say)
         measured = [
-            _measured(each, artefact, options, device, say, latencies, qualities)
+            _measured(each, artefact, options, (device, own), say, latencies, qualities)
             for each, artefact in zip(candidates, options.artefacts, strict=True)
         ]
     return BenchResult(
@@ -121,11 +121,12 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
     )
 
 
-def _device(options: BenchOptions, environment: dict[str, object]) -> Device | None:
-    if options.device is not None:
-        return device_named(options.device)
+def _device(options: BenchOptions, environment: dict[str, object]) -> tuple[Device | None, bool]:
+    """The device to bound for, and whether it is the GPU of this machine."""
     gpu = environment["gpu"]
-    return device_of_gpu(str(gpu.get("name"))) if isinstance(gpu, dict) else None
+    own = device_of_gpu(str(gpu.get("name"))) if isinstance(gpu, dict) else None
+    device = own if options.device is None else device_named(options.device)
+    return device, device is not None and device == own
 
 
 def _crowd(environment: dict[str, object]) -> list[str]:
@@ -154,7 +155,7 @@ def _measured(
     candidate: Candidate,
     artefact: str,
     options: BenchOptions,
-    device: Device | None,
+    target: tuple[Device | None, bool],
     say: Callable[[str], None],
     latencies: Sequence[dict[str, Latency]],
     qualities: dict[str, Quality],
@@ -164,6 +165,7 @@ def _measured(
         say(f"measuring the host memory of {candidate.name}")
         memory = measure_host_memory(artefact, max(options.shapes, key=lambda s: s[0] * s[1] * s[2]), options.provider)
     work, bound = (), ()
+    device, own = target
     if device is not None:
         import onnx_ir as ir
 
@@ -174,7 +176,8 @@ def _measured(
             say(f"counting the work of {candidate.name}")
             model = ir.load(graph)
             work = tuple(work_of(model, shape) for shape in options.shapes)
-            bound = tuple(bound_of(each, device) for each in work)
+            in_use = own and (candidate.kind == "engine" or options.provider != "cpu")
+            bound = tuple(bound_of(each, device, in_use=in_use) for each in work)
     return Measured(
         candidate,
         candidate.path.stat().st_size,
