@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=Plan.seconds, help="timed seconds per artefact, at least")
     parser.add_argument("--warm-up", type=float, default=Plan.warm_up_seconds, help="untimed seconds per artefact")
     parser.add_argument("--provider", default="cpu", choices=sorted(PROVIDERS), help="what runs the graphs")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves each library its choice")
     parser.add_argument("--no-memory", action="store_true", help="do not measure the host's memory")
     parser.add_argument("--device", help="bounds for a device of the table, such as orin-nano, rtx4090 or h100")
     drift = parser.add_argument_group("drift")
@@ -114,6 +115,7 @@ def _options(options: argparse.Namespace, command: str) -> BenchOptions:
         hr=options.hr,
         reference=options.reference,
         device=options.device,
+        threads=options.threads,
         memory=not options.no_memory,
         max_drift=options.max_drift,
         max_mean_drift=options.max_mean_drift,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.candidates import open_candidates
 from benchmark.devices import device_named, device_of_gpu
-from benchmark.environment import describe_environment
+from benchmark.environment import describe_environment, use_threads
 from benchmark.latency import Plan, doubts, measure_latency
 from benchmark.memory import measure_host_memory
 from benchmark.results import BenchResult, Measured
@@ -41,6 +41,7 @@ class BenchOptions:
         dataset, lr, hr: images for the drift section; none for no such section.
         reference: checkpoint of the drift section; None finds it by its hash.
         device: name in the table of published peaks; None for the GPU in use.
+        threads: CPU threads of PyTorch and of ONNX Runtime; 0 leaves each its own choice.
         memory: measure the host memory of each artefact in a process of its own.
         max_drift, max_mean_drift, min_psnr_to_reference: budgets in dB; None for no budget.
         command: the command line, for the record.
@@ -55,6 +56,7 @@ class BenchOptions:
     hr: Path | None = None
     reference: str | None = None
     device: str | None = None
+    threads: int = 0
     memory: bool = True
     max_drift: float | None = None
     max_mean_drift: float | None = None
@@ -74,6 +76,8 @@ class BenchOptions:
             raise DefianError("A drift budget needs images to measure it on.", "Give --dataset, or --lr and --hr.")
         if any(budget is not None and not budget >= 0.0 for budget in budgets):
             raise DefianError("Expected budgets of 0 dB or more.")
+        if self.threads < 0:
+            raise DefianError(f"Expected 0 threads (each library's choice) or more, found {self.threads}.")
 
     @property
     def measures_drift(self) -> bool:
@@ -88,12 +92,13 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
         DefianError: an artefact, an image folder or the device's name cannot be used. All are looked at before
             anything is measured.
     """
-    environment = describe_environment()
+    use_threads(options.threads)
+    environment = describe_environment(options.threads)
     device, own = _device(options, environment)
     remarks = _crowd(environment)
     with ExitStack() as stack:
         say("opening the artefacts")
-        candidates = open_candidates(options.artefacts, options.provider, stack)
+        candidates = open_candidates(options.artefacts, options.provider, stack, options.threads)
         pairs, images, cropped = _images(options, candidates[0].scale)
         remarks += cropped
         latencies: list[dict[str, Latency]] = []

@@ -48,14 +48,30 @@ def latency_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet
     rounds = timed[0].latencies[index].summary.count
     table = Sheet(
         f"Latency at {shape} LR in ms, uint8 to uint8 in host memory, {rounds} rounds in turns",
-        ("artefact", "min", "median", "p90", "p95", "p99", "CV", "images/s", "out MP/s", "ratio to the first"),
-    )  # fmt: skip
+        ("artefact", "min", "median", "p95", "CV", "images/s", "MP/s", "ratio to the first"),
+    )
     for each in timed:
         latency = each.latencies[index]
         of = latency.summary
-        times = (f"{1e3 * value:.1f}" for value in (of.minimum, of.median, of.p90, of.p95, of.p99))
+        times = (f"{1e3 * value:.1f}" for value in (of.minimum, of.median, of.p95))
         throughput = f"{latency.images_per_second:.2f}", f"{latency.megapixels_per_second:.2f}"
         table.add(each.candidate.name, *times, f"{of.cv:.1%}", *throughput, ratio_text(latency))
+    return table
+
+
+def statistics_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
+    """Every statistic of the latencies, as trtexec lists them."""
+    columns = ("artefact", "samples", "min", "max", "mean", "median", "p90", "p95", "p99", "99 % interval of the ratio")
+    table = Sheet(f"All statistics of the latency at {shape} in ms", columns)
+    for each in measured:
+        if not each.latencies:
+            continue
+        latency = each.latencies[index]
+        of = latency.summary
+        times = (of.minimum, of.maximum, of.mean, of.median, of.p90, of.p95, of.p99)
+        interval = None if latency.comparison is None else latency.comparison.interval
+        words = "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
+        table.add(each.candidate.name, str(of.count), *(f"{1e3 * value:.1f}" for value in times), words)
     return table
 
 

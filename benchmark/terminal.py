@@ -30,7 +30,7 @@ def rich_table(sheet: Sheet) -> Table:
     """A sheet for the terminal."""
     table = Table(title=escape(sheet.title), title_justify="left")
     for index, name in enumerate(sheet.columns):
-        table.add_column(name, justify="right" if index else "left", overflow="fold")
+        table.add_column(name, justify="right" if index else "left", overflow="fold", no_wrap=not index)
     for row in sheet.rows:
         table.add_row(*(escape(cell) for cell in row))
     return table

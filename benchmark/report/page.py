@@ -11,7 +11,7 @@ from markupsafe import Markup
 from benchmark.report.crops import detail_of
 from benchmark.report.plots import SERIES, plots_of
 from benchmark.statistics import DEFINITIONS
-from benchmark.tables import sheets
+from benchmark.tables import sheets, statistics_table
 from runtime.files import write_whole
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ def write_page(result: BenchResult, folder: Path, more: Sequence[Sheet] = ()) ->
     page = environment.get_template("page.html.j2").render(
         result=result,
         sheets=[*sheets(result), *more],
+        statistics=[statistics_table(result.measured, index, shape) for index, shape in enumerate(result.shapes)],
         plots=[
             (title, {name: Markup(svg) for name, svg in drawn.items()})  # noqa: S704 - matplotlib's own
             for title, drawn in plots_of(result.measured, result.shapes)
