@@ -14,7 +14,7 @@ env: $(READY)
 $(READY): pyproject.toml Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q "$(TORCH)"
-	$(BIN)/python -m pip install -q -e ".[export,cpu,test]"
+	$(BIN)/python -m pip install -q -e ".[export,cpu,report,test]"
 	$(BIN)/python -m pip install -q -e ".[rtx]" || echo "tensorrt-rtx is not available here; engine builds are skipped"
 	touch $@
 

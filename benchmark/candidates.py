@@ -11,6 +11,7 @@ from models.bundled import bundled_models, resolve_model
 from runtime.errors import DefianError
 from runtime.files import sha256_of
 from runtime.manifest import read_manifest
+from runtime.onnx_session import OnnxSession
 from runtime.session import open_session
 
 if TYPE_CHECKING:
@@ -53,20 +54,23 @@ class Candidate:
     manifest: Manifest | None = None
 
 
-def open_candidates(artefacts: Iterable[str], provider: str, stack: ExitStack) -> list[Candidate]:
+def open_candidates(artefacts: Iterable[str], provider: str, stack: ExitStack, threads: int = 0) -> list[Candidate]:
     """Open every artefact; what is open is closed with the stack.
 
     Args:
         artefacts: bundled model names, and paths of checkpoints, graphs and engines.
         provider: what runs the graphs: ``cpu``, ``cuda`` or ``tensorrt``.
         stack: closes the sessions.
+        threads: CPU threads of a graph's session, 0 for ONNX Runtime's choice.
 
     Raises:
         DefianError: an artefact is missing, does not fit its manifest or is of another scale than the first.
     """
     candidates: list[Candidate] = []
     for artefact in artefacts:
-        opened = _open(artefact, _unique(artefact, [other.name for other in candidates]), provider, stack)
+        opened = _open(
+            artefact, _unique(artefact, [other.name for other in candidates]), _Opener(provider, stack, threads)
+        )
         if candidates and opened.scale != candidates[0].scale:
             first = candidates[0]
             raise DefianError(
@@ -88,7 +92,19 @@ def _unique(artefact: str, taken: list[str]) -> str:
     return unique
 
 
-def _open(artefact: str, name: str, provider: str, stack: ExitStack) -> Candidate:
+@dataclass(frozen=True)
+class _Opener:
+    provider: str
+    stack: ExitStack
+    threads: int
+
+    def __call__(self, path: Path) -> OnnxSession:
+        if path.suffix == ".onnx":
+            return self.stack.enter_context(OnnxSession(path, self.provider, self.threads))
+        return self.stack.enter_context(open_session(path, self.provider))
+
+
+def _open(artefact: str, name: str, session_of: _Opener) -> Candidate:
     path = Path(artefact)
     if artefact in bundled_models() or path.suffix in CHECKPOINTS:
         return _open_checkpoint(resolve_model(artefact), name)
@@ -98,7 +114,7 @@ def _open(artefact: str, name: str, provider: str, stack: ExitStack) -> Candidat
     if kind == "engine" and not has_gpu():
         reason = "no NVIDIA GPU here; its figures are the compiler's, and bounds"
     else:
-        session = stack.enter_context(open_session(path, provider))
+        session = session_of(path)
         run, backend = session, session.describe()
     return Candidate(
         name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import shlex
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=Plan.seconds, help="timed seconds per artefact, at least")
     parser.add_argument("--warm-up", type=float, default=Plan.warm_up_seconds, help="untimed seconds per artefact")
     parser.add_argument("--provider", default="cpu", choices=sorted(PROVIDERS), help="what runs the graphs")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves each library its choice")
     parser.add_argument("--no-memory", action="store_true", help="do not measure the host's memory")
     parser.add_argument("--device", help="bounds for a device of the table, such as orin-nano, rtx4090 or h100")
     drift = parser.add_argument_group("drift")
@@ -50,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     drift.add_argument("--min-psnr-to-reference", type=float, help="least PSNR against the reference's output in dB")
     results = parser.add_argument_group("results")
     results.add_argument("--json", type=Path, help="file for figures, definitions and raw samples")
+    results.add_argument("--report", type=Path, metavar="DIR", help="folder for a self-contained index.html")
     results.add_argument("--against", type=Path, help="earlier --json file to compare with")
     return parser
 
@@ -63,12 +66,16 @@ def _run(options: argparse.Namespace, command: str) -> int:
     except ImportError as error:
         raise MissingPackageError("rich", "export", "bench.py") from error
 
-    from benchmark.terminal import change_table, show
+    from benchmark.tables import change_table
+    from benchmark.terminal import rich_table, show
 
     chosen = _options(options, command)
     old = None if options.against is None else read_json(options.against)
     if options.json is not None:
         require_writable_folder(options.json.parent)
+    if options.report is not None:
+        _require_report_packages()
+        require_writable_folder(options.report)
     console, progress = Console(), Console(stderr=True)
     with progress.status("starting") as status:
         result = run_benchmark(chosen, say=status.update)
@@ -76,12 +83,25 @@ def _run(options: argparse.Namespace, command: str) -> int:
     if options.json is not None:
         result.write(options.json)
         console.print(f"wrote {options.json}", soft_wrap=True)
+    changes = [] if old is None else [change_table(differences(old, result.as_json()))]
+    for table in changes:
+        console.print(rich_table(table))
+    if options.report is not None:
+        from benchmark.report.page import write_page
+
+        console.print(f"wrote {write_page(result, options.report, changes)}", soft_wrap=True)
     if old is not None:
         new = result.as_json()
-        console.print(change_table(differences(old, new)))
         for sentence in other_conditions(old, new):
             console.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
     return 1 if result.over_budget else 0
+
+
+def _require_report_packages() -> None:
+    """Say before the work starts that the report cannot be made."""
+    for package in ("jinja2", "matplotlib"):
+        if importlib.util.find_spec(package) is None:
+            raise MissingPackageError(package, "report", "--report")
 
 
 def _options(options: argparse.Namespace, command: str) -> BenchOptions:
@@ -95,6 +115,7 @@ def _options(options: argparse.Namespace, command: str) -> BenchOptions:
         hr=options.hr,
         reference=options.reference,
         device=options.device,
+        threads=options.threads,
         memory=not options.no_memory,
         max_drift=options.max_drift,
         max_mean_drift=options.max_mean_drift,

@@ -14,15 +14,27 @@ PACKAGES = ("defian-edge", "numpy", "torch", "onnx", "onnxruntime", "onnxruntime
 GPU_QUERY = ("name", "driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "power.limit", "pstate")
 
 
-def describe_environment() -> dict[str, Any]:
-    """Machine, software and commit, in JSON's types; what cannot be found out is None."""
+def use_threads(threads: int) -> None:
+    """Let PyTorch compute with this many CPU threads; 0 leaves it its own choice."""
+    if threads:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def describe_environment(threads: int = 0) -> dict[str, Any]:
+    """Machine, software and commit, in JSON's types; what cannot be found out is None.
+
+    Args:
+        threads: what the sessions of ONNX Runtime are given, 0 for its own choice.
+    """
     return {
         "platform": platform.platform(),
         "python": platform.python_version(),
         "cpu": _cpu_name(),
         "cores": _usable_cores(),
         "load_average_1min": _load(),
-        "threads": _threads(),
+        "threads": _threads(threads),
         "packages": {name: _version(name) for name in PACKAGES},
         "gpu": _gpu(),
         "power_mode": _said("nvpmodel", "-q"),
@@ -52,13 +64,17 @@ def _load() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def _threads() -> dict[str, int | str | None]:
+def _threads(threads: int) -> dict[str, int | str | None]:
     torch_threads = None
     if _version("torch") is not None:
         import torch
 
         torch_threads = torch.get_num_threads()
-    return {"torch": torch_threads, "onnxruntime": "its default", "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS")}
+    return {
+        "torch": torch_threads,
+        "onnxruntime": threads or "its choice",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"),
+    }
 
 
 def _version(package: str) -> str | None:

@@ -44,6 +44,12 @@ class Measured:
     bound: tuple[Bound, ...] = ()
     quality: Quality | None = None
 
+    def share_of_bound(self, index: int) -> float | None:
+        """Bound over median latency at one shape; None if it was not timed on that device."""
+        if index >= min(len(self.bound), len(self.latencies)) or not self.bound[index].in_use:
+            return None
+        return self.bound[index].seconds / self.latencies[index].summary.median
+
     @property
     def activation_bytes(self) -> int | None:
         """Device memory that the compiler plans for activations; None if it is no engine."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmark.candidates import open_candidates
-from benchmark.environment import describe_environment
+from benchmark.environment import describe_environment, use_threads
 from benchmark.latency import Plan, doubts, measure_latency
 from benchmark.memory import measure_host_memory
 from benchmark.results import BenchResult, Measured
@@ -41,6 +41,7 @@ class BenchOptions:
         dataset, lr, hr: images for the drift section; none for no such section.
         reference: checkpoint of the drift section; None finds it by its hash.
         device: name in the table of published peaks; None for the GPU in use.
+        threads: CPU threads of PyTorch and of ONNX Runtime; 0 leaves each its own choice.
         memory: measure the host memory of each artefact in a process of its own.
         max_drift, max_mean_drift, min_psnr_to_reference: budgets in dB; None for no budget.
         command: the command line, for the record.
@@ -55,6 +56,7 @@ class BenchOptions:
     hr: Path | None = None
     reference: str | None = None
     device: str | None = None
+    threads: int = 0
     memory: bool = True
     max_drift: float | None = None
     max_mean_drift: float | None = None
@@ -74,6 +76,8 @@ class BenchOptions:
             raise DefianError("A drift budget needs images to measure it on.", "Give --dataset, or --lr and --hr.")
         if any(budget is not None and not budget >= 0.0 for budget in budgets):
             raise DefianError("Expected budgets of 0 dB or more.")
+        if self.threads < 0:
+            raise DefianError(f"Expected 0 threads (each library's choice) or more, found {self.threads}.")
 
     @property
     def measures_drift(self) -> bool:
@@ -88,12 +92,13 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
         DefianError: an artefact, an image folder or the device's name cannot be used. All are looked at before
             anything is measured.
     """
-    environment = describe_environment()
-    device = _device(options, environment)
+    use_threads(options.threads)
+    environment = describe_environment(options.threads)
+    device, own = _device(options, environment)
     remarks = _crowd(environment)
     with ExitStack() as stack:
         say("opening the artefacts")
-        candidates = open_candidates(options.artefacts, options.provider, stack)
+        candidates = open_candidates(options.artefacts, options.provider, stack, options.threads)
         pairs, images, cropped = _images(options, candidates[0].scale)
         remarks += cropped
         latencies: list[dict[str, Latency]] = []
@@ -107,7 +112,7 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
 
             qualities = measure_quality(candidates, pairs, options.reference, options.provider, say)
         measured = [
-            _measured(each, artefact, options, device, say, latencies, qualities)
+            _measured(each, artefact, options, (device, own), say, latencies, qualities)
             for each, artefact in zip(candidates, options.artefacts, strict=True)
         ]
     return BenchResult(
@@ -121,11 +126,12 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
     )
 
 
-def _device(options: BenchOptions, environment: dict[str, object]) -> Device | None:
-    if options.device is not None:
-        return device_named(options.device)
+def _device(options: BenchOptions, environment: dict[str, object]) -> tuple[Device | None, bool]:
+    """The device to bound for, and whether it is the GPU of this machine."""
     gpu = environment["gpu"]
-    return device_of_gpu(str(gpu.get("name"))) if isinstance(gpu, dict) else None
+    own = device_of_gpu(str(gpu.get("name"))) if isinstance(gpu, dict) else None
+    device = own if options.device is None else device_named(options.device)
+    return device, device is not None and device == own
 
 
 def _crowd(environment: dict[str, object]) -> list[str]:
@@ -154,7 +160,7 @@ def _measured(
     candidate: Candidate,
     artefact: str,
     options: BenchOptions,
-    device: Device | None,
+    target: tuple[Device | None, bool],
     say: Callable[[str], None],
     latencies: Sequence[dict[str, Latency]],
     qualities: dict[str, Quality],
@@ -164,6 +170,7 @@ def _measured(
         say(f"measuring the host memory of {candidate.name}")
         memory = measure_host_memory(artefact, max(options.shapes, key=lambda s: s[0] * s[1] * s[2]), options.provider)
     work, bound = (), ()
+    device, own = target
     if device is not None:
         import onnx_ir as ir
 
@@ -175,7 +182,8 @@ def _measured(
             say(f"counting the work of {candidate.name}")
             model = ir.load(graph)
             work = tuple(work_of(model, shape) for shape in options.shapes)
-            bound = tuple(bound_of(each, device) for each in work)
+            in_use = own and (candidate.kind == "engine" or options.provider != "cpu")
+            bound = tuple(bound_of(each, device, in_use=in_use) for each in work)
     return Measured(
         candidate,
         candidate.path.stat().st_size,

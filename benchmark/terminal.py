@@ -4,165 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from benchmark.tables import sheets
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from rich.console import RenderableType
-
-    from benchmark.against import Change
-    from benchmark.latency import Latency
-    from benchmark.results import BenchResult, Measured
-
-MEGA = 1e6
+    from benchmark.results import BenchResult
+    from benchmark.tables import Sheet
 
 
 def show(result: BenchResult, console: Console | None = None) -> None:
     """Print all tables and remarks."""
-    (console or Console()).print(render(result))
+    to = console or Console()
+    for sheet in sheets(result):
+        to.print(rich_table(sheet))
+    for remark in result.remarks:
+        to.print(f"[yellow]note[/yellow] {escape(remark)}")
+    for sentence in result.over_budget:
+        to.print(f"[red]over budget[/red] {escape(sentence)}")
 
 
-def render(result: BenchResult) -> Group:
-    """All that there is to say of a result."""
-    parts: list[RenderableType] = [
-        latency_table(result.measured, index, shape)
-        for index, shape in enumerate(result.shapes)
-        if any(each.latencies for each in result.measured)
-    ]
-    parts.append(memory_table(result.measured))
-    if any(each.bound for each in result.measured):
-        parts += [bound_table(result.measured, index, shape) for index, shape in enumerate(result.shapes)]
-    if any(each.quality for each in result.measured):
-        parts.append(drift_table(result.measured, result.images))
-    parts += [f"[yellow]note[/yellow] {escape(remark)}" for remark in result.remarks]
-    parts += [f"[red]over budget[/red] {escape(sentence)}" for sentence in result.over_budget]
-    return Group(*parts)
-
-
-def _table(title: str, first: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left")
-    table.add_column(first, overflow="fold")
-    for name in columns:
-        table.add_column(name, justify="right")
+def rich_table(sheet: Sheet) -> Table:
+    """A sheet for the terminal."""
+    table = Table(title=escape(sheet.title), title_justify="left")
+    for index, name in enumerate(sheet.columns):
+        table.add_column(name, justify="right" if index else "left", overflow="fold", no_wrap=not index)
+    for row in sheet.rows:
+        table.add_row(*(escape(cell) for cell in row))
     return table
-
-
-def latency_table(measured: Sequence[Measured], index: int, shape: str) -> Table:
-    """End-to-end latency of every candidate that ran, and its ratio to the first."""
-    timed = [each for each in measured if each.latencies]
-    rounds = timed[0].latencies[index].summary.count
-    table = _table(
-        f"Latency at {shape} LR in ms, uint8 to uint8 in host memory, {rounds} rounds in turns",
-        "artefact", "min", "median", "p90", "p95", "p99", "CV", "images/s", "out MP/s", "ratio to the first",
-    )  # fmt: skip
-    for each in timed:
-        latency = each.latencies[index]
-        of = latency.summary
-        times = (f"{1e3 * value:.1f}" for value in (of.minimum, of.median, of.p90, of.p95, of.p99))
-        throughput = f"{latency.images_per_second:.2f}", f"{latency.megapixels_per_second:.2f}"
-        table.add_row(each.candidate.name, *times, f"{of.cv:.1%}", *throughput, ratio_text(latency))
-    return table
-
-
-def ratio_text(latency: Latency) -> str:
-    """``0.812 [0.805, 0.820] faster``: median of the rounds' ratios, their quartiles, the verdict."""
-    compared = latency.comparison
-    if compared is None:
-        return "1"
-    low, high = compared.quartiles
-    return f"{compared.ratio:.3f} \\[{low:.3f}, {high:.3f}] {compared.verdict}"
-
-
-def memory_table(measured: Sequence[Measured]) -> Table:
-    """Sizes in MB: what a process needs on the host, and what the compiler plans on a device."""
-    table = _table("Memory in MB", "artefact", "file", "host, loaded", "host, peak", "device, planned")
-    for each in measured:
-        memory = each.memory
-        table.add_row(
-            each.candidate.name,
-            megabytes(each.file_bytes),
-            megabytes(None if memory is None else memory.loaded),
-            megabytes(None if memory is None else memory.peak),
-            megabytes(each.activation_bytes),
-        )
-    return table
-
-
-def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Table:
-    """Roofline bounds: not measurements."""
-    devices = sorted({each.bound[index].device for each in measured if each.bound})
-    table = _table(
-        f"Bounds (not measured) at {shape} LR: the least time that {', '.join(devices)} needs at its published peaks",
-        "artefact", "GMACs", "INT8 share", "MB at least", "MB per conv", "arithmetic ms", "memory ms", "bound ms",
-    )  # fmt: skip
-    for each in measured:
-        if not each.bound:
-            continue
-        work, bound = each.work[index], each.bound[index]
-        table.add_row(
-            each.candidate.name,
-            f"{work.total_macs / 1e9:.1f}",
-            f"{work.macs.get('int8', 0) / max(work.total_macs, 1):.0%}",
-            megabytes(work.least_bytes),
-            megabytes(work.convolution_bytes),
-            f"{1e3 * bound.compute:.3f}",
-            f"{1e3 * bound.memory:.3f}",
-            f"{1e3 * bound.seconds:.3f} ({bound.limit})",
-        )
-    return table
-
-
-def drift_table(measured: Sequence[Measured], images: str) -> Table:
-    """Picture quality against HR and against the PyTorch reference."""
-    table = _table(
-        f"Drift in dB PSNR-Y against the PyTorch FP32 reference, on {images}",
-        "artefact", "PSNR-Y", "SSIM-Y", "mean drift", "worst drift", "worst image", "PSNR to reference",
-        "values equal", "largest step",
-    )  # fmt: skip
-    for each in measured:
-        if each.quality is None:
-            continue
-        report, counts = each.quality.report, each.quality.differences
-        table.add_row(
-            report.variant,
-            f"{report.mean_psnr:.3f}",
-            f"{report.mean_ssim:.4f}",
-            signless_zero(report.mean),
-            signless_zero(report.worst.drift),
-            report.worst.name,
-            f"{report.psnr_to_reference:.1f}",
-            f"{counts[0] / sum(counts):.2%}",
-            str(len(counts) - 1),
-        )
-    return table
-
-
-def change_table(changes: Sequence[Change]) -> Table:
-    """Old against new; what exceeds the noise is marked."""
-    table = _table("Against the earlier result", "artefact", "figure", "before", "now", "change", "noise", "verdict")
-    for change in changes:
-        if change.what == "latency":
-            figures = f"{1e3 * change.old:.1f} ms", f"{1e3 * change.new:.1f} ms"
-            sizes = f"{change.new / change.old - 1:+.1%}", f"{change.noise:.1%}"
-            worse = "slower", "faster"
-        else:
-            figures = f"{change.old:.4f} dB", f"{change.new:.4f} dB"
-            sizes = f"{change.new - change.old:+.4f}", f"{change.noise:.4f}"
-            worse = "more drift", "less drift"
-        verdict = "within the noise" if not change.exceeds else worse[change.new < change.old]
-        table.add_row(change.name, change.what, *figures, *sizes, verdict)
-    return table
-
-
-def megabytes(size: int | None) -> str:
-    """Bytes as MB; a dash for what is not known."""
-    return "-" if size is None else f"{size / MEGA:.1f}"
-
-
-def signless_zero(value: float) -> str:
-    """``-0.0000`` reads like a gain; it is none."""
-    text = f"{value:.4f}"
-    return "0.0000" if text == "-0.0000" else text

@@ -41,11 +41,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Bound:
-    """The least time a device needs for the work, seconds; each of the two parts alone, and the larger one."""
+    """The least time a device needs for the work, seconds; each of the two parts alone, and the larger one.
+
+    ``in_use``: the device is the one that the candidate was timed on, so that a share of the bound means something.
+    """
 
     device: str
     compute: float
     memory: float
+    in_use: bool = False
 
     @property
     def seconds(self) -> float:
@@ -58,10 +62,10 @@ class Bound:
         return "arithmetic" if self.compute >= self.memory else "memory"
 
 
-def bound_of(work: Work, device: Device) -> Bound:
+def bound_of(work: Work, device: Device, *, in_use: bool = False) -> Bound:
     """The roofline bound of the work on a device at its published peaks."""
     compute = sum(2 * macs / device.peak(precision) for precision, macs in work.macs.items())
-    return Bound(device.name, compute, work.least_bytes / device.bandwidth)
+    return Bound(device.name, compute, work.least_bytes / device.bandwidth, in_use)
 
 
 def work_of(model: ir.Model, shape: Shape) -> Work:

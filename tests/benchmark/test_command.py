@@ -11,6 +11,7 @@ from benchmark.command import main
 from benchmark.memory import STATUS, measure_host_memory
 from runtime.errors import DefianError
 from runtime.images import write_png
+from runtime.onnx_session import OnnxSession
 from tests.conftest import REPOSITORY, noise
 
 QUICK = ["--shape", "12x16", "--rounds", "2", "--seconds", "0", "--warm-up", "0"]
@@ -179,6 +180,7 @@ CASES = {
     "unknown device": (["tiny.fp32.onnx"], ["--device", "toaster"], "No device 'toaster'"),
     "bad shape": (["tiny.fp32.onnx"], ["--shape", "640"], "expected height x width"),
     "bad batch": (["tiny.fp32.onnx"], ["--batch", "1,0"], "expected height x width"),
+    "no such threads": (["tiny.fp32.onnx"], ["--threads", "-1"], "0 threads"),
     "no round": (["tiny.fp32.onnx"], ["--rounds", "0"], "at least one round"),
     "budget without images": (["tiny.fp32.onnx"], ["--max-drift", "0.1"], "needs images"),
     "GPU asked for": (["tiny.fp32.onnx"], ["--provider", "cuda"], "Expected CUDAExecutionProvider"),
@@ -208,6 +210,29 @@ def test_a_pair_that_does_not_match_and_results_without_a_common_artefact_are_er
     assert "expected 16x16 pixels for scale 2" in capsys.readouterr().err
     with pytest.raises(DefianError, match="no artefact in common"):
         differences(recorded[2], {"candidates": [{"name": "other"}]})
+
+
+def test_threads_reach_both_libraries_and_the_record(artefacts, tmp_path, monkeypatch):
+    import torch
+
+    before = torch.get_num_threads()
+    given = []
+    opened = OnnxSession.__init__
+
+    def watched(self, path, provider="cpu", threads=0):
+        given.append(threads)
+        opened(self, path, provider, threads)
+
+    monkeypatch.setattr(OnnxSession, "__init__", watched)
+    try:
+        files = artefacts / "tiny.pth", artefacts / "tiny.fp32.onnx"
+        assert bench(*files, *QUICK, "--no-memory", "--threads", "1", "--json", tmp_path / "b.json") == 0
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert given == [1]
+    recorded = json.loads((tmp_path / "b.json").read_text())["environment"]["threads"]
+    assert (recorded["torch"], recorded["onnxruntime"]) == (1, 1)
 
 
 def test_help_is_quick_and_needs_no_heavy_package():

@@ -14,6 +14,7 @@ from export.statistics import statistics
 from export.variants import make_half
 from runtime.errors import DefianError
 from runtime.manifest import read_manifest
+from tests.conftest import REPOSITORY
 
 SHAPE = (2, 90, 160)
 
@@ -94,3 +95,10 @@ def test_an_engine_is_counted_by_the_graph_it_was_built_from(artefacts):
         manifest = read_manifest(engine)
         candidate = Candidate("e", "engine", engine, "tiny", 2, precision.value, "", "", None, "", manifest)
         assert graph_of(candidate) == artefacts / f"tiny.{precision.value}.onnx"
+
+
+def test_the_table_in_the_documents_is_the_one_in_the_code():
+    text = (REPOSITORY / "docs" / "benchmark.md").read_text()
+    for device in DEVICES.values():
+        rates = " | ".join(f"{rate / 1e12:.1f}" for rate in (device.fp32, device.fp16, device.int8))
+        assert f"| {device.name} | {rates} | {device.bandwidth / 1e9:g} |" in text

@@ -1,0 +1,94 @@
+"""The worst detail of a candidate: the same crop of original, reference and candidate, and their difference, as PNG."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from benchmark.quality import Quality
+
+SIDE = 128
+"""Side of a crop in HR pixels."""
+GREY = 128
+LARGEST_FACTOR = 64
+
+
+@dataclass(frozen=True)
+class Detail:
+    """Crops of one candidate's worst image, as data URIs.
+
+    Attributes:
+        candidate, image: whose detail it is.
+        drift: of the whole image, dB.
+        place: left and top of the crop in HR pixels.
+        size: width and height of the crop.
+        factor: how much the difference is amplified around mid-grey.
+        pictures: label -> PNG.
+    """
+
+    candidate: str
+    image: str
+    drift: float
+    place: tuple[int, int]
+    size: tuple[int, int]
+    factor: int
+    pictures: dict[str, str]
+
+
+def detail_of(name: str, quality: Quality) -> Detail | None:
+    """The crop of the worst image in which candidate and reference differ most; None if they do not differ."""
+    worst = quality.worst
+    difference = worst.candidate.astype(np.int16) - worst.reference
+    if not difference.any():
+        return None
+    top, left = busiest(np.square(difference.astype(np.int64)).sum(axis=2), SIDE)
+    window = (slice(top, top + SIDE), slice(left, left + SIDE))
+    inside = difference[window]
+    factor = amplification(int(np.abs(inside).max()))
+    amplified = np.clip(GREY + factor * inside, 0, 255).astype(np.uint8)
+    pictures = {
+        "original": worst.hr[window],
+        "reference": worst.reference[window],
+        "candidate": worst.candidate[window],
+        f"difference x{factor}": amplified,
+    }
+    return Detail(
+        name,
+        worst.name,
+        quality.report.worst.drift,
+        (left, top),
+        (inside.shape[1], inside.shape[0]),
+        factor,
+        {label: data_uri(picture) for label, picture in pictures.items()},
+    )
+
+
+def busiest(values: np.ndarray, side: int) -> tuple[int, int]:
+    """Top and left of the window of this side (less where the array [H, W] is smaller) with the largest sum."""
+    sums = np.zeros((values.shape[0] + 1, values.shape[1] + 1), np.int64)
+    sums[1:, 1:] = values.cumsum(axis=0).cumsum(axis=1)
+    height, width = (min(side, length) for length in values.shape)
+    windows = sums[height:, width:] - sums[:-height, width:] - sums[height:, :-width] + sums[:-height, :-width]
+    top, left = np.unravel_index(int(windows.argmax()), windows.shape)
+    return int(top), int(left)
+
+
+def amplification(largest: int) -> int:
+    """The largest power of two, at most 64, by which a difference of ``largest`` stays inside 8 bits."""
+    factor = 1
+    while factor < LARGEST_FACTOR and 2 * factor * largest < GREY:
+        factor *= 2
+    return factor
+
+
+def data_uri(picture: np.ndarray) -> str:
+    """uint8 RGB [H, W, 3] as a PNG inside a URI."""
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(picture)).save(buffer, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"

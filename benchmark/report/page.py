@@ -1,0 +1,69 @@
+"""Fills the page and writes it: one file, nothing fetched from anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jinja2
+from markupsafe import Markup
+
+from benchmark.report.crops import detail_of
+from benchmark.report.plots import SERIES, plots_of
+from benchmark.statistics import DEFINITIONS
+from benchmark.tables import sheets, statistics_table
+from runtime.files import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmark.results import BenchResult
+    from benchmark.tables import Sheet
+
+FOLDER = Path(__file__).parent
+FILE = "index.html"
+
+
+def write_page(result: BenchResult, folder: Path, more: Sequence[Sheet] = ()) -> Path:
+    """Write the report of a run.
+
+    Args:
+        result: what was measured.
+        folder: the page becomes ``index.html`` in it.
+        more: tables to add to those of the result.
+
+    Raises:
+        DefianError: the folder cannot be written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    details = [detail_of(each.candidate.name, each.quality) for each in result.measured if each.quality is not None]
+    page = environment.get_template("page.html.j2").render(
+        result=result,
+        sheets=[*sheets(result), *more],
+        statistics=[statistics_table(result.measured, index, shape) for index, shape in enumerate(result.shapes)],
+        plots=[
+            (title, {name: Markup(svg) for name, svg in drawn.items()})  # noqa: S704 - matplotlib's own
+            for title, drawn in plots_of(result.measured, result.shapes)
+        ],
+        details=[detail for detail in details if detail is not None],
+        colours={each.candidate.name: index % SERIES for index, each in enumerate(result.measured)},
+        definitions=DEFINITIONS,
+        environment=_flat(result.environment),
+        style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+        script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - our own file
+    )
+    path = folder / FILE
+    write_whole(path, page.encode())
+    return path
+
+
+def _flat(values: dict[str, object]) -> dict[str, str]:
+    """Environment as one line a figure; packages and threads that are absent are left out."""
+    lines: dict[str, str] = {}
+    for name, value in values.items():
+        parts = value.items() if isinstance(value, dict) else ()
+        text = ", ".join(f"{key} {each}" for key, each in parts if each is not None) if parts else str(value or "none")
+        lines[name.replace("_", " ")] = text
+    return lines

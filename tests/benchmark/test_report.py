@@ -1,0 +1,271 @@
+"""The page in a real browser: Chromium, headless, from a file, offline."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.latency import Plan, measure_latency
+from benchmark.memory import HostMemory
+from benchmark.quality import Quality, WorstImage
+from benchmark.report.crops import SIDE, amplification, busiest, detail_of
+from benchmark.report.page import write_page
+from benchmark.report.plots import plots_of
+from benchmark.results import BenchResult, Measured
+from calibration.drift import DriftReport, ImageDrift
+from tests.benchmark.conftest import FakeClock, made_up
+from tests.conftest import noise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+NAMES = ("defian-s-x2 (PyTorch)", "defian-s-x2.fp32.onnx", "a-network-with-a-rather-long-name-x2.int8.onnx")
+SIZES = pytest.mark.parametrize("width", [400, 1400])
+SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
+BROWSER_OPTIONS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+def quality(name: str, offset: int) -> Quality:
+    hr = np.full((200, 220, 3), 200, np.uint8)
+    reference = np.full_like(hr, 120)
+    candidate = reference.copy()
+    candidate[150:160, 10:20] += np.uint8(offset)
+    images = tuple(ImageDrift(f"photo-{i}", 37 - 0.01 * i * offset, 37.0, 0.95, 0.95, 60.0) for i in range(3))
+    return Quality(DriftReport(name, images), (999, offset), WorstImage("photo-2", hr, reference, candidate))
+
+
+@pytest.fixture(scope="module")
+def result() -> BenchResult:
+    clock = FakeClock()
+
+    def working(seconds):
+        return lambda images: (clock.work(seconds), images)[1]
+
+    candidates = [made_up(name, working(0.1 / (1 + i))) for i, name in enumerate(NAMES)]
+    latencies = measure_latency(candidates, (1, 90, 160), Plan(20, 0, 0), clock)
+    measured = [
+        Measured(
+            each, 4_000_000, (latencies[each.name],), HostMemory(90_000_000, 130_000_000), quality=quality(each.name, i)
+        )
+        for i, each in enumerate(candidates)
+    ]
+    gone = replace(made_up("engine", None), not_run="no NVIDIA GPU here")
+    measured.append(Measured(gone, 1_000_000))
+    remarks = ("<b>not bold</b> & unsteady", "a" * 200)
+    return BenchResult(
+        "python bench.py a b", {"cpu": "x", "gpu": None}, ("1x90x160",), tuple(measured), "3 images", remarks
+    )
+
+
+@pytest.fixture(scope="module")
+def written(result, tmp_path_factory) -> Path:
+    return write_page(result, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=list(BROWSER_OPTIONS))
+        yield browser
+        browser.close()
+
+
+def opened(chromium, page: Path, width: int = 1400, scheme: str = "light") -> tuple[Any, list[str]]:
+    """The page in a browser without a network, and everything that it complained about or asked for."""
+    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
+    tab = context.new_page()
+    trouble: list[str] = []
+    tab.on("console", lambda message: trouble.append(message.text))
+    tab.on("pageerror", lambda error: trouble.append(str(error)))
+    tab.on(
+        "request", lambda request: None if request.url.startswith(("file:", "data:")) else trouble.append(request.url)
+    )
+    tab.goto(page.as_uri())
+    return tab, trouble
+
+
+@SIZES
+@SCHEMES
+def test_the_page_loads_without_network_errors_or_sideways_scrolling(chromium, written, width, scheme):
+    tab, trouble = opened(chromium, written, width, scheme)
+    assert trouble == []
+    assert tab.title() == "Benchmark: made-up"
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    shown = "narrow" if width == 400 else "wide"
+    assert tab.locator(f".plots .{shown} svg").count() == tab.locator(f".plots .{shown} svg:visible").count() == 4
+    assert tab.locator(".plots svg:visible").count() == 4
+    cut = tab.evaluate(
+        """() => [...document.querySelectorAll('td, th, h1, h2, h3, caption, li, .plots svg text')]
+            .filter(e => e.checkVisibility() && e.closest('thead') === null)
+            .map(e => [e.textContent, e.getBoundingClientRect()])
+            .filter(([, box]) => box.right > innerWidth + 1 || box.left < -1).map(([text]) => text)"""
+    )
+    assert cut == []
+
+
+@SIZES
+def test_letters_are_large_enough_to_read(chromium, written, width):
+    tab, _ = opened(chromium, written, width)
+    sizes = tab.evaluate(
+        """() => [...document.querySelectorAll('td, th, p, li, figcaption, small')].filter(e => e.checkVisibility())
+            .map(e => parseFloat(getComputedStyle(e).fontSize))"""
+    )
+    assert min(sizes) >= 12
+    drawn = tab.evaluate(
+        """() => [...document.querySelectorAll('.plots svg text')].filter(e => e.checkVisibility())
+            .map(e => parseFloat(getComputedStyle(e).fontSize) * Math.hypot(e.getScreenCTM().a, e.getScreenCTM().b))"""
+    )
+    assert min(drawn) >= 9.5
+
+
+def luminance(colour: str) -> float:
+    channels = [int(value) / 255 for value in re.findall(r"\d+", colour)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(first: str, second: str) -> float:
+    high, low = sorted((luminance(first), luminance(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@SCHEMES
+def test_every_colour_stands_out_from_the_ground_in_both_themes(chromium, written, scheme):
+    tab, _ = opened(chromium, written, scheme=scheme)
+    ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+    assert (luminance(ground) > 0.5) == (scheme == "light")
+    for selector, least in (("body", 7.0), ("thead th", 4.5), (".command", 4.5), ("figcaption", 4.5)):
+        colour = tab.evaluate(f"getComputedStyle(document.querySelector('{selector}')).color")
+        assert contrast(colour, ground) >= least, selector
+    for index in range(len(NAMES)):
+        colour = tab.evaluate(
+            f"getComputedStyle(document.querySelectorAll('.legend .swatch')[{index}]).backgroundColor"
+        )
+        assert contrast(colour, ground) >= 3.0
+    words = tab.evaluate("getComputedStyle(document.querySelector('.plots .wide svg text')).fill")
+    assert contrast(words, ground) >= 3.0
+
+
+def line(tab) -> float:
+    """Where the dividing line stands, as a share of the picture's width."""
+    return tab.evaluate(
+        """() => { const wipe = document.querySelector('.wipe').getBoundingClientRect();
+            const line = document.querySelector('.wipe .line').getBoundingClientRect();
+            return (line.left + line.width / 2 - wipe.left) / wipe.width; }"""
+    )
+
+
+@SIZES
+def test_the_slider_wipes_by_mouse_and_by_keyboard(chromium, written, width):
+    tab, _ = opened(chromium, written, width)
+    slider = tab.locator(".wipe input").first
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    assert line(tab) == pytest.approx(0.5, abs=0.01)
+    middle = box["y"] + box["height"] / 2
+    tab.mouse.move(box["x"] + box["width"] / 2, middle)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 0.8 * box["width"], middle, steps=5)
+    tab.mouse.up()
+    assert line(tab) == pytest.approx(0.8, abs=0.02)
+    for _ in range(10):
+        tab.keyboard.press("ArrowLeft")
+    assert line(tab) < 0.73
+    tab.keyboard.press("Home")
+    assert line(tab) < 0.06
+    tab.keyboard.press("End")
+    assert line(tab) > 0.94
+
+
+def test_left_of_the_line_is_the_left_picture_and_right_of_it_the_right_one(chromium, written):
+    tab, _ = opened(chromium, written)
+    detail = tab.locator(".detail").first
+    detail.locator("select.left").select_option("original")
+    detail.locator("select.right").select_option("reference")
+    wipe = detail.locator(".wipe")
+    wipe.scroll_into_view_if_needed()
+    image = np.asarray(Image.open(io.BytesIO(wipe.screenshot())).convert("RGB")).astype(int)
+    middle = image[image.shape[0] // 4]
+    assert np.abs(middle[40:60] - 200).max() <= 2
+    assert np.abs(middle[-60:-40] - 120).max() <= 2
+
+
+def test_the_page_is_one_file_that_refers_to_nothing_else(written):
+    text = written.read_text()
+    assert [path.name for path in written.parent.iterdir()] == ["index.html"]
+    outside = re.findall(r"""(?:src|href)=["'](?!data:|#)[^"']*""", text)
+    assert outside == []
+    assert not re.search(r"@import|url\((?!#)", text)
+    assert "&lt;b&gt;not bold" in text
+    assert "NaN" not in text
+
+
+def test_ids_are_unique_and_no_placeholder_colour_is_left(written):
+    text = written.read_text()
+    ids = re.findall(r'\bid="([^"]+)"', text)
+    assert len(ids) == len(set(ids)) > 20
+    assert set(re.findall(r'xlink:href="#([^"]+)"|url\(#([^)]+)\)', text)) <= {(i, "") for i in ids} | {
+        ("", i) for i in ids
+    }
+    assert not re.search(r"#(010203|020304|030405|0a0b1[0-9a-f])", text)
+
+
+def test_plots_appear_only_where_there_are_figures(result):
+    titles = [title for title, _ in plots_of(result.measured, result.shapes)]
+    assert [title.split()[0] for title in titles] == ["Latency", "Drift", "Memory", "Speed"]
+    untimed = [Measured(each.candidate, 1) for each in result.measured]
+    assert [title for title, _ in plots_of(untimed, result.shapes)] == ["Memory"]
+
+
+def test_the_detail_is_where_candidate_and_reference_differ_most():
+    assert detail_of("same", quality("same", 0)) is None
+    detail = detail_of("other", quality("other", 2))
+    assert detail is not None
+    left, top = detail.place
+    assert left <= 10
+    assert top <= 150
+    assert top + detail.size[1] >= 160
+    assert detail.size == (SIDE, SIDE)
+    assert detail.factor == 32
+    assert list(detail.pictures) == ["original", "reference", "candidate", "difference x32"]
+
+
+def test_the_busiest_window_and_the_amplification():
+    values = np.zeros((50, 70), np.int64)
+    values[40, 60] = 5
+    top, left = busiest(values, 16)
+    assert top <= 40 < top + 16
+    assert left <= 60 < left + 16
+    assert busiest(values, 500) == (0, 0)
+    assert [amplification(value) for value in (1, 2, 4, 63, 64, 200)] == [64, 32, 16, 2, 1, 1]
+
+
+def test_small_images_have_a_detail_too():
+    small = noise(20, 24, 3)
+    report = DriftReport("x", (ImageDrift("tiny", 30.0, 31.0, 0.9, 0.9, 50.0),))
+    detail = detail_of("x", Quality(report, (1, 1), WorstImage("tiny", small, small, small ^ 1)))
+    assert detail is not None
+    assert detail.size == (24, 20)
+
+
+def test_the_json_of_such_a_result_is_json(result, tmp_path):
+    result.write(tmp_path / "b.json")
+    content = json.loads((tmp_path / "b.json").read_text())
+    assert content["candidates"][-1]["latencies"] == []
+    assert content["candidates"][1]["latencies"][0]["verdict"] == "faster"
