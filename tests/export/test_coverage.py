@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ COST = {"a": 0.001, "b": 0.02, "c": 0.1, "d": 0.004}
 
 
 @dataclass
-class Known:
+class _Known:
     """Groups a to d, whose drifts add up."""
 
     sites: Sites = field(
@@ -29,7 +30,7 @@ class Known:
 
 
 @dataclass
-class Adding:
+class _Adding:
     """A validation whose drift is the sum of the groups' costs."""
 
     asked: int = 0
@@ -41,13 +42,18 @@ class Adding:
         return DriftReport("int8", (ImageDrift("v", 30.0 - total, 30.0, 1.0, 1.0, psnr(error)),))
 
 
+def stand_ins() -> tuple[Any, Any, Any]:
+    """What is calibrated, how it validates, and what its groups cover."""
+    return _Known(), _Adding(), _Equal()
+
+
 def psnr(error):
     import math
 
     return 10 * math.log10(255.0**2 / error)
 
 
-class Equal:
+class _Equal:
     """Every group is a quarter of the network."""
 
     def macs(self, sites):
@@ -58,8 +64,8 @@ class Equal:
 
 
 def test_the_ranking_is_by_harm():
-    assert [harm.group for harm in rank(Known(), Adding(), Equal())] == ["c", "b", "d", "a"]
-    assert rank(Known(), Adding(), Equal())[0].excess_error == pytest.approx(0.1)
+    assert [harm.group for harm in rank(*stand_ins())] == ["c", "b", "d", "a"]
+    assert rank(*stand_ins())[0].excess_error == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,7 @@ def test_the_ranking_is_by_harm():
     [(1.0, "abcd"), (0.126, "abcd"), (0.124, "abd"), (0.02, "ad"), (0.004, "a"), (0.0005, "")],
 )
 def test_the_largest_coverage_within_the_budget_is_chosen(budget, kept):
-    coverage, harms = choose(Known(), Adding(), Equal(), budget)
+    coverage, harms = choose(*stand_ins(), budget)
     assert "".join(coverage.groups) == kept
     assert coverage.mac_share == len(kept) / 4
     assert set(coverage.dropped) == set(COST) - set(kept)
@@ -76,8 +82,8 @@ def test_the_largest_coverage_within_the_budget_is_chosen(budget, kept):
 
 
 def test_without_a_budget_everything_is_taken_and_measured_once():
-    validation = Adding()
-    coverage, _ = choose(Known(), validation, Equal(), None)
+    known, validation, equal = stand_ins()
+    coverage, _ = choose(known, validation, equal, None)
     assert "".join(coverage.groups) == "abcd"
     assert validation.asked == 1
 
