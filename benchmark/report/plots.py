@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"}
 SERIES = 8
 """Colours of the page; a ninth candidate gets the first one again."""
 MOST_IMAGES = 24
+MOST_TICKS = 12
 WIDTHS = {"wide": 8.6, "narrow": 4.7}
 """Inches; the page shows the one that fits, so that letters keep their size on a telephone."""
 FONT_SIZE = 10.5
@@ -143,7 +145,8 @@ def _differences(axes: Axes, judged: Sequence[Measured], colours: dict[str, str]
         places = np.arange(len(counts)) + (index + 0.5) * width - 0.4
         axes.bar(places, shares, width=0.9 * width, color=colours[each.candidate.name])
     axes.set_yscale("log")
-    axes.set_xticks(range(most))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_locator(MaxNLocator(min(most, MOST_TICKS), integer=True))
     axes.xaxis.grid(visible=False)
     axes.grid(visible=True, axis="y", color=GRID, linewidth=0.8)
     axes.set_xlabel("difference of a uint8 value from the reference's")
