@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from runtime.onnx_session import OnnxSession
 from runtime.session import open_session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import ExitStack
 
     import numpy as np
@@ -39,6 +40,8 @@ class Candidate:
         run: uint8 RGB [N, H, W, 3] -> [N, sH, sW, 3]; None where this machine cannot run it.
         not_run: why not; empty if it runs.
         manifest: of a graph or engine; None for a checkpoint.
+        timings: seconds that the device spent on the parts of the last run, by name: ``enqueue``, ``h2d``, ``compute``,
+            ``d2h``; None where the session does not measure them (it has no method ``timings``).
     """
 
     name: str
@@ -52,6 +55,7 @@ class Candidate:
     run: Callable[[np.ndarray], np.ndarray] | None
     not_run: str = ""
     manifest: Manifest | None = None
+    timings: Callable[[], Mapping[str, float]] | None = None
 
 
 def open_candidates(artefacts: Iterable[str], provider: str, stack: ExitStack, threads: int = 0) -> list[Candidate]:
@@ -68,9 +72,8 @@ def open_candidates(artefacts: Iterable[str], provider: str, stack: ExitStack, t
     """
     candidates: list[Candidate] = []
     for artefact in artefacts:
-        opened = _open(
-            artefact, _unique(artefact, [other.name for other in candidates]), _Opener(provider, stack, threads)
-        )
+        name = _unique(artefact, [other.name for other in candidates])
+        opened = _open(artefact, name, _Opener(provider, stack, threads))
         if candidates and opened.scale != candidates[0].scale:
             first = candidates[0]
             raise DefianError(
@@ -83,13 +86,14 @@ def open_candidates(artefacts: Iterable[str], provider: str, stack: ExitStack, t
 
 
 def _unique(artefact: str, taken: list[str]) -> str:
-    name = f"{artefact} (PyTorch)" if artefact in bundled_models() else Path(artefact).name
-    copies = 2
-    unique = name
-    while unique in taken:
-        unique = f"{name} ({copies})"
-        copies += 1
-    return unique
+    """The file's name; with its folder where another artefact has that name, and a number for a second copy."""
+    if artefact in bundled_models():
+        choices = [f"{artefact} (PyTorch)"]
+    else:
+        path = Path(artefact)
+        choices = [path.name, f"{path.parent.name}/{path.name}" if path.parent.name else path.name]
+    numbered = (f"{choices[-1]} ({copy})" for copy in count(2))
+    return next(name for name in chain(choices, numbered) if name not in taken)
 
 
 @dataclass(frozen=True)
@@ -110,12 +114,12 @@ def _open(artefact: str, name: str, session_of: _Opener) -> Candidate:
         return _open_checkpoint(resolve_model(artefact), name)
     manifest = read_manifest(path)
     kind = "onnx" if path.suffix == ".onnx" else "engine"
-    run, backend, reason = None, "", ""
+    run, backend, reason, timings = None, "", "", None
     if kind == "engine" and not has_gpu():
         reason = "no NVIDIA GPU here; its figures are the compiler's, and bounds"
     else:
         session = session_of(path)
-        run, backend = session, session.describe()
+        run, backend, timings = session, session.describe(), getattr(session, "timings", None)
     return Candidate(
         name,
         kind,
@@ -128,6 +132,7 @@ def _open(artefact: str, name: str, session_of: _Opener) -> Candidate:
         run,
         reason,
         manifest,
+        timings,
     )
 
 

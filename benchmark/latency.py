@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from runtime.profile import Shape
 
 MEGA = 1e6
+PARTS = ("enqueue", "h2d", "compute", "d2h")
+ENQUEUE_BOUND = 0.8
+"""Share of the compute time from which enqueueing is called the bottleneck."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,7 @@ class Latency:
         summary: their statistics.
         images_per_second, megapixels_per_second: throughput; pixels are those of the output.
         comparison: against the first candidate, round by round; None for the first.
+        parts: samples in seconds of what the device spent its time on, by name; empty if the session does not say.
     """
 
     shape: Shape
@@ -49,6 +53,11 @@ class Latency:
     images_per_second: float
     megapixels_per_second: float
     comparison: Comparison | None
+    parts: dict[str, tuple[float, ...]] = field(default_factory=dict)
+
+    def part(self, name: str) -> Summary | None:
+        """Statistics of one of :data:`PARTS`; None if it was not measured."""
+        return summarise(self.parts[name]) if self.parts.get(name) else None
 
 
 def measure_latency(
@@ -64,7 +73,18 @@ def measure_latency(
     if not runs:
         return {}
     scale = candidates[0].scale
-    turns = take_turns(runs, plan.rounds, clock=clock, seconds=plan.seconds, warm_up_seconds=plan.warm_up_seconds)
+    asked = {each.name: each.timings for each in candidates if each.timings is not None}
+    parts: dict[str, dict[str, list[float]]] = {name: {part: [] for part in PARTS} for name in runs}
+
+    def ask(name: str) -> None:
+        said = asked[name]() if name in asked else {}
+        for part in PARTS:
+            if part in said:
+                parts[name][part].append(said[part])
+
+    turns = take_turns(
+        runs, plan.rounds, clock=clock, seconds=plan.seconds, warm_up_seconds=plan.warm_up_seconds, after=ask
+    )
     results: dict[str, Latency] = {}
     for turn in turns:
         throughput = shape[0] * len(turn.seconds) / float(turn.seconds.sum())
@@ -75,6 +95,7 @@ def measure_latency(
             images_per_second=throughput,
             megapixels_per_second=throughput * shape[1] * shape[2] * scale**2 / MEGA,
             comparison=compare(turn.ratios.tolist()) if results else None,
+            parts={part: tuple(samples) for part, samples in parts[turn.name].items() if samples},
         )
     return results
 
@@ -89,7 +110,7 @@ def doubts(candidates: Sequence[Candidate], latencies: Sequence[dict[str, Latenc
                 found.append(
                     f"{where}: unsteady, coefficient of variation {latency.summary.cv:.1%} (limit {STEADY_CV:.1%})."
                 )
-            found += _trend(where, latency)
+            found += _trend(where, latency) + _bottleneck(where, latency)
             if latency.comparison is not None and latency.comparison.interval is None:
                 found.append(f"{where}: {latency.summary.count} rounds are too few to tell a difference; 8 are needed.")
     ran = [each for each in candidates if each.run is not None]
@@ -101,6 +122,25 @@ def doubts(candidates: Sequence[Candidate], latencies: Sequence[dict[str, Latenc
             "the latency says nothing about a GPU."
         )
     found += [f"{each.name}: not timed, {each.not_run}." for each in candidates if each.run is None]
+    return found
+
+
+def _bottleneck(where: str, latency: Latency) -> list[str]:
+    enqueue, h2d, compute, d2h = (latency.part(name) for name in PARTS)
+    found: list[str] = []
+    if compute is None:
+        return found
+    if enqueue is not None and enqueue.median > ENQUEUE_BOUND * compute.median:
+        found.append(
+            f"{where}: enqueue-bound, the host needs {1e3 * enqueue.median:.2f} ms to hand over what the device "
+            f"computes in {1e3 * compute.median:.2f} ms; a CUDA graph may help."
+        )
+    for name, copied in (("H2D", h2d), ("D2H", d2h)):
+        if copied is not None and copied.median > compute.median:
+            found.append(
+                f"{where}: transfer-bound, {name} takes {1e3 * copied.median:.2f} ms and the network "
+                f"{1e3 * compute.median:.2f} ms."
+            )
     return found
 
 

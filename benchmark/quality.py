@@ -121,9 +121,9 @@ def _measure(
         return result
 
     report = measure_drift(candidate.name, counted, references, pairs, candidate.scale)
-    names = [pair.name for pair in pairs]
-    index = names.index(report.worst.name)
-    worst = WorstImage(names[index], pairs[index].hr, references[index], evaluate(pairs[index].lr).image)
+    index = report.images.index(report.worst)
+    pair = pairs[index]
+    worst = WorstImage(pair.name, pair.hr, references[index], evaluate(pair.lr).image)
     return Quality(report, tuple(np.trim_zeros(counts, "b").tolist()), worst)
 
 

@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchmark.statistics import DEFINITIONS
+from benchmark.statistics import DEFINITIONS, summarise
 from runtime.errors import DefianError
 from runtime.files import write_whole
 
@@ -115,6 +115,7 @@ def _candidate_json(measured: Measured) -> dict[str, Any]:
         "host_memory": None if measured.memory is None else asdict(measured.memory),
         "latencies": [
             asdict(each)
+            | {"part_summaries": {name: asdict(summarise(samples)) for name, samples in each.parts.items()}}
             | {"shape": "x".join(map(str, each.shape)), "verdict": each.comparison and each.comparison.verdict}
             for each in measured.latencies
         ],

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 DEFINITIONS = {
     "latency": "seconds from a uint8 batch in host memory to the uint8 result in host memory, synchronised",
+    "enqueue": "seconds in which the host hands the work of one run to the device",
+    "h2d": "seconds from the start to the end of the copy of the batch to the device, by events on its stream",
+    "compute": "seconds from the start to the end of the network on the device, by events on its stream",
+    "d2h": "seconds from the start to the end of the copy of the result to the host, by events on its stream",
     "percentile": "the smallest sample that at least that share of the samples does not exceed, as in trtexec",
     "median": "the middle sample, or the mean of the two middle ones, as in trtexec",
     "throughput": "images of all timed runs over the sum of their latencies; candidates never overlap",

@@ -34,6 +34,11 @@ def sheets(result: BenchResult) -> list[Sheet]:
     """Every table that the result has figures for."""
     timed = any(each.latencies for each in result.measured)
     tables = [latency_table(result.measured, index, shape) for index, shape in enumerate(result.shapes) if timed]
+    tables += [
+        parts_table(result.measured, index, shape)
+        for index, shape in enumerate(result.shapes)
+        if any(each.latencies and each.latencies[index].parts for each in result.measured)
+    ]
     tables.append(memory_table(result.measured))
     if any(each.bound for each in result.measured):
         tables += [bound_table(result.measured, index, shape) for index, shape in enumerate(result.shapes)]
@@ -75,6 +80,20 @@ def statistics_table(measured: Sequence[Measured], index: int, shape: str) -> Sh
     return table
 
 
+def parts_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
+    """What the device spends its time on, by its own clock."""
+    names = {"enqueue": "enqueue", "h2d": "H2D", "compute": "GPU compute", "d2h": "D2H"}
+    columns = ("artefact", *(f"{words} {which}" for words in names.values() for which in ("median", "p99")))
+    table = Sheet(f"On the device at {shape} LR in ms, by CUDA events", columns)
+    for each in measured:
+        if not each.latencies or not each.latencies[index].parts:
+            continue
+        summaries = [each.latencies[index].part(name) for name in names]
+        pairs = [("-", "-") if s is None else (f"{1e3 * s.median:.3f}", f"{1e3 * s.p99:.3f}") for s in summaries]
+        table.add(each.candidate.name, *(cell for pair in pairs for cell in pair))
+    return table
+
+
 def ratio_text(latency: Latency) -> str:
     """``0.812 [0.805, 0.820] faster``: median of the rounds' ratios, their quartiles, the verdict."""
     compared = latency.comparison
@@ -86,11 +105,13 @@ def ratio_text(latency: Latency) -> str:
 
 def memory_table(measured: Sequence[Measured]) -> Sheet:
     """Sizes in MB: what a process needs on the host, and what the compiler plans on a device."""
-    table = Sheet("Memory in MB", ("artefact", "file", "host, loaded", "host, peak", "device, planned"))
+    columns = ("artefact", "eigenvalue step", "file", "host, loaded", "host, peak", "device, planned")
+    table = Sheet("Memory in MB", columns)
     for each in measured:
         memory = each.memory
         table.add(
             each.candidate.name,
+            "-" if each.candidate.manifest is None else each.candidate.manifest.eigen,
             megabytes(each.file_bytes),
             megabytes(None if memory is None else memory.loaded),
             megabytes(None if memory is None else memory.peak),

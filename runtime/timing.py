@@ -46,21 +46,21 @@ class Latency:
 def take_turns(
     candidates: Mapping[str, Callable[[], object]],
     rounds: int,
-    warm_up: int = 1,
     clock: Callable[[], float] = time.perf_counter,
     *,
     seconds: float = 0.0,
     warm_up_seconds: float = 0.0,
+    after: Callable[[str], object] = lambda _: None,
 ) -> list[Latency]:
     """Run every candidate once per round, in an order that is reversed every other round.
 
     Args:
         candidates: name -> what to time; the first one is what the others are compared with.
         rounds: samples per candidate, at least.
-        warm_up: untimed runs of each candidate before the first round, at least.
         clock: monotonic, in seconds.
         seconds: go on until every candidate has been timed for that long in all.
-        warm_up_seconds: warm every candidate up for that long, at least.
+        warm_up_seconds: run every candidate untimed for that long before the first round, and once at least.
+        after: told the name of a candidate after each of its timed runs, outside of the time taken.
 
     Raises:
         DefianError: no candidate, or fewer than one round.
@@ -68,10 +68,10 @@ def take_turns(
     if not candidates or rounds < 1:
         raise DefianError(f"Expected a candidate and a round at least, found {len(candidates)} and {rounds}.")
     for run in candidates.values():
-        start, done = clock(), 0
-        while done < warm_up or clock() - start < warm_up_seconds:
+        start = clock()
+        run()
+        while clock() - start < warm_up_seconds:
             run()
-            done += 1
     samples: dict[str, list[float]] = {name: [] for name in candidates}
     index = 0
     while index < rounds or min(sum(taken) for taken in samples.values()) < seconds:
@@ -79,6 +79,7 @@ def take_turns(
             start = clock()
             candidates[name]()
             samples[name].append(clock() - start)
+            after(name)
         index += 1
     first = np.asarray(next(iter(samples.values())))
     return [Latency(name, np.asarray(taken), np.asarray(taken) / first) for name, taken in samples.items()]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"}
 SERIES = 8
 """Colours of the page; a ninth candidate gets the first one again."""
 MOST_IMAGES = 24
+MOST_TICKS = 12
 WIDTHS = {"wide": 8.6, "narrow": 4.7}
 """Inches; the page shows the one that fits, so that letters keep their size on a telephone."""
 FONT_SIZE = 10.5
@@ -46,6 +48,7 @@ def plots_of(measured: Sequence[Measured], shapes: Sequence[str]) -> list[tuple[
     if judged:
         rows = min(len(judged[0].quality.report.images), MOST_IMAGES) if judged[0].quality else 0
         plots.append(("Drift of every image, the largest loss first", _partial(_drift, judged, colours), 0.36 * rows))
+        plots.append(("Differences from the reference", _partial(_differences, judged, colours), 2.4))
     plots.append(("Memory", _partial(_memory, measured, colours), 0.55 * len(measured)))
     both = [each for each in timed if each.quality is not None]
     if len(both) > 1:
@@ -129,6 +132,25 @@ def _drift(axes: Axes, judged: Sequence[Measured], colours: dict[str, str]) -> N
     axes.set_ylim(len(shown) - 0.5, -0.5)
     more = "" if len(shown) == len(images) else f", the worst {len(shown)} of {len(images)} images"
     axes.set_xlabel(f"dB PSNR-Y lost against the reference{more}")
+
+
+def _differences(axes: Axes, judged: Sequence[Measured], colours: dict[str, str]) -> None:
+    most = max(len(each.quality.differences) for each in judged if each.quality is not None)
+    width = 0.8 / len(judged)
+    for index, each in enumerate(judged):
+        if each.quality is None:
+            continue
+        counts = np.asarray(each.quality.differences)
+        shares = 100.0 * counts / counts.sum()
+        places = np.arange(len(counts)) + (index + 0.5) * width - 0.4
+        axes.bar(places, shares, width=0.9 * width, color=colours[each.candidate.name])
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.xaxis.set_major_locator(MaxNLocator(min(most, MOST_TICKS), integer=True))
+    axes.xaxis.grid(visible=False)
+    axes.grid(visible=True, axis="y", color=GRID, linewidth=0.8)
+    axes.set_xlabel("difference of a uint8 value from the reference's")
+    axes.set_ylabel("% of all values")
 
 
 def _memory(axes: Axes, measured: Sequence[Measured], colours: dict[str, str]) -> None:

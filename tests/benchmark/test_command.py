@@ -9,9 +9,15 @@ import pytest
 from benchmark.against import differences, other_conditions
 from benchmark.command import main
 from benchmark.memory import STATUS, measure_host_memory
+from export.compiler import Target
+from export.lowering import Eigen
+from export.options import ExportOptions
+from export.pipeline import run_export
+from export.precision import Precision
 from runtime.errors import DefianError
 from runtime.images import write_png
 from runtime.onnx_session import OnnxSession
+from runtime.profile import ShapeProfile
 from tests.conftest import REPOSITORY, noise
 
 QUICK = ["--shape", "12x16", "--rounds", "2", "--seconds", "0", "--warm-up", "0"]
@@ -66,7 +72,7 @@ def test_the_tables_name_every_artefact_and_mark_bounds_as_bounds(artefacts, cap
         == 0
     )
     said = capsys.readouterr().out
-    assert "tiny.fp32.onnx (2)" in said
+    assert f"{artefacts.name}/tiny.fp32.onnx" in said
     assert "too few rounds" in said
     assert "Bounds (not measured)" in said
 
@@ -80,6 +86,54 @@ def test_engines_without_a_gpu_get_bounds_and_the_compilers_memory_and_no_latenc
     assert "not timed, no NVIDIA GPU here" in said
     assert "Bounds (not measured)" in said
     assert "Latency at" not in said
+
+
+def test_engines_of_both_lowerings_stand_side_by_side(artefacts, photos, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    monkeypatch.setattr("benchmark.candidates.has_gpu", lambda: False)
+    monkeypatch.setenv("COLUMNS", "200")
+    for eigen in (Eigen.FUNCTION, Eigen.PLUGIN):
+        options = ExportOptions(
+            str(artefacts / "tiny.pth"),
+            tmp_path / eigen.value,
+            precisions=(Precision.FP16,),
+            target=Target.TENSORRT_RTX,
+            sm=89,
+            profile=ShapeProfile.parse("1x64x64,1x360x640,1x540x960"),
+            dataset=photos,
+            rewrite_memory=False,
+            eigen=eigen,
+        )
+        run_export(options)
+    engines = [tmp_path / eigen / "tiny.fp16.tensorrt-rtx.engine" for eigen in ("function", "plugin")]
+    path = tmp_path / "both.json"
+    assert bench(*engines, *QUICK, "--no-memory", "--json", path) == 0
+    function, plugin = json.loads(path.read_text())["candidates"]
+    assert (function["name"], plugin["name"]) == (
+        "tiny.fp16.tensorrt-rtx.engine",
+        "plugin/tiny.fp16.tensorrt-rtx.engine",
+    )
+    assert (function["eigen"], plugin["eigen"]) == ("function", "plugin")
+    assert plugin["activation_bytes_planned"] != function["activation_bytes_planned"]
+    rows = [line.split("│") for line in capsys.readouterr().out.splitlines() if "engine" in line and "│" in line]
+    assert [row[2].strip() for row in rows] == ["function", "plugin"]
+
+
+def test_a_session_with_timings_fills_the_device_table_and_the_json(artefacts, tmp_path, capsys, monkeypatch):
+    timings = {"enqueue": 0.001, "h2d": 0.002, "compute": 0.004, "d2h": 0.003}
+    monkeypatch.setattr(OnnxSession, "timings", lambda _: timings, raising=False)
+    monkeypatch.setenv("COLUMNS", "200")
+    path = tmp_path / "b.json"
+    assert bench(artefacts / "tiny.pth", artefacts / "tiny.fp32.onnx", *QUICK, "--no-memory", "--json", path) == 0
+    said = capsys.readouterr().out
+    [row] = [line for line in said.split("On the device")[1].split("Memory in MB")[0].splitlines() if "tiny" in line]
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == [
+        f"{1e3 * value:.3f}" for value in timings.values() for _ in range(2)
+    ]
+    reference, graph = (each["latencies"][0] for each in json.loads(path.read_text())["candidates"])
+    assert reference["parts"] == {}
+    assert graph["parts"] == {name: [value] * 2 for name, value in timings.items()}
+    assert graph["part_summaries"]["h2d"]["p99"] == 0.002
 
 
 def test_a_budget_that_is_exceeded_makes_the_exit_status_one(artefacts, tmp_path, capsys):

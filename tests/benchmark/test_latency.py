@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.latency import Plan, doubts, measure_latency
+from benchmark.latency import PARTS, Plan, doubts, measure_latency
 from tests.benchmark.conftest import FakeClock, made_up
 
 SHAPE = (4, 90, 160)
@@ -84,6 +84,25 @@ def test_a_cpu_in_use_beside_a_gpu_and_half_precision_on_a_cpu_are_said(monkeypa
     monkeypatch.setattr("benchmark.latency.has_gpu", lambda: True)
     assert [each for each in doubts(candidates, [], "cpu") if "there is a GPU" in each]
     assert doubts(candidates, [], "cuda") == []
+
+
+def test_a_sessions_own_timings_are_kept_summarised_and_judged():
+    clock = FakeClock(drift=0, jitter=0)
+    said = iter(range(1000))
+    parts = [{"enqueue": 0.009, "h2d": 0.020, "compute": 0.010 + 0.001 * n, "d2h": 0.001} for n in range(2)]
+    candidate = replace(made_up("engine", working(clock, 0.03)), timings=lambda: parts[next(said) % 2])
+    silent = made_up("graph", working(clock, 0.03))
+    measured = measure_latency([candidate, silent], SHAPE, Plan(20, 0, 0), clock)
+    assert measured["graph"].parts == {}
+    assert measured["graph"].part("compute") is None
+    assert {name: len(samples) for name, samples in measured["engine"].parts.items()} == dict.fromkeys(PARTS, 20)
+    compute = measured["engine"].part("compute")
+    assert compute is not None
+    assert (compute.minimum, compute.maximum, compute.median) == (0.010, 0.011, pytest.approx(0.0105))
+    said_of_it = " ".join(doubts([candidate, silent], [measured], "cuda"))
+    assert "enqueue-bound, the host needs 9.00 ms" in said_of_it
+    assert "transfer-bound, H2D takes 20.00 ms and the network 10.50 ms" in said_of_it
+    assert "D2H takes" not in said_of_it
 
 
 def test_what_cannot_run_here_is_left_out_and_said():

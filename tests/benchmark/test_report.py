@@ -108,8 +108,8 @@ def test_the_page_loads_without_network_errors_or_sideways_scrolling(chromium, w
     assert tab.title() == "Benchmark: made-up"
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     shown = "narrow" if width == 400 else "wide"
-    assert tab.locator(f".plots .{shown} svg").count() == tab.locator(f".plots .{shown} svg:visible").count() == 4
-    assert tab.locator(".plots svg:visible").count() == 4
+    assert tab.locator(f".plots .{shown} svg").count() == tab.locator(f".plots .{shown} svg:visible").count() == 5
+    assert tab.locator(".plots svg:visible").count() == 5
     cut = tab.evaluate(
         """() => [...document.querySelectorAll('td, th, h1, h2, h3, caption, li, .plots svg text')]
             .filter(e => e.checkVisibility() && e.closest('thead') === null)
@@ -228,7 +228,7 @@ def test_ids_are_unique_and_no_placeholder_colour_is_left(written):
 
 def test_plots_appear_only_where_there_are_figures(result):
     titles = [title for title, _ in plots_of(result.measured, result.shapes)]
-    assert [title.split()[0] for title in titles] == ["Latency", "Drift", "Memory", "Speed"]
+    assert [title.split()[0] for title in titles] == ["Latency", "Drift", "Differences", "Memory", "Speed"]
     untimed = [Measured(each.candidate, 1) for each in result.measured]
     assert [title for title, _ in plots_of(untimed, result.shapes)] == ["Memory"]
 
