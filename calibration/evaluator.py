@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -15,10 +15,17 @@ UNCLAMPED = "unclamped"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One image's result: uint8 RGB [sH, sW, 3], and whether all values were finite before they were clamped."""
+    """One image's result.
+
+    Attributes:
+        image: uint8 RGB [sH, sW, 3].
+        finite: whether all values were finite before they were clamped.
+        values: 0 to 255 before rounding, in the layout in which the graph clamps them; empty if it does not.
+    """
 
     image: np.ndarray
     finite: bool
+    values: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 class GraphEvaluator:
@@ -37,7 +44,10 @@ class GraphEvaluator:
         """Upscale uint8 RGB [H, W, 3]."""
         results = self._session.run(None, {self._session.get_inputs()[0].name: lr[None]})
         upscaled, *unclamped = (np.asarray(result) for result in results)
-        return Evaluation(upscaled[0], all(bool(np.isfinite(values).all()) for values in unclamped))
+        if not unclamped:
+            return Evaluation(upscaled[0], finite=True)
+        finite = bool(np.isfinite(unclamped[0]).all())
+        return Evaluation(upscaled[0], finite, np.clip(unclamped[0], 0.0, 255.0))
 
 
 def _ends_the_picture(node: ir.Node) -> bool:

@@ -57,29 +57,6 @@ class JointMoment:
         self.moment += (joint * weights[:, None]).T @ joint
 
 
-class WindowMoment:
-    """Second moment of what a convolution sees, ``moment`` [C k k, C k k], on every third row and column.
-
-    Args:
-        channels: C.
-        kernel: k, odd; windows lie inside the image.
-    """
-
-    STRIDE = 3
-
-    def __init__(self, channels: int, kernel: int) -> None:
-        self._kernel = kernel
-        self.moment = np.zeros((channels * kernel**2,) * 2)
-
-    def add(self, values: np.ndarray) -> None:
-        if min(values.shape[2:]) < self._kernel:
-            return
-        windows = np.lib.stride_tricks.sliding_window_view(values, (self._kernel,) * 2, axis=(2, 3))
-        chosen = windows[:, :, :: self.STRIDE, :: self.STRIDE]
-        rows = chosen.transpose(0, 2, 3, 1, 4, 5).reshape(-1, len(self.moment)).astype(np.float32)
-        self.moment += rows.T @ rows
-
-
 def observe(
     model: ir.Model, observers: Sequence[tuple[Sequence[str], Observer]], patches: Iterable[np.ndarray]
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -27,15 +29,27 @@ from models.checkpoint import load_checkpoint
 from runtime.errors import DefianError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
+
+    from calibration.photos import CalibrationSet, EvaluationPair
+    from models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
 class Row:
-    """One recipe and what it cost; ``seconds`` are those of calibration and graph, from the cache where ``cached``."""
+    """One recipe and what it cost.
+
+    Attributes:
+        label: the recipe.
+        report: drift against the PyTorch reference.
+        unrounded: PSNR of the values before rounding to 8 bits against those of the FP32 graph, dB.
+        seconds: calibration and graph.
+        cached: whether the measurements came from the cache.
+    """
 
     label: str
     report: DriftReport
+    unrounded: float
     seconds: float
     cached: bool
 
@@ -51,26 +65,26 @@ def recipes() -> Iterator[tuple[str, Recipe]]:
     yield "convolutions, mse, no helper", replace(base, **dict.fromkeys(HELPERS.values(), False))
 
 
-def ablate(model: str, calibration: Path | None, lr: Path | None, hr: Path | None, patches: int) -> Iterator[Row]:
-    """Trace and rewrite once, then measure every recipe on the same images.
-
-    Raises:
-        DefianError: model, photos or images cannot be used.
-    """
-    checkpoint = load_checkpoint(resolve_model(model))
-    scale = checkpoint.architecture.scale
-    pairs = evaluation_pairs(scale, None, lr, hr)
-    chosen = calibration_set(calibration, scale, patches)
+def ablate(
+    checkpoint: Checkpoint, chosen: CalibrationSet, pairs: Sequence[EvaluationPair], wanted: str = ""
+) -> Iterator[Row]:
+    """Trace and rewrite once, then measure every recipe whose label contains ``wanted`` on the same images."""
     graph = trace(checkpoint)
     apply_rewrites(graph)
     references = reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
+    full = [GraphEvaluator(graph)(pair.lr).values for pair in pairs]
     for label, recipe in recipes():
+        if wanted not in label:
+            continue
         start = time.monotonic()
         calibrated = calibrate(graph, chosen, recipe)
         variant = calibrated.variant()
         seconds = time.monotonic() - start
-        report = measure_drift(label, GraphEvaluator(variant.model), references, pairs, scale)
-        yield Row(label, report, seconds, calibrated.record["cache"] == "hit")
+        evaluator = GraphEvaluator(variant.model)
+        report = measure_drift(label, evaluator, references, pairs, checkpoint.architecture.scale)
+        errors = [np.mean((evaluator(pair.lr).values - values) ** 2) for pair, values in zip(pairs, full, strict=True)]
+        unrounded = 10.0 * math.log10(255.0**2 / float(np.mean(errors)))
+        yield Row(label, report, unrounded, seconds, calibrated.record["cache"] == "hit")
 
 
 def main() -> None:
@@ -81,14 +95,19 @@ def main() -> None:
     parser.add_argument("--patches", type=int, default=48, help="calibration patches")
     parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr; default: bundled photos")
     parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
+    parser.add_argument("--only", default="", help="rows whose label contains this")
     options = parser.parse_args()
-    table = Table("recipe", "mean drift dB", "worst drift dB", "worst image", "PSNR to reference dB", "seconds")
+    table = Table("recipe", "mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB", "seconds")
     try:
-        for row in ablate(options.model, options.calibration, options.lr, options.hr, options.patches):
+        checkpoint = load_checkpoint(resolve_model(options.model))
+        scale = checkpoint.architecture.scale
+        pairs = evaluation_pairs(scale, None, options.lr, options.hr)
+        chosen = calibration_set(options.calibration, scale, options.patches)
+        for row in ablate(checkpoint, chosen, pairs, options.only):
             worst = row.report.worst
             table.add_row(
                 row.label, f"{row.report.mean:+.4f}", f"{worst.drift:+.4f}", worst.name,
-                f"{row.report.psnr_to_reference:.2f}", f"{row.seconds:.1f}{' (cache)' if row.cached else ''}",
+                f"{row.report.psnr_to_reference:.2f}", f"{row.unrounded:.2f}", f"{row.seconds:.1f}{' (cache)' if row.cached else ''}",
             )  # fmt: skip
     except DefianError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -16,7 +16,7 @@ from export.emit import array_of, nodes_of_type
 from export.precision import Precision
 from export.precision.int8 import QuantisationPlan, insert_qdq
 from export.precision.measure import equalised, measured
-from export.precision.rounding import round_for_result, round_to_nearest
+from export.precision.rounding import round_to_nearest
 from export.precision.sites import Sites, find_sites, is_stream
 from export.variants import Variant, copy_of, make_half, settle
 
@@ -97,7 +97,7 @@ def calibrate(
         "graph_sha256": graph,
         "cache": "hit" if found else "miss",
     }
-    return Calibrated(model, sites, QuantisationPlan(sites, limits, _weights(model, sites, arrays)), record)
+    return Calibrated(model, sites, QuantisationPlan(sites, limits, _weights(model, sites)), record)
 
 
 def _sources() -> list[Path]:
@@ -111,15 +111,7 @@ def _histogram(arrays: Mapping[str, np.ndarray], name: str) -> Histogram:
     return Histogram(int(exponent), arrays[f"counts/{name}"], float(largest))
 
 
-def _weights(
-    model: ir.Model, sites: Sites, arrays: Mapping[str, np.ndarray]
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def _weights(model: ir.Model, sites: Sites) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     nodes = {node.name: node for node in nodes_of_type(model.graph, "Conv")}
-    rounded = {}
-    for site in sites.convolutions:
-        weight = array_of(nodes[site.node].inputs[1])
-        if weight is None:
-            continue
-        moment = arrays.get(f"windows/{site.node}")
-        rounded[site.node] = round_to_nearest(weight) if moment is None else round_for_result(weight, moment)
-    return rounded
+    weights = {site.node: array_of(nodes[site.node].inputs[1]) for site in sites.convolutions}
+    return {name: round_to_nearest(weight) for name, weight in weights.items() if weight is not None}

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from calibration.histogram import Histogram
-from calibration.observers import ChannelMaxima, JointMoment, WindowMoment, observe
-from export.emit import array_of, nodes_of_type
+from calibration.observers import ChannelMaxima, JointMoment, observe
+from export.emit import array_of
 from export.precision.equalisation import equalisable, equalise_blocks
 from export.precision.linear_sum import WINDOW, LinearSum
-from export.precision.sites import TAIL, find_sites
+from export.precision.sites import find_sites
 from export.variants import copy_of, settle
 
 if TYPE_CHECKING:
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
     from calibration.photos import CalibrationSet
     from export.precision.recipe import Recipe
-
-DECISIVE = frozenset({TAIL, "upscale"})
-"""Groups whose weights are worth second-order rounding: every value passes them last."""
 
 
 def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterator[tuple[str, np.ndarray]]:
@@ -36,7 +33,7 @@ def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> It
 
     Yields:
         ``maxima/<tensor>`` [C], ``moment``, ``counts/<tensor>`` [BINS] with ``range/<tensor>`` (exponent, largest
-        magnitude), and ``windows/<convolution>``.
+        magnitude).
     """
     model = copy_of(rewritten)
     maxima = {}
@@ -61,20 +58,11 @@ def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> It
 def _ranges(model: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterator[tuple[str, np.ndarray]]:
     sites = find_sites(model, recipe.scope)
     histograms = {name: Histogram() for name in sites.tensors}
-    windows: dict[str, WindowMoment] = {}
-    observers: list[tuple[list[str], Any]] = [([name], histogram) for name, histogram in histograms.items()]
-    if recipe.second_order:
-        nodes = {node.name: node for node in nodes_of_type(model.graph, "Conv")}
-        for site in sites.convolutions:
-            weight = array_of(nodes[site.node].inputs[1])
-            if weight is not None and site.group in DECISIVE:
-                windows[site.node] = WindowMoment(weight.shape[1], weight.shape[2])
-                observers.append(([site.tensor], windows[site.node]))
+    observers = [([name], histogram) for name, histogram in histograms.items()]
     observe(model, observers, patches)
     for name, histogram in histograms.items():
         yield f"counts/{name}", histogram.counts
         yield f"range/{name}", np.asarray([histogram.exponent, histogram.largest])
-    yield from ((f"windows/{name}", window.moment) for name, window in windows.items())
 
 
 def equalised(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe) -> None:

@@ -12,7 +12,7 @@ from runtime.errors import DefianError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-HELPERS = {"equalise": "equalise", "side": "side", "basis": "basis", "second-order": "second_order"}
+HELPERS = {"equalise": "equalise", "side": "side", "basis": "basis"}
 """Name on the command line -> field of :class:`Recipe`."""
 
 
@@ -26,7 +26,6 @@ class Recipe:
         equalise: scale the channels inside the residual blocks to one range.
         side: take what the image predicts out of the sum in front of the upscaling, into FP16 side channels.
         basis: change the basis of that sum.
-        second_order: round the weights of tail and upscale for the least error of their result.
     """
 
     scope: Scope = Scope.CONVOLUTIONS
@@ -34,7 +33,6 @@ class Recipe:
     equalise: bool = True
     side: bool = True
     basis: bool = True
-    second_order: bool = True
 
     @classmethod
     def of(cls, scope: Scope, method: RangeMethod, without: Collection[str]) -> Recipe:

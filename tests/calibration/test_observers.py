@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.observers import ChannelMaxima, JointMoment, WindowMoment
+from calibration.observers import ChannelMaxima, JointMoment
 
 
 def tensors(count=3, channels=4, size=9):
@@ -15,24 +15,6 @@ def test_maxima_are_those_of_all_tensors_together():
     for values in tensors():
         observer.add(values)
     assert np.array_equal(observer.maxima, np.abs(np.concatenate(tensors())).max(axis=(0, 2, 3)))
-
-
-def test_a_window_moment_predicts_the_error_of_a_convolution():
-    import torch
-
-    values = tensors(1, 4, 22)[0]
-    observer = WindowMoment(4, 3)
-    observer.add(values)
-    kernel = np.random.default_rng(1).normal(size=(2, 4, 3, 3)).astype(np.float32)
-    valid = torch.nn.functional.conv2d(torch.from_numpy(values), torch.from_numpy(kernel)).numpy()[:, :, ::3, ::3]
-    flat = kernel.reshape(2, -1)
-    assert np.allclose(np.einsum("ok,kl,ol->o", flat, observer.moment, flat), (valid**2).sum(axis=(0, 2, 3)), rtol=1e-4)
-
-
-def test_a_tensor_smaller_than_the_window_is_left_out():
-    observer = WindowMoment(4, 5)
-    observer.add(np.ones((1, 4, 3, 3), np.float32))
-    assert not observer.moment.any()
 
 
 def test_a_joint_moment_has_windows_a_one_and_pixels_weighted_by_their_effect():

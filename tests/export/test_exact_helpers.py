@@ -19,12 +19,12 @@ from export.variants import copy_of
 from models.defian import Architecture
 from tests.conftest import noise, random_checkpoint, tiny
 
-NONE = Recipe(equalise=False, side=False, basis=False, second_order=False)
+NONE = Recipe(equalise=False, side=False, basis=False)
 RECIPES = {
     "equalise": replace(NONE, equalise=True),
     "side": replace(NONE, side=True),
     "basis": replace(NONE, basis=True),
-    "all": Recipe(second_order=False),
+    "all": Recipe(),
 }
 
 
