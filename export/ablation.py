@@ -107,7 +107,8 @@ def main() -> None:
             worst = row.report.worst
             table.add_row(
                 row.label, f"{row.report.mean:+.4f}", f"{worst.drift:+.4f}", worst.name,
-                f"{row.report.psnr_to_reference:.2f}", f"{row.unrounded:.2f}", f"{row.seconds:.1f}{' (cache)' if row.cached else ''}",
+                f"{row.report.psnr_to_reference:.2f}", f"{row.unrounded:.2f}",
+                f"{row.seconds:.1f}{' (cache)' if row.cached else ''}",
             )  # fmt: skip
     except DefianError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -58,7 +58,7 @@ def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> It
 def _ranges(model: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterator[tuple[str, np.ndarray]]:
     sites = find_sites(model, recipe.scope)
     histograms = {name: Histogram() for name in sites.tensors}
-    observers = [([name], histogram) for name, histogram in histograms.items()]
+    observers: list[tuple[list[str], Any]] = [([name], histogram) for name, histogram in histograms.items()]
     observe(model, observers, patches)
     for name, histogram in histograms.items():
         yield f"counts/{name}", histogram.counts
