@@ -41,7 +41,7 @@ def weights_of(model):
     return [np.asarray(array_of(node.inputs[1])) for node in model.graph if node.op_type == "Conv"]
 
 
-@pytest.fixture(scope="module", params=[tiny(2), tiny(3), tiny(4), Architecture(12, 1, 1, 2)], ids=str)
+@pytest.fixture(scope="module", params=[tiny(2), tiny(3), tiny(4), Architecture(48, 1, 1, 2)], ids=str)
 def rewritten(request, traced):
     model = traced(random_checkpoint(request.param))
     apply_rewrites(model)

@@ -8,7 +8,7 @@ from calibration.ranges import LEVELS
 from export.precision.rounding import round_to_nearest
 
 
-@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 4), st.sampled_from([1e-3, 1.0, 50.0]))
+@given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 4), st.sampled_from([0.05, 1.0, 50.0]))
 @settings(deadline=None, max_examples=50)
 def test_every_weight_is_within_half_a_step_and_every_channel_uses_its_whole_range(seed, outputs, inputs, size):
     weight = np.random.default_rng(seed).normal(size=(outputs, inputs, 3, 3)) * size
