@@ -90,9 +90,9 @@ def test_the_basis_lowers_the_noise_below_any_scaling_and_to_the_theoretical_lea
     assert noise_gain(moment, gram, basis) < noise_gain(moment, gram, scaling)
     root = np.linalg.cholesky(moment)
     values = np.linalg.eigvalsh(root.T @ gram @ root)
-    least = np.sum(np.sqrt(values)) ** 2
+    least = np.sum(np.sqrt(values)) ** 2 / size
     slack = 1.001 if size == 8 else 2.5  # only a Hadamard matrix spreads perfectly
-    assert least * 0.999 <= noise_gain(moment, gram, basis) * size / size <= least * slack
+    assert least * 0.999 <= noise_gain(moment, gram, basis) <= least * slack
 
 
 def test_side_channels_find_what_the_windows_predict():
