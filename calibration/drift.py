@@ -51,10 +51,14 @@ class ImageDrift:
 
 @dataclass(frozen=True)
 class DriftReport:
-    """Drift of one variant over a set of images."""
+    """Drift of one variant over a set of images.
+
+    ``hard`` lists what a guard found on images no photo resembles; see :mod:`calibration.hard_images`.
+    """
 
     variant: str
     images: tuple[ImageDrift, ...]
+    hard: tuple[str, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -103,6 +107,7 @@ class DriftReport:
             "mean_psnr_y": _finite(self.mean_psnr),
             "mean_ssim_y": _finite(self.mean_ssim),
             "psnr_to_reference": _finite(self.psnr_to_reference),
+            "faults_on_hard_images": list(self.hard),
         }
 
 
@@ -133,13 +138,14 @@ def measure_drift(
                 ssim=ssim_y(result.image, pair.hr, scale),
                 reference_ssim=ssim_y(reference, pair.hr, scale),
                 psnr_to_reference=psnr(result.image, reference),
-                fault=_fault(result, reference),
+                fault=fault_of(result, reference),
             )
         )
     return DriftReport(variant, tuple(images))
 
 
-def _fault(result: Evaluation, reference: np.ndarray) -> str:
+def fault_of(result: Evaluation, reference: np.ndarray) -> str:
+    """What a guard says of a result: values that are not finite, or black where the reference is not; else empty."""
     if not result.finite:
         return "NaN or Inf before clamping"
     if result.image.max() <= BLACK < reference.max():

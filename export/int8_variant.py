@@ -31,12 +31,14 @@ def make_int8(
     checkpoint: Checkpoint,
     patches: CalibrationSet,
     options: ExportOptions,
-    say: Callable[[str], None],
+    beyond: frozenset[str],
+    say: Callable[[str], None] = lambda _: None,
 ) -> Variant:
     """The INT8 graph of a rewritten FP32 graph with uint8 I/O.
 
-    With a drift budget it has the largest coverage that keeps the budget on the photos held back; without, all
-    of the scope. Its record says what is INT8, what had to stay FP16, and the sensitivity if it was measured.
+    With a drift budget it has the largest coverage that keeps the budget on the photos held back; without, all of
+    the scope. Tensors in ``beyond`` leave FP16's range and stay FP32. Its record says what is INT8, what had to
+    stay FP16, and the sensitivity if it was measured.
 
     Raises:
         DefianError: no part of the network can be INT8 within the budget.
@@ -49,7 +51,7 @@ def make_int8(
         references = reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
         validation = Validation(pairs, references, checkpoint.architecture.scale)
     say(f"calibrating INT8 on {training.patches} patches of {len(training.photos)} photos")
-    calibrated = calibrate(graph, training, options.recipe, say)
+    calibrated = replace(calibrate(graph, training, options.recipe, say), beyond=beyond)
     if validation is None:
         sites = calibrated.sites
         coverage = Coverage(sites.groups, (), shares.macs(sites), shares.bytes(sites), {})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from calibration.drift import DriftReport, measure_drift
 from calibration.evaluator import GraphEvaluator
+from calibration.hard_images import beyond_half, faults_on_hard_images, hard_images
 from calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from export.compiler import Target
 from export.engine import BuiltEngine, EngineOptions, build_engine
@@ -36,6 +37,10 @@ if TYPE_CHECKING:
 
     from export.options import ExportOptions
     from export.progress import BuildProgress
+
+
+RANGE_PHOTOS, RANGE_CROP = 8, 96
+"""FP16's range is checked on the top left corners of this many images, and on hard ones."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,8 @@ def run_export(
         memory=options.rewrite_memory and can_measure_memory() and options.target is not Target.TENSORRT,
         say=say,
     )
-    variants = [_variant(graph, precision, inputs, options, say) for precision in options.precisions]
+    beyond = _beyond_half(graph, inputs, options, say)
+    variants = [_variant(graph, precision, inputs, options, beyond, say) for precision in options.precisions]
     reports = _measure(variants, inputs, options, say)
     built: list[_Built] = []
     features = feature_names(graph)
@@ -154,17 +160,29 @@ def _inputs(options: ExportOptions) -> _Inputs:
     return _Inputs(checkpoint, rewrites, pairs, patches)
 
 
+def _beyond_half(
+    graph: ir.Model, inputs: _Inputs, options: ExportOptions, say: Callable[[str], None]
+) -> frozenset[str]:
+    """Tensors that leave FP16's range on the images at hand or on hard ones; none if nothing becomes FP16."""
+    if options.io is Io.FLOAT or set(options.precisions) == {Precision.FP32}:
+        return frozenset()
+    say("measuring which tensors leave the range of FP16")
+    photos = [pair.lr[:RANGE_CROP, :RANGE_CROP] for pair in inputs.pairs[:RANGE_PHOTOS]]
+    return beyond_half(graph, [*photos, *hard_images().values()])
+
+
 def _variant(
     graph: ir.Model,
     precision: Precision,
     inputs: _Inputs,
     options: ExportOptions,
+    beyond: frozenset[str],
     say: Callable[[str], None],
 ) -> Variant:
     if precision is Precision.INT8 and inputs.patches is not None:
-        variant = make_int8(graph, inputs.checkpoint, inputs.patches, options, say)
+        variant = make_int8(graph, inputs.checkpoint, inputs.patches, options, beyond, say)
     else:
-        variant = Variant(precision, copy_of(graph) if precision is Precision.FP32 else make_half(graph))
+        variant = Variant(precision, copy_of(graph) if precision is Precision.FP32 else make_half(graph, beyond))
     if options.eigen is Eigen.INLINE:
         inline_functions(variant.model)
     return variant
@@ -177,19 +195,21 @@ def _measure(
         return [None] * len(variants)
     say(f"running the PyTorch reference on {len(inputs.pairs)} images")
     references = reference_outputs(inputs.checkpoint.network(), (pair.lr for pair in inputs.pairs))
+    hard = hard_images()
+    hard_references = dict(zip(hard, reference_outputs(inputs.checkpoint.network(), hard.values()), strict=True))
     reports: list[DriftReport | None] = []
     for variant in variants:
         name = variant.precision.value
         say(f"measuring the drift of {name}")
         evaluator = GraphEvaluator(variant.model)
-        scale = inputs.checkpoint.architecture.scale
-        reports.append(measure_drift(name, evaluator, references, inputs.pairs, scale))
+        report = measure_drift(name, evaluator, references, inputs.pairs, inputs.checkpoint.architecture.scale)
+        reports.append(replace(report, hard=faults_on_hard_images(evaluator, hard_references)))
     return reports
 
 
 def _within(report: DriftReport, budget: float | None) -> bool:
     """A guard that fired always refuses; a budget of None accepts any finite drift."""
-    return not report.faults and (budget is None or not report.over(budget))
+    return not report.faults and not report.hard and (budget is None or not report.over(budget))
 
 
 def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], BuildProgress] | None) -> BuiltEngine:

@@ -41,21 +41,32 @@ class Calibrated:
         sites: all sites of the recipe's scope.
         plan: ranges and integer weights of all sites.
         record: for the manifest: method, photos, hashes, whether the cache was hit.
+        beyond: tensors that leave FP16's range. They stay FP32, and so does what would read or write them as INT8.
     """
 
     model: ir.Model
     sites: Sites
     plan: QuantisationPlan
     record: dict[str, Any]
+    beyond: frozenset[str] = frozenset()
 
     def variant(self, sites: Sites | None = None) -> Variant:
         """The INT8 graph with some of the sites, by default all."""
-        chosen = replace(self.plan, sites=self.sites if sites is None else sites)
-        model = make_half(self.model)
+        chosen = replace(self.plan, sites=self._in_range(self.sites if sites is None else sites))
+        model = make_half(self.model, self.beyond)
         count = insert_qdq(model, chosen)
         settle(model)
         record = {**self.record, "convolutions": count, "feature_maps": len(chosen.sites.features)}
         return Variant(Precision.INT8, model, record)
+
+    def _in_range(self, sites: Sites) -> Sites:
+        if not self.beyond:
+            return sites
+        writes = {node.name: node.outputs[0].name for node in nodes_of_type(self.model.graph, "Conv")}
+        return Sites(
+            tuple(site for site in sites.convolutions if not {site.tensor, writes[site.node]} & self.beyond),
+            tuple(site for site in sites.features if site.tensor not in self.beyond),
+        )
 
 
 def calibrate(

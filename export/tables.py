@@ -84,7 +84,7 @@ def int8_lines(artefacts: Sequence[Artefact], options: ExportOptions) -> list[st
     calibration = int8.variant.calibration
     coverage = calibration["coverage"]
     lines = [
-        f"INT8 covers {100 * coverage['mac_share']:.1f} % of the convolutions' MACs and "
+        f"INT8 covers {100 * int8.realised.macs.get('int8', 0.0):.1f} % of the convolutions' MACs and "
         f"{100 * coverage['byte_share']:.1f} % of the feature maps; calibration cache {calibration['cache']}."
     ]
     if coverage["dropped"]:
@@ -126,6 +126,7 @@ def refusals(artefacts: Sequence[Artefact], budget: float | None) -> list[str]:
         if report is None:
             continue
         lines += [f"{report.variant}: {image.name}: {image.fault}" for image in report.faults]
+        lines += [f"{report.variant}: hard image {fault}" for fault in report.hard]
         if budget is not None:
             lines += [
                 f"{report.variant}: {image.name} lost {image.drift:.4f} dB, {image.drift - budget:.4f} dB over the "

@@ -12,6 +12,8 @@ from onnx_ir.passes import common
 from export.precision.half import to_half
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from export.precision import Precision
 
 
@@ -39,10 +41,10 @@ def copy_of(model: ir.Model) -> ir.Model:
     return ir.from_proto(ir.to_proto(model))
 
 
-def make_half(rewritten: ir.Model) -> ir.Model:
-    """The FP16 graph."""
+def make_half(rewritten: ir.Model, beyond: Collection[str] = ()) -> ir.Model:
+    """The FP16 graph; tensors named in ``beyond`` stay FP32, because their values leave FP16's range."""
     model = copy_of(rewritten)
-    to_half(model)
+    to_half(model, beyond)
     settle(model)
     return model
 

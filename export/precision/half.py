@@ -6,7 +6,8 @@ TensorRT networks are strongly typed, so what is FP16 is decided here and nowher
 * global statistics: reductions over H x W with the squares that they sum, and everything of size
   [N, C, 1, 1] computed from them (a sum over half a million pixels, and a deviation down to 0.003);
 * square roots, with the squares under them (a square overflows FP16 from 256 on);
-* the last convolution's sum after it left FP16: the border ring, clamping and rounding.
+* the last convolution's sum after it left FP16: the border ring, clamping and rounding;
+* whatever was measured to come near FP16's largest value on photos or hard images.
 
 The deviations ``x - mean(x)`` themselves are FP16: computed in FP32 they make the compiler keep two
 more feature maps (docs/rewrites.md has the measurement), and rounding them changes the variance by less
@@ -23,7 +24,7 @@ from export.emit import array_of
 from export.operator import DOMAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     import numpy as np
 
@@ -31,14 +32,17 @@ WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Round", "Identity"}
 
 
-def to_half(model: ir.Model) -> int:
+def to_half(model: ir.Model, beyond: Collection[str] = ()) -> int:
     """Type the model's main graph as FP16 in place, casts included; returns the number of nodes now in FP16.
+
+    Nodes that write or read a tensor named in ``beyond`` stay FP32; :func:`calibration.hard_images.beyond_half`
+    measures which.
 
     Inputs and outputs keep their types. Custom operators take features of either type, their functions
     cast inside.
     """
     graph = model.graph
-    wide = _wide_nodes(graph)
+    wide = _wide_nodes(graph, beyond)
     casts = _Casts(graph)
     types: dict[ir.Value, ir.DataType] = {}
     typed = 0
@@ -92,14 +96,18 @@ def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
     return result
 
 
-def _wide_nodes(graph: ir.Graph) -> set[ir.Node]:
+def _wide_nodes(graph: ir.Graph, beyond: Collection[str]) -> set[ir.Node]:
     wide = set(_input_path(graph)) | set(_output_path(graph))
     for node in graph:
-        if any(_is_statistic(output) for output in node.outputs):
+        if any(_is_statistic(output) for output in node.outputs) or _touches(node, beyond):
             wide.add(node)
         if node.op_type in ("ReduceMean", "Sqrt"):
             wide |= {node, *_squares_behind(node)}
     return wide
+
+
+def _touches(node: ir.Node, names: Collection[str]) -> bool:
+    return any(value is not None and value.name in names for value in (*node.inputs, *node.outputs))
 
 
 def _is_statistic(value: ir.Value) -> bool:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -7,9 +9,13 @@ from onnx_ir.passes import common
 
 from calibration.emulation import emulate_half
 from calibration.evaluator import GraphEvaluator, session_of
-from calibration.photos import evaluation_pairs
+from calibration.hard_images import beyond_half, faults_on_hard_images, hard_images
+from calibration.photos import calibration_set, evaluation_pairs
 from export.operator import LARGEST_HALF, install_body, plain_body
 from export.precision import Precision
+from export.precision.recipe import Recipe
+from export.quantisation import calibrate
+from export.reference import reference_outputs
 from export.rewrites import apply_rewrites
 from export.rewrites.cheap_hessian import cheap_body
 from export.variants import Variant, make_half
@@ -89,14 +95,7 @@ def test_the_eigenvalue_step_is_finite_in_fp16_for_features_up_to_its_range(body
     assert np.abs(result).max() <= LARGEST_HALF
 
 
-HARD = {
-    "black": np.zeros((24, 30, 3), np.uint8),
-    "white": np.full((24, 30, 3), 255, np.uint8),
-    "checkerboard": np.indices((24, 30)).sum(0)[..., None].repeat(3, 2).astype(np.uint8) % 2 * 255,
-    "one bright pixel": np.pad(np.full((1, 1, 3), 255, np.uint8), ((11, 12), (14, 15), (0, 0))),
-    "saturated noise": (noise(24, 30, 3) > 127).astype(np.uint8) * 255,
-    "gradient": np.linspace(0, 255, 4000).astype(np.uint8)[None, :, None].repeat(2, 0).repeat(3, 2),
-}
+HARD = hard_images()
 
 
 @pytest.mark.parametrize("name", HARD)
@@ -113,8 +112,6 @@ def test_no_precision_gives_nan_or_a_black_frame_on_hard_images(trained_variants
 
 @pytest.fixture(scope="module")
 def trained_variants(traced, bundled_x2):
-    from calibration.photos import calibration_set
-
     model = traced(bundled_x2)
     apply_rewrites(model)
     int8 = make_int8(model, calibration_set(None, 2, patches=8))
@@ -133,3 +130,43 @@ def test_fp16_differs_from_fp32_by_its_rounding_and_no_more(trained_variants):
     half, full = (GraphEvaluator(trained_variants[name])(lr).image.astype(int) for name in ("fp16", "fp32"))
     assert 0 < np.mean(half != full) < 0.2
     assert np.abs(half - full).max() <= 2
+
+
+def loud(checkpoint, factor):
+    """The same network with a residual block whose inner features are ``factor`` times as large; exact in FP32."""
+    state = {name: value.clone() for name, value in checkpoint.state.items()}
+    state["body.0.body_block.0.block.0.weight"] *= factor
+    state["body.0.body_block.0.block.2.weight"] /= factor
+    return replace(checkpoint, state=state, name=f"loud-{factor:g}")
+
+
+def test_a_trained_network_stays_in_the_range_of_fp16(traced, bundled_x2):
+    model = traced(bundled_x2)
+    apply_rewrites(model)
+    assert beyond_half(model, HARD.values()) == frozenset()
+
+
+def test_what_leaves_the_range_of_fp16_is_found_by_measuring_and_kept_in_fp32(traced):
+    quiet = random_checkpoint(tiny())
+    model = traced(loud(quiet, 2.0**20))
+    apply_rewrites(model)
+    beyond = beyond_half(model, HARD.values())
+    assert beyond
+    references = dict(zip(HARD, reference_outputs(quiet.network(), HARD.values()), strict=True))
+    overflowing, rescued = GraphEvaluator(make_half(model)), GraphEvaluator(make_half(model, beyond))
+    assert any("NaN or Inf" in fault for fault in faults_on_hard_images(overflowing, references))
+    assert faults_on_hard_images(rescued, references) == ()
+    image = noise(20, 24, 3)
+    expected = reference_outputs(quiet.network(), [image])[0].astype(int)
+    assert np.abs(rescued(image).image - expected).mean() < 1.0
+
+
+def test_int8_leaves_what_is_beyond_fp16_alone(traced):
+    model = traced(loud(random_checkpoint(tiny()), 2.0**20))
+    apply_rewrites(model)
+    beyond = beyond_half(model, HARD.values())
+    patches = replace(calibration_set(None, 2, patches=1), size=32)
+    calibrated = replace(calibrate(model, patches, Recipe(equalise=False)), beyond=beyond)
+    variant = calibrated.variant()
+    assert GraphEvaluator(variant.model)(noise(20, 24, 3)).finite
+    assert 0 < variant.calibration["convolutions"] < len(calibrated.sites.convolutions)
