@@ -20,7 +20,8 @@ SCHEMA = 1
 class EngineFacts:
     """What the compiler said of an engine, and what the engine demands of a device.
 
-    ``flavour`` is ``tensorrt`` or ``tensorrt-rtx``; ``compute_capability`` is such as ``8.9``; sizes are bytes.
+    ``flavour`` is ``tensorrt`` or ``tensorrt-rtx``; ``compute_capability`` is such as ``8.9``; sizes are bytes;
+    ``layers`` and, of these, ``plugin_layers`` are the parsed network's.
     """
 
     flavour: str
@@ -31,6 +32,7 @@ class EngineFacts:
     engine_bytes: int
     build_seconds: float
     layers: int
+    plugin_layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,10 @@ class Manifest:
         calibration: method, data hash and numbers of the INT8 calibration; empty otherwise.
         drift: summary of the measured drift against the PyTorch reference; empty if not measured.
         command: the export.py command that made the file.
+        eigen: lowering of the eigenvalue step: ``plugin``, ``function`` or ``inline``. A graph made for ``plugin`` and
+            one made for ``function`` are the same file, and hold the function.
+        plugins: TensorRT plugins without which the file cannot be loaded, such as
+            ``defian::MaxHessianEigenvalue/1``; see :func:`runtime.plugin.provide`.
     """
 
     file: str
@@ -68,6 +74,8 @@ class Manifest:
     engine: EngineFacts | None = None
     calibration: dict[str, Any] = field(default_factory=dict)
     drift: dict[str, Any] = field(default_factory=dict)
+    eigen: str = "function"
+    plugins: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     def write(self, folder: Path) -> Path:
@@ -125,6 +133,7 @@ def _parse(path: Path) -> Manifest:
         values["profile"] = ShapeProfile.parse(values["profile"]) if values.get("profile") else None
         values["engine"] = EngineFacts(**values["engine"]) if values.get("engine") else None
         values["rewrites"] = tuple(values.get("rewrites", ()))
+        values["plugins"] = tuple(values.get("plugins", ()))
         return Manifest(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DefianError(

@@ -121,6 +121,7 @@ EXPORT CUresult cuGetErrorString(CUresult error, const char **text) {
         : error == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory"
         : error == CUDA_ERROR_INVALID_VALUE ? "invalid argument"
         : error == CUDA_ERROR_INVALID_CONTEXT ? "invalid device context"
+        : error == CUDA_ERROR_NOT_READY ? "device not ready"
         : error == CUDA_ERROR_INVALID_HANDLE ? "invalid resource handle"
         : error == CUDA_ERROR_NOT_SUPPORTED ? "operation not supported" : "unknown error";
     return CUDA_SUCCESS;

@@ -187,6 +187,7 @@ EXPORT long standin_live_memory(void) { return live_memory(); }
 EXPORT long standin_allocations(void) { return allocations; }
 EXPORT long standin_misuses(void) { return misuses; }
 EXPORT long standin_pageable_copies(void) { return pageable_copies; }
+EXPORT int standin_is_device(CUdeviceptr address, size_t bytes) { return on_device(address, bytes); }
 EXPORT void standin_set_memory(size_t bytes) { total_memory = bytes; }
 
 /* Fail the nth allocation from now (1: the next) and all that follow; 0: none. */
