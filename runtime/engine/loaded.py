@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runtime.engine.rtx import RtxSettings
+from runtime.engine.rtx import RtxOptions, RtxSettings
 from runtime.errors import DefianError
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import ModuleType
 
     from runtime.device.buffers import FrameBuffers
@@ -84,7 +83,7 @@ class LoadedEngine:
         plan: the serialised engine.
         manifest: names the file in errors, and has the scale.
         cuda: the ``pycuda.driver`` module.
-        cache: file for kernels that TensorRT-RTX compiles on the device; None for no cache.
+        rtx: settings for a TensorRT-RTX engine; None for a TensorRT engine.
 
     Raises:
         DefianError: TensorRT refuses the plan, or its tensors are not one uint8 image in and one out.
@@ -97,7 +96,7 @@ class LoadedEngine:
         plan: bytes,
         manifest: Manifest,
         cuda: Any,  # noqa: ANN401
-        cache: Path | None,
+        rtx: RtxOptions | None,
     ) -> None:
         self._trt = trt
         self._log = log
@@ -109,12 +108,16 @@ class LoadedEngine:
         self._engine: Any = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise log.failure(f"loading {manifest.file}", self._rebuild)
-        self._names = self._tensor_names(manifest.file)
-        if manifest.engine is not None and manifest.engine.flavour == "tensorrt-rtx":
-            self._rtx = RtxSettings(trt, self._engine, cache)
-        else:
-            self._scratch_bytes: int = self._engine.device_memory_size_v2
-            self._scratch = cuda.mem_alloc(max(self._scratch_bytes, 1))
+        try:
+            self._names = self._tensor_names(manifest.file)
+            if rtx is not None:
+                self._rtx = RtxSettings(trt, self._engine, rtx)
+            else:
+                self._scratch_bytes: int = self._engine.device_memory_size_v2
+                self._scratch = cuda.mem_alloc(max(self._scratch_bytes, 1))
+        except BaseException:
+            self.close()
+            raise
 
     def _tensor_names(self, file: str) -> tuple[str, str]:
         mode = self._trt.TensorIOMode.INPUT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import DefianError
@@ -12,25 +13,40 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 
+@dataclass(frozen=True)
+class RtxOptions:
+    """What TensorRT-RTX is told.
+
+    Attributes:
+        cache: file for the kernels that it compiles on the device; None for none. A file of another GPU or driver is
+            not used, and replaced.
+        graphs: let it capture CUDA graphs.
+    """
+
+    cache: Path | None
+    graphs: bool
+
+
 class RtxSettings:
     """The runtime config of one engine.
 
     Args:
         trt: the ``tensorrt_rtx`` module.
         engine: the deserialised engine.
-        cache: file for compiled kernels; None for none. A file of another GPU or driver is not used, and replaced.
+        options: what to set.
     """
 
-    def __init__(self, trt: ModuleType, engine: Any, cache: Path | None) -> None:  # noqa: ANN401
+    def __init__(self, trt: ModuleType, engine: Any, options: RtxOptions) -> None:  # noqa: ANN401
         self._engine = engine
-        self._path = cache
+        self._path = options.cache
         self._config = engine.create_runtime_config()
-        self._config.cuda_graph_strategy = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        on, off = trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE, trt.CudaGraphStrategy.DISABLED
+        self._config.cuda_graph_strategy = on if options.graphs else off
         self._cache: Any = None
         self._loaded = b""
-        if cache is not None:
+        if self._path is not None:
             self._cache = self._config.create_runtime_cache()
-            if cache.is_file() and self._cache.deserialize(blob := cache.read_bytes()):
+            if self._path.is_file() and self._cache.deserialize(blob := self._path.read_bytes()):
                 self._loaded = blob
             self._config.set_runtime_cache(self._cache)
 

@@ -20,6 +20,7 @@ from runtime.engine.preflight import (
     require_shape,
     require_version,
 )
+from runtime.engine.rtx import RtxOptions
 from runtime.guard import FrameGuard
 from runtime.interface import check_images, require_uint8_io
 from runtime.manifest import read_manifest
@@ -105,18 +106,18 @@ class EngineSession:
             raise
 
     def _load(self, path: Path) -> None:
-        cuda, flavour = self._device.cuda, engine_facts(self.manifest).flavour
-        cache = cache_folder() / "tensorrt-rtx" / f"{self.manifest.sha256[:16]}.cache"
-        self._log = RuntimeLog(self._trt)
-        use_cache = flavour == "tensorrt-rtx" and self.options.kernel_cache
+        cuda, rtx = self._device.cuda, None
+        if engine_facts(self.manifest).flavour == "tensorrt-rtx":
+            kernels = cache_folder() / "tensorrt-rtx" / f"{self.manifest.sha256[:16]}.cache"
+            rtx = RtxOptions(kernels if self.options.kernel_cache else None, self.options.cuda_graphs)
+        log = RuntimeLog(self._trt)
         self.stream = WorkStream(cuda)
         self._resources.callback(self.stream.free)
         self._marks: list[Mark] = []
         for _ in range(4):
             self._marks.append(Mark(cuda))
             self._resources.callback(self._marks[-1].free)
-        plan = read_plan(path)
-        self._engine = LoadedEngine(self._trt, self._log, plan, self.manifest, cuda, cache if use_cache else None)
+        self._engine = LoadedEngine(self._trt, log, read_plan(path), self.manifest, cuda, rtx)
         self._resources.callback(self._engine.close)
         self._lanes = LanePool(cuda, self._engine, self.manifest.scale, self.options.shapes)
         self._resources.callback(self._lanes.free)

@@ -225,7 +225,9 @@ class TensorRt:
     ILogger: type = ILogger
     ExecutionContextAllocationStrategy: type = Strategy
     TensorIOMode: Any = field(default_factory=lambda: SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT"))
-    CudaGraphStrategy: Any = field(default_factory=lambda: SimpleNamespace(WHOLE_GRAPH_CAPTURE="WHOLE"))
+    CudaGraphStrategy: Any = field(
+        default_factory=lambda: SimpleNamespace(WHOLE_GRAPH_CAPTURE="WHOLE", DISABLED="DISABLED")
+    )
 
     def say(self, text: str) -> None:
         """Send an error to the logger, as TensorRT does."""
