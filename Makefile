@@ -16,6 +16,7 @@ $(READY): pyproject.toml Makefile
 	$(BIN)/python -m pip install -q "$(TORCH)"
 	$(BIN)/python -m pip install -q -e ".[export,cpu,report,test]"
 	$(BIN)/python -m pip install -q -e ".[rtx]" || echo "tensorrt-rtx is not available here; engine builds are skipped"
+	$(BIN)/python -m tests.doubles.standin
 	touch $@
 
 demo: env

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runtime.errors import DefianError, MissingPackageError
+from runtime.guard import FrameGuard
+from runtime.interface import check_images, require_uint8_io
 from runtime.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
+
+    from runtime.profile import ShapeProfile
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -41,13 +46,13 @@ class OnnxSession:
         if provider not in PROVIDERS:
             raise DefianError(f"No provider {provider!r}: expected one of {', '.join(PROVIDERS)}.")
         self.manifest: Manifest = read_manifest(path)
-        if self.manifest.io != "uint8":
-            raise DefianError(f"{path.name} has {self.manifest.io} I/O; the runtime runs graphs with uint8 I/O.")
+        self.guard = FrameGuard()
+        require_uint8_io(self.manifest)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
         try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
+            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
         except Exception as error:  # ONNX Runtime raises its own exception types, which share no other base
             raise DefianError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
         self.provider: str = self._session.get_providers()[0]
@@ -64,8 +69,30 @@ class OnnxSession:
             DefianError: another shape or type, or an image of a single pixel.
         """
         check_images(images)
+        if self._session is None:
+            raise DefianError("This session is closed.", "Open it again with open_session().")
         feeds = {self._session.get_inputs()[0].name: np.ascontiguousarray(images)}
-        return np.asarray(self._session.run(None, feeds)[0])
+        upscaled = np.asarray(self._session.run(None, feeds)[0])
+        self.guard.see(images, upscaled)
+        return upscaled
+
+    @property
+    def profile(self) -> ShapeProfile | None:
+        """None: a graph takes any shape."""
+        return self.manifest.profile
+
+    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Upscale frames, uint8 RGB [H, W, 3], one by one and in their order.
+
+        Raises:
+            DefianError: as ``__call__``; the results of earlier frames have been given out.
+        """
+        for frame in frames:
+            yield self(frame[None])[0]
+
+    def close(self) -> None:
+        """Free the graph; again is harmless."""
+        self._session = None
 
     def describe(self) -> str:
         """One line: model, precision and what runs it."""
@@ -77,19 +104,4 @@ class OnnxSession:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        del self._session
-
-
-def check_images(images: np.ndarray) -> None:
-    """Refuse what the network cannot take: the wrong shape or type, or one pixel, whose variance is undefined.
-
-    Raises:
-        DefianError: with what was expected and what was found.
-    """
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise DefianError(f"Expected uint8 RGB images [N, H, W, 3], found {images.dtype} {list(images.shape)}.")
-    if images.shape[0] < 1 or images.shape[1] * images.shape[2] < 2:
-        raise DefianError(
-            f"Expected at least one image of at least two pixels, found {list(images.shape)}.",
-            "The network normalises by the variance over the image, which one pixel does not have.",
-        )
+        self.close()

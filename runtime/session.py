@@ -4,22 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from runtime.engine.session import EngineSession, RunOptions
 from runtime.errors import DefianError
+from runtime.manifest import manifest_path, read_manifest
 from runtime.onnx_session import OnnxSession
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from runtime.interface import Session
 
-def open_session(path: Path, provider: str = "cpu") -> OnnxSession:
-    """The session that fits the file.
+
+def open_session(path: Path, provider: str = "cpu", options: RunOptions | None = None) -> Session:
+    """The session that fits the file, as its manifest says: a TensorRT plan, a TensorRT-RTX plan, or a graph.
+
+    Args:
+        path: a ``.onnx`` or ``.engine`` file built by export.py, its manifest beside it.
+        provider: what runs a graph: ``cpu``, ``cuda`` or ``tensorrt``; an engine runs on TensorRT.
+        options: how an engine is run.
 
     Raises:
-        DefianError: the file has no manifest, does not fit it, or is of a kind that this version does not run.
+        DefianError: the file has no manifest, does not fit it, this machine or its GPU; or is no such file.
     """
-    if path.suffix == ".onnx":
-        return OnnxSession(path, provider)
-    raise DefianError(
-        f"{path.name}: expected an .onnx graph, found {path.suffix or 'no suffix'}.",
-        "Engines are built by export.py and run with trtexec or TensorRT; this runtime runs the graphs for now.",
-    )
+    if path.suffix != ".onnx" and not manifest_path(path).is_file():
+        raise DefianError(
+            f"{path.name}: expected a graph (.onnx) or engine (.engine) with its manifest, found no {path.name}.json.",
+            "Build it with export.py, and copy both files.",
+        )
+    if read_manifest(path, verify=False).engine is not None:
+        return EngineSession(path, options)
+    return OnnxSession(path, provider)

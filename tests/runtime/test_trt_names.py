@@ -1,13 +1,28 @@
-"""Every name that the plugin asks of a TensorRT module is in the real bindings of 10.3, 10.16 and 11.4."""
+"""Every name that runtime/ asks of a TensorRT module is in the real bindings of 10.3, 10.16, 11.4 and tensorrt_rtx."""
 
 from __future__ import annotations
 
+import ast
+from functools import reduce
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.doubles.trt_bindings import VERSIONS, BindingsUnavailableError, missing_names, names_used
 
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ENGINE = Path(__file__).resolve().parents[2] / "runtime" / "engine"
+FIELDS = {
+    "_runtime": "Runtime",
+    "_engine": "ICudaEngine",
+    "_context": "IExecutionContext",
+    "_config": "IRuntimeConfig",
+    "_cache": "IRuntimeCache",
+}
+"""What the fields in the files that talk to TensorRT hold."""
 PLUGIN = Path(__file__).resolve().parents[2] / "runtime" / "plugin"
 # What is reached through an object, which a reader of the source text cannot follow, and what the plugin overrides.
 THROUGH_OBJECTS = {
@@ -60,3 +75,38 @@ def test_names_are_read_through_aliases_attributes_and_calls(tmp_path: Path) -> 
         "trt.A.b\nself.trt.C\nself._trt.D(1).e\ntensorrt_rtx.F.g.h\nother.trt2.I\ntrt.__version__\nnumpy.J\n"
     )
     assert names_used([tmp_path]) == {"A.b", "C", "D", "F.g.h"}
+
+
+def through_fields(file: Path) -> set[str]:
+    """``ICudaEngine.get_tensor_name`` for ``self._engine.get_tensor_name``, and so on."""
+    return {
+        f"{FIELDS[node.value.attr]}.{node.attr}"
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute) and node.value.attr in FIELDS
+    }
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_name_that_an_engine_session_uses_exists(version: str) -> None:
+    names = names_used([ENGINE / "module.py", ENGINE / "loaded.py", ENGINE / "session.py"])
+    names |= through_fields(ENGINE / "loaded.py")
+    assert {"IExecutionContext.execute_async_v3", "ExecutionContextAllocationStrategy.USER_MANAGED"} <= names
+    assert {"ICudaEngine.device_memory_size_v2", "Runtime.deserialize_cuda_engine", "TensorIOMode.INPUT"} <= names
+    assert missing_or_skip(version, names) == []
+
+
+def test_every_name_that_an_rtx_session_uses_exists() -> None:
+    rtx = pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    names = names_used([ENGINE]) | through_fields(ENGINE / "loaded.py") | through_fields(ENGINE / "rtx.py")
+    assert {"IRuntimeConfig.cuda_graph_strategy", "IRuntimeCache.deserialize"} <= names
+    assert [name for name in sorted(names) if not has(rtx, name)] == []
+    assert not has(rtx, "IRuntimeConfig.no_such_thing")
+
+
+def has(module: ModuleType, name: str) -> bool:
+    """Whether the module has a dotted name."""
+    try:
+        reduce(getattr, name.split("."), module)
+    except AttributeError:
+        return False
+    return True

@@ -1,0 +1,1 @@
+"""The CUDA device through pycuda: its context, its memory, and graphs captured from streams."""

@@ -1,0 +1,127 @@
+"""The device's primary context, shared with PyTorch and whoever else is in the process, and held by one thread."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import DefianError, MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MEBI = 1 << 20
+
+
+def import_pycuda() -> Any:  # noqa: ANN401 - an optional package
+    """The ``pycuda.driver`` module, initialised.
+
+    Raises:
+        DefianError: pycuda is missing, there is no NVIDIA driver, or no device that it can use.
+    """
+    try:
+        import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("pycuda", "gpu", "Running an engine") from error
+    except ImportError as error:
+        raise DefianError(
+            f"pycuda cannot load the NVIDIA driver: {error}.", "Install the driver; nvidia-smi must list the GPU."
+        ) from error
+    try:
+        cuda.init()
+        count = cuda.Device.count()
+    except cuda.Error as error:
+        raise DefianError(f"The CUDA driver does not start: {error}.", "nvidia-smi must list the GPU.") from error
+    if count < 1:
+        raise DefianError("The CUDA driver finds no GPU.", "Check CUDA_VISIBLE_DEVICES and nvidia-smi.")
+    return cuda
+
+
+@contextmanager
+def driver_errors(cuda: Any, doing: str) -> Iterator[None]:  # noqa: ANN401
+    """Turn pycuda's errors into a DefianError that says what was being done."""
+    try:
+        yield
+    except cuda.MemoryError as error:
+        raise DefianError(
+            f"The GPU has no memory left for {doing} ({error}).",
+            "Close other programs on the GPU, use smaller tiles or batches, or build the engine for a smaller profile.",
+        ) from error
+    except cuda.Error as error:
+        raise DefianError(
+            f"The CUDA driver failed at {doing}: {error}.", "nvidia-smi shows the GPU's state."
+        ) from error
+
+
+class DeviceContext:
+    """A reference to the primary context of one GPU.
+
+    It is current only inside ``with context.current()``, so that nobody else's context is ever in the way.
+
+    Attributes:
+        cuda: the ``pycuda.driver`` module.
+        name: the GPU's name.
+        capability: its compute capability, such as ``(8, 7)``.
+
+    Raises:
+        DefianError: there is no usable GPU.
+    """
+
+    def __init__(self, ordinal: int = 0) -> None:
+        self.cuda = import_pycuda()
+        self._thread = threading.current_thread()
+        with driver_errors(self.cuda, f"opening GPU {ordinal}"):
+            device = self.cuda.Device(ordinal)
+            self.name: str = device.name()
+            self.capability: tuple[int, int] = device.compute_capability()
+            self._context: Any = device.retain_primary_context()
+
+    def require_thread(self) -> None:
+        """Refuse a call from another thread than the one that opened the session.
+
+        Raises:
+            DefianError: it is another thread.
+        """
+        if threading.current_thread() is not self._thread:
+            raise DefianError(
+                f"This session belongs to the thread {self._thread.name!r} and was called from "
+                f"{threading.current_thread().name!r}.",
+                "Open a session of its own in each thread; they share the GPU's primary context.",
+            )
+
+    @contextmanager
+    def current(self) -> Iterator[None]:
+        """Make the context current, and give back the one before at the end.
+
+        Raises:
+            DefianError: the session is closed, or it is another thread's.
+        """
+        if self._context is None:
+            raise DefianError("This session is closed.", "Open it again with open_session().")
+        self.require_thread()
+        self._context.push()
+        try:
+            yield
+        finally:
+            self.cuda.Context.pop()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the context has been released."""
+        return self._context is None
+
+    def memory(self) -> tuple[int, int]:
+        """Free and total memory of the GPU in bytes; the context is current."""
+        return self.cuda.mem_get_info()
+
+    def close(self) -> None:
+        """Release the primary context; again is harmless. All that was made in it must be gone by now."""
+        if self._context is None:
+            return
+        self.require_thread()
+        context, self._context = self._context, None
+        context.detach()
+        # pycuda pushes the context to release it and, a primary context being no ordinary one, leaves it there.
+        ctypes.CDLL("libcuda.so.1").cuCtxPopCurrent_v2(ctypes.byref(ctypes.c_void_p()))

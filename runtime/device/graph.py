@@ -1,0 +1,71 @@
+"""CUDA graphs through cuda-bindings, on pycuda's streams."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import DefianError, MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def import_bindings() -> Any:  # noqa: ANN401 - an optional package
+    """cuda-bindings' driver module.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
+    try:
+        return importlib.import_module("cuda.bindings.driver")
+    except ImportError as error:
+        raise MissingPackageError("cuda-bindings", "gpu", "Capturing CUDA graphs") from error
+
+
+class CapturedGraph:
+    """What ``enqueue`` puts on a stream, ready to be launched as one.
+
+    Args:
+        stream: handle of a CUDA stream that is not the default one.
+        enqueue: queues the work; it must neither allocate nor synchronise.
+
+    Raises:
+        DefianError: cuda-bindings is missing, or the driver refuses the capture; the stream is as before.
+    """
+
+    def __init__(self, stream: int, enqueue: Callable[[], None]) -> None:
+        self._driver = import_bindings()
+        self._stream = self._driver.CUstream(stream)
+        graph = self._capture(enqueue)
+        try:
+            self._executable: Any = self._checked("instantiating", *self._driver.cuGraphInstantiate(graph, 0))
+        finally:
+            self._driver.cuGraphDestroy(graph)
+
+    def _capture(self, enqueue: Callable[[], None]) -> Any:  # noqa: ANN401
+        mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        self._checked("beginning", *self._driver.cuStreamBeginCapture(self._stream, mode))
+        try:
+            enqueue()
+        except BaseException:
+            status, graph = self._driver.cuStreamEndCapture(self._stream)
+            if status == self._driver.CUresult.CUDA_SUCCESS:
+                self._driver.cuGraphDestroy(graph)
+            raise
+        return self._checked("ending", *self._driver.cuStreamEndCapture(self._stream))
+
+    def launch(self) -> None:
+        """Queue the work once more on the stream it was captured from."""
+        self._checked("launching", *self._driver.cuGraphLaunch(self._executable, self._stream))
+
+    def free(self) -> None:
+        """Destroy the graph; again is harmless."""
+        if self._executable is not None:
+            self._driver.cuGraphExecDestroy(self._executable)
+            self._executable = None
+
+    def _checked(self, doing: str, status: Any, value: Any = None) -> Any:  # noqa: ANN401
+        if status == self._driver.CUresult.CUDA_SUCCESS:
+            return value
+        raise DefianError(f"{doing} a CUDA graph failed: {getattr(status, 'name', status)}")

@@ -1,0 +1,81 @@
+"""Streams and events that are given back when told to.
+
+pycuda gives a stream back when its last reference goes. A traceback keeps references, and an exception is just when
+a session closes, so here only one object ever holds pycuda's.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Mark:
+    """A point in a stream's work: a CUDA event."""
+
+    def __init__(self, cuda: Any) -> None:  # noqa: ANN401
+        self._event: Any = cuda.Event()
+
+    def record(self, stream: WorkStream) -> None:
+        """Mark what the stream has been given so far."""
+        stream.record(self._event)
+
+    def wait(self) -> None:
+        """Block until the marked work is done."""
+        self._event.synchronize()
+
+    def hold(self, stream: WorkStream) -> None:
+        """Let another stream's next work wait for the marked work."""
+        stream.wait_for(self._event)
+
+    def milliseconds_since(self, earlier: Mark) -> float:
+        """Time on the device between two marks whose work is done."""
+        return earlier.milliseconds_until(self._event)
+
+    def milliseconds_until(self, event: Any) -> float:  # noqa: ANN401
+        """Time on the device from this mark to a pycuda event."""
+        return event.time_since(self._event)
+
+    def free(self) -> None:
+        """Give the event back; again is harmless."""
+        self._event = None
+
+
+class WorkStream:
+    """A CUDA stream: work given to it is done in order, and later."""
+
+    def __init__(self, cuda: Any) -> None:  # noqa: ANN401
+        self._cuda = cuda
+        self._stream: Any = cuda.Stream()
+
+    @property
+    def handle(self) -> int:
+        """The CUstream as an integer."""
+        return self._stream.handle
+
+    def upload(self, device: Any, host: np.ndarray) -> None:  # noqa: ANN401
+        """Queue a copy from a pinned array to device memory."""
+        self._cuda.memcpy_htod_async(device, host, self._stream)
+
+    def download(self, host: np.ndarray, device: Any) -> None:  # noqa: ANN401
+        """Queue a copy from device memory to a pinned array, which is valid once the stream has been waited for."""
+        self._cuda.memcpy_dtoh_async(host, device, self._stream)
+
+    def record(self, event: Any) -> None:  # noqa: ANN401
+        """Queue the recording of a pycuda event."""
+        event.record(self._stream)
+
+    def wait_for(self, event: Any) -> None:  # noqa: ANN401
+        """Queue a wait for a pycuda event."""
+        self._stream.wait_for_event(event)
+
+    def synchronize(self) -> None:
+        """Block until all work is done."""
+        if self._stream is not None:
+            self._stream.synchronize()
+
+    def free(self) -> None:
+        """Give the stream back; again is harmless."""
+        self._stream = None

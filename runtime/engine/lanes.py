@@ -1,0 +1,169 @@
+"""A lane: the buffers of one shape, the execution context bound to them, and the CUDA graph captured from it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runtime.device.buffers import FrameBuffers
+from runtime.device.graph import CapturedGraph
+from runtime.errors import DefianError
+
+if TYPE_CHECKING:
+    from runtime.device.streams import WorkStream
+    from runtime.engine.loaded import Execution, LoadedEngine
+    from runtime.profile import Shape
+
+WARM_UP_RUNS = 2
+
+
+class Lane:
+    """Everything one shape needs, so that the shape's next run allocates nothing. The context is current.
+
+    Raises:
+        DefianError: TensorRT refuses the shape.
+        pycuda.driver.MemoryError: there is too little memory; nothing stays allocated.
+    """
+
+    def __init__(self, cuda: Any, engine: LoadedEngine, shape: Shape, scale: int) -> None:  # noqa: ANN401
+        batch, height, width = shape
+        self.shape = shape
+        self.graph: CapturedGraph | None = None
+        self.runs = 0
+        self._shares_context = engine.captures_itself
+        self._execution: Execution | None = None
+        self.buffers = FrameBuffers(cuda, (batch, height, width, 3), (batch, height * scale, width * scale, 3))
+        try:
+            self._execution = engine.context()
+            self._execution.bind(self.buffers)
+        except BaseException:
+            self.free()
+            raise
+
+    def upload(self, images: np.ndarray, stream: WorkStream) -> None:
+        """Copy uint8 [N, H, W, 3] to the pinned buffer and queue its way to the device."""
+        np.copyto(self.buffers.host_in, images)
+        stream.upload(self.buffers.device_in, self.buffers.host_in)
+
+    def compute(self, stream: WorkStream) -> None:
+        """Queue the network, as a CUDA graph if there is one."""
+        if self.graph is not None:
+            self.graph.launch()
+        else:
+            self._enqueue(stream)
+
+    def _enqueue(self, stream: WorkStream) -> None:
+        if self._execution is None:
+            raise DefianError("This lane has been freed.")
+        if self._shares_context:
+            self._execution.bind(self.buffers)
+        self._execution.enqueue(stream.handle)
+
+    def download(self, stream: WorkStream) -> None:
+        """Queue the way of the result to the pinned buffer, which is valid once the stream has been waited for."""
+        stream.download(self.buffers.host_out, self.buffers.device_out)
+
+    def capture(self, stream: WorkStream) -> str:
+        """Capture a graph and compare its result with the eager one, which the buffers still hold.
+
+        Args:
+            stream: the stream that the eager run was on; it is idle.
+
+        Returns:
+            Why there is no graph; empty if there is one.
+        """
+        expected = self.buffers.host_out.copy()
+        try:
+            self.graph = CapturedGraph(stream.handle, lambda: self._enqueue(stream))
+            self.buffers.host_out.fill(0)
+            stream.upload(self.buffers.device_out, self.buffers.host_out)
+            self.graph.launch()
+            self.download(stream)
+            stream.synchronize()
+        except DefianError as error:
+            self._drop_graph()
+            return error.message
+        same = np.array_equal(expected, self.buffers.host_out)
+        np.copyto(self.buffers.host_out, expected)
+        if not same:
+            self._drop_graph()
+            return f"the captured graph gave another result than the eager run at {self.shape}"
+        return ""
+
+    def _drop_graph(self) -> None:
+        if self.graph is not None:
+            self.graph.free()
+            self.graph = None
+
+    def free(self) -> None:
+        """Free graph, context and buffers; nothing of it is queued."""
+        self._drop_graph()
+        if self._execution is not None and not self._shares_context:
+            self._execution.free()
+        self._execution = None
+        self.buffers.free()
+
+
+class GraphPolicy:
+    """When a lane's work is captured, and why not.
+
+    Args:
+        wanted: whether the user wants CUDA graphs.
+        engine: the engine, which may capture by itself.
+    """
+
+    def __init__(self, engine: LoadedEngine, *, wanted: bool) -> None:
+        self.captured = 0
+        self.refusal = "" if wanted else "switched off"
+        if engine.captures_itself:
+            self.refusal = "TensorRT-RTX captures by itself" if wanted else self.refusal
+
+    def after_run(self, lane: Lane, stream: WorkStream) -> None:
+        """Capture a lane that has come back for the second time; its run is complete and its stream idle."""
+        lane.runs += 1
+        if self.refusal or lane.graph is not None or lane.runs < WARM_UP_RUNS:
+            return
+        self.refusal = lane.capture(stream)
+        self.captured += not self.refusal
+
+    def describe(self) -> str:
+        """``CUDA graphs on (2 shapes)`` or ``CUDA graphs off: why``."""
+        return f"CUDA graphs off: {self.refusal}" if self.refusal else f"CUDA graphs on ({self.captured} captured)"
+
+
+class LanePool:
+    """The lanes of the shapes used last. A new shape beyond the limit takes the place of the oldest."""
+
+    def __init__(self, cuda: Any, engine: LoadedEngine, scale: int, limit: int) -> None:  # noqa: ANN401
+        self._cuda, self._engine, self._scale = cuda, engine, scale
+        self._limit = limit
+        self._lanes: OrderedDict[Shape, Lane] = OrderedDict()
+
+    def get(self, shape: Shape) -> Lane:
+        """The lane of a shape, made if need be; when memory is short all others are given up first.
+
+        Raises:
+            DefianError: TensorRT refuses the shape.
+            pycuda.driver.MemoryError: there is too little memory even so.
+        """
+        if shape in self._lanes:
+            self._lanes.move_to_end(shape)
+            return self._lanes[shape]
+        while len(self._lanes) >= self._limit:
+            self._lanes.popitem(last=False)[1].free()
+        try:
+            lane = Lane(self._cuda, self._engine, shape, self._scale)
+        except self._cuda.MemoryError:
+            if not self._lanes:
+                raise
+            self.free()
+            lane = Lane(self._cuda, self._engine, shape, self._scale)
+        self._lanes[shape] = lane
+        return lane
+
+    def free(self) -> None:
+        """Free every lane; nothing of them is queued."""
+        while self._lanes:
+            self._lanes.popitem()[1].free()

@@ -1,0 +1,85 @@
+"""Which TensorRT module runs a flavour of engine, and what it said."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import DefianError, MissingPackageError
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+FLAVOURS = {"tensorrt": ("tensorrt", "gpu"), "tensorrt-rtx": ("tensorrt_rtx", "rtx")}
+KEPT_MESSAGES = 20
+
+# What TensorRT says -> what it means. The first that matches the last messages is shown.
+TRANSLATIONS = (
+    (r"not compatible with this version|version tag|stdVersionRead", "The plan was built by another TensorRT version."),
+    (r"incompatible device|compute capability|different compute", "The plan was built for another GPU model."),
+    (r"magicTag|deserialization.*(corrupt|magic)|header.*(invalid|size)", "The file is damaged or is no plan."),
+    (r"(could not|cannot) find plugin|plugin.*not found|getCreator", "The engine holds a plugin that is not loaded."),
+    (r"out of memory|OutOfMemory|requested amount of GPU memory", "The GPU has too little free memory."),
+    (r"could not find any implementation", "No kernel fits: mostly too little workspace, or a shape off the profile."),
+    (r"does not satisfy any optimization profile|profile.*(min|max)imum", "The shape is outside the engine's profile."),
+    (r"CUDA initialization failure|no CUDA-capable device|insufficient.*driver", "There is no usable NVIDIA driver."),
+)
+
+
+def import_flavour(flavour: str) -> ModuleType:
+    """The ``tensorrt`` or ``tensorrt_rtx`` module.
+
+    Args:
+        flavour: as in the manifest: ``tensorrt`` or ``tensorrt-rtx``.
+
+    Raises:
+        DefianError: the flavour is unknown, its package is missing, or its libraries do not load.
+    """
+    if flavour not in FLAVOURS:
+        raise DefianError(
+            f"The manifest names the TensorRT flavour {flavour!r}: expected {' or '.join(FLAVOURS)}.",
+            "Rebuild the engine with this version's export.py.",
+        )
+    name, extra = FLAVOURS[flavour]
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise MissingPackageError(name, extra, f"Running a {flavour} engine") from error
+    except (ImportError, OSError, RuntimeError) as error:
+        raise DefianError(
+            f"{name} is installed but does not load: {error}.", "Check the CUDA and TensorRT libraries of this machine."
+        ) from error
+
+
+class RuntimeLog:
+    """Keeps TensorRT's last warnings and errors, so that a failure can be told in its own words."""
+
+    def __init__(self, trt: ModuleType) -> None:
+        self.messages: deque[str] = deque(maxlen=KEPT_MESSAGES)
+        self.logger = _logger(trt, self.messages)
+
+    def failure(self, doing: str, hint: str = "") -> DefianError:
+        """The error for something TensorRT refused: what it means if that is known, and its last words."""
+        said = "; ".join(" ".join(text.split())[:300] for text in list(self.messages)[-3:]) or "no message"
+        known = next((meaning for pattern, meaning in TRANSLATIONS if self._matches(pattern)), "")
+        return DefianError(" ".join(filter(None, (f"TensorRT failed at {doing}.", known, f"It said: {said}"))), hint)
+
+    def _matches(self, pattern: str) -> bool:
+        return any(re.search(pattern, text, re.IGNORECASE) for text in self.messages)
+
+
+def _logger(trt: ModuleType, messages: deque[str]) -> Any:  # noqa: ANN401
+    severity = trt.ILogger.Severity
+    kept = (severity.INTERNAL_ERROR, severity.ERROR, severity.WARNING)
+
+    class Logger(trt.ILogger):
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+
+        def log(self, severity: Any, msg: str) -> None:  # noqa: ANN401
+            if severity in kept:
+                messages.append(msg)
+
+    return Logger()

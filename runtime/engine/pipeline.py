@@ -1,0 +1,140 @@
+"""Frames through an engine: while one is computed, the next is on its way in and the last on its way out."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runtime.device.context import driver_errors
+from runtime.device.streams import Mark, WorkStream
+from runtime.engine.preflight import require_shape
+from runtime.errors import DefianError
+from runtime.interface import check_images
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from runtime.device.context import DeviceContext
+    from runtime.engine.lanes import Lane
+    from runtime.engine.session import EngineSession
+
+UPLOADED, COMPUTED, DONE = range(3)
+
+
+class Slot:
+    """A lane in the ring, the marks of its frame, and the frame itself for the guard."""
+
+    def __init__(self, lane: Lane, cuda: Any) -> None:  # noqa: ANN401
+        self.lane = lane
+        self.frame: np.ndarray = np.empty(0, np.uint8)
+        self.marks: list[Mark] = []
+        try:
+            for _ in range(3):
+                self.marks.append(Mark(cuda))
+        except BaseException:
+            self.free()
+            raise
+
+    def free(self) -> None:
+        """Free the lane and the marks; nothing of it is under way."""
+        while self.marks:
+            self.marks.pop().free()
+        self.lane.free()
+
+
+class FramePipeline:
+    """A ring of lanes with a stream for copies in and one for copies out; the session's stream computes.
+
+    Args:
+        session: whose engine computes.
+        device: its context, which is current only inside the steps, never while the caller has the turn.
+        in_flight: lanes in the ring, at least 1.
+    """
+
+    def __init__(self, session: EngineSession, device: DeviceContext, in_flight: int) -> None:
+        self._session = session
+        self._device = device
+        self._limit = max(1, in_flight)
+        self._free: list[Slot] = []
+        self._flying: deque[Slot] = deque()
+        self._streams: list[WorkStream] = []
+        self._shape: tuple[int, int, int] | None = None
+        self._closed = False
+
+    def run(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The upscaled frames, in order; see :meth:`EngineSession.upscale_frames`."""
+        for frame in frames:
+            shape = self._require_fit(frame)
+            while self._flying and (shape != self._shape or len(self._flying) >= self._limit):
+                yield self._land()
+            self._launch(frame, shape)
+        while self._flying:
+            yield self._land()
+
+    def _require_fit(self, frame: np.ndarray) -> tuple[int, int, int]:
+        check_images(frame[None])
+        shape = (1, frame.shape[0], frame.shape[1])
+        require_shape(self._session.manifest, shape)
+        return shape
+
+    def _launch(self, frame: np.ndarray, shape: tuple[int, int, int]) -> None:
+        """Queue a frame's way in, its computation and its way out."""
+        cuda = self._require_open().cuda
+        with self._device.current(), driver_errors(cuda, f"upscaling {'x'.join(map(str, shape))}"):
+            while len(self._streams) < 2:
+                self._streams.append(WorkStream(cuda))
+            if shape != self._shape:
+                self._free_slots()
+                self._shape = shape
+            slot = self._free.pop() if self._free else Slot(self._session.lane(shape), cuda)
+            slot.frame = frame
+            self._flying.append(slot)
+            (upload, download), compute = self._streams, self._session.stream
+            slot.lane.upload(frame[None], upload)
+            slot.marks[UPLOADED].record(upload)
+            slot.marks[UPLOADED].hold(compute)
+            slot.lane.compute(compute)
+            slot.marks[COMPUTED].record(compute)
+            slot.marks[COMPUTED].hold(download)
+            slot.lane.download(download)
+            slot.marks[DONE].record(download)
+
+    def _land(self) -> np.ndarray:
+        """Wait for the oldest frame and take its result."""
+        cuda = self._require_open().cuda
+        with self._device.current(), driver_errors(cuda, "waiting for a frame"):
+            slot = self._flying[0]
+            slot.marks[DONE].wait()
+            self._flying.popleft()
+            self._free.append(slot)
+            upscaled = slot.lane.buffers.host_out[0].copy()
+            if slot.lane.graph is None and not self._session.graphs.refusal:
+                self._session.stream.synchronize()
+                self._session.graphs.after_run(slot.lane, self._session.stream)
+        self._session.guard.see(slot.frame[None], upscaled[None])
+        return upscaled
+
+    def _require_open(self) -> DeviceContext:
+        if self._closed:
+            raise DefianError("The session was closed while frames were under way.", "Keep it open until the last.")
+        return self._device
+
+    def _free_slots(self) -> None:
+        while self._free:
+            self._free.pop().free()
+
+    def close(self) -> None:
+        """Wait for what is under way and free the ring; again is harmless."""
+        if self._closed:
+            return
+        self._closed = True
+        with self._device.current():
+            for stream in (*self._streams, self._session.stream):
+                stream.synchronize()
+            self._free.extend(self._flying)
+            self._flying.clear()
+            self._free_slots()
+            while self._streams:
+                self._streams.pop().free()

@@ -1,0 +1,138 @@
+"""Does this engine fit this device? Answered from the manifest, before anything is deserialised."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from runtime.errors import DefianError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from runtime.manifest import EngineFacts, Manifest
+    from runtime.profile import Shape, ShapeProfile
+
+MEBI = 1 << 20
+
+
+def engine_facts(manifest: Manifest) -> EngineFacts:
+    """The manifest's facts about the engine.
+
+    Raises:
+        DefianError: it has none, or no profile.
+    """
+    if manifest.engine is None or manifest.profile is None:
+        raise DefianError(f"{manifest.file}: the manifest describes no engine.", f"Rebuild it: {manifest.command}")
+    return manifest.engine
+
+
+def require_version(manifest: Manifest, found: str) -> None:
+    """Refuse an engine of another TensorRT version: plans load only where they were built.
+
+    Args:
+        manifest: the engine's.
+        found: version of the installed module, such as ``10.3.0``; a fourth number is not compared.
+
+    Raises:
+        DefianError: the first three numbers differ.
+    """
+    facts = engine_facts(manifest)
+    if facts.version.split(".")[:3] != found.split(".")[:3]:
+        raise DefianError(
+            f"{manifest.file}: expected {facts.flavour} {facts.version}, which built it, found {found}.",
+            f"Install that version, or rebuild with this one: {manifest.command}",
+        )
+
+
+def require_device(manifest: Manifest, name: str, capability: tuple[int, int]) -> None:
+    """Refuse an engine for another compute capability.
+
+    Raises:
+        DefianError: with the capability that was expected and the one found.
+    """
+    facts = engine_facts(manifest)
+    found = f"{capability[0]}.{capability[1]}"
+    if facts.compute_capability != found:
+        raise DefianError(
+            f"{manifest.file}: expected a GPU of compute capability {facts.compute_capability}, "
+            f"found {name} with {found}.",
+            f"Rebuild it for this GPU: {_rebuilt_for(manifest, found)}",
+        )
+
+
+def _rebuilt_for(manifest: Manifest, capability: str) -> str:
+    """The command of the manifest with another ``--sm``, if it had one."""
+    words = manifest.command.split(" ")
+    for index, word in enumerate(words[:-1]):
+        if word == "--sm":
+            words[index + 1] = capability.replace(".", "")
+    return " ".join(words)
+
+
+def needed_bytes(manifest: Manifest) -> int:
+    """Device memory for the engine: activations, weights, and the I/O of the most frequent shape."""
+    facts = engine_facts(manifest)
+    weights = facts.weights_bytes if facts.weights_bytes is not None else facts.engine_bytes
+    batch, height, width = manifest.profile.optimum if manifest.profile else (0, 0, 0)
+    frames = batch * height * width * 3 * (1 + manifest.scale**2)
+    return (facts.activation_bytes or 0) + weights + frames
+
+
+def require_memory(manifest: Manifest, free: int, total: int) -> None:
+    """Refuse an engine that needs more memory than is free.
+
+    Args:
+        manifest: the engine's.
+        free: free memory of the GPU in bytes.
+        total: all of it in bytes.
+
+    Raises:
+        DefianError: with what is needed and what is free, in MiB.
+    """
+    needed = needed_bytes(manifest)
+    if needed > free:
+        raise DefianError(
+            f"{manifest.file}: expected {needed // MEBI} MiB of free GPU memory, found {free // MEBI} MiB of "
+            f"{total // MEBI} MiB.",
+            "Close other programs on the GPU, or rebuild for a smaller --profile: " + manifest.command,
+        )
+
+
+def require_shape(manifest: Manifest, shape: Shape) -> None:
+    """Refuse a shape outside the profile.
+
+    Args:
+        manifest: the engine's.
+        shape: batch, height, width of the low-resolution images.
+
+    Raises:
+        DefianError: with the nearest shape that fits and the way to run larger images.
+    """
+    profile = manifest.profile
+    if profile is None or profile.contains(shape):
+        return
+    nearest = "x".join(map(str, profile.nearest(shape)))
+    raise DefianError(
+        f"{manifest.file}: expected images inside the profile {profile} (batch x height x width), "
+        f"found {'x'.join(map(str, shape))}; the nearest that fits is {nearest}.",
+        f"Use tiles (--tile auto), or rebuild with --profile {_widened(profile, shape)}: {manifest.command}",
+    )
+
+
+def _widened(profile: ShapeProfile, shape: Shape) -> str:
+    smallest = (min(pair) for pair in zip(profile.minimum, shape, strict=True))
+    largest = (max(pair) for pair in zip(profile.maximum, shape, strict=True))
+    middle = profile.optimum
+    return ",".join("x".join(map(str, each)) for each in (smallest, middle, largest))
+
+
+def read_plan(path: Path) -> bytes:
+    """The engine's bytes.
+
+    Raises:
+        DefianError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DefianError(f"Cannot read {path}: {error.strerror}.") from error

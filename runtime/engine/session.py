@@ -1,0 +1,232 @@
+"""A session on a TensorRT or TensorRT-RTX engine."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from runtime.device.context import DeviceContext, driver_errors
+from runtime.device.streams import Mark, WorkStream
+from runtime.engine.lanes import GraphPolicy, Lane, LanePool
+from runtime.engine.loaded import LoadedEngine
+from runtime.engine.module import RuntimeLog, import_flavour
+from runtime.engine.pipeline import FramePipeline
+from runtime.engine.preflight import (
+    engine_facts,
+    read_plan,
+    require_device,
+    require_memory,
+    require_shape,
+    require_version,
+)
+from runtime.engine.rtx import RtxOptions
+from runtime.guard import FrameGuard
+from runtime.interface import check_images, require_uint8_io
+from runtime.manifest import read_manifest
+from runtime.plugin import provide
+from runtime.plugin.binary import cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+    from types import TracebackType
+
+    import numpy as np
+
+    from runtime.profile import ShapeProfile
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How an engine is run.
+
+    Attributes:
+        cuda_graphs: capture each shape's work after a warm-up; where that cannot be done ``describe()`` says why.
+        shapes: shapes whose memory and graphs are kept; a further one takes the place of the one used longest ago.
+        in_flight: frames that ``upscale_frames`` has under way at once.
+        kernel_cache: keep the kernels that TensorRT-RTX compiles on this device, so that it compiles them once.
+        device: ordinal of the GPU.
+    """
+
+    cuda_graphs: bool = True
+    shapes: int = 4
+    in_flight: int = 3
+    kernel_cache: bool = True
+    device: int = 0
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds of the last call on the device: copy in, network, copy out."""
+
+    upload: float
+    compute: float
+    download: float
+
+
+class EngineSession:
+    """An engine, ready to upscale batches; for one thread.
+
+    Args:
+        path: the engine; its manifest lies beside it.
+        options: how to run it.
+
+    Attributes:
+        manifest: what the engine is.
+        guard: counts suspicious frames.
+        timing: of the last call; None before the first.
+        stream: everything the session computes runs on it, in order.
+        graphs: decides what is captured.
+
+    Raises:
+        DefianError: the engine does not fit its manifest, this TensorRT or this GPU; nothing stays allocated.
+    """
+
+    def __init__(self, path: Path, options: RunOptions | None = None) -> None:
+        self.options = options or RunOptions()
+        self.manifest = read_manifest(path)
+        self.guard = FrameGuard()
+        self.timing: Timing | None = None
+        require_uint8_io(self.manifest)
+        flavour = engine_facts(self.manifest).flavour
+        self._trt: Any = import_flavour(flavour)
+        require_version(self.manifest, self._trt.__version__)
+        self._device = DeviceContext(self.options.device)
+        self._resources = ExitStack()
+        self._pipelines: list[FramePipeline] = []
+        try:
+            require_device(self.manifest, self._device.name, self._device.capability)
+            with self._device.current(), driver_errors(self._device.cuda, f"loading {path.name}"):
+                require_memory(self.manifest, *self._device.memory())
+                provide(self._trt, self.manifest.plugins)
+                self._load(path)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, path: Path) -> None:
+        cuda, rtx = self._device.cuda, None
+        if engine_facts(self.manifest).flavour == "tensorrt-rtx":
+            kernels = cache_folder() / "tensorrt-rtx" / f"{self.manifest.sha256[:16]}.cache"
+            rtx = RtxOptions(kernels if self.options.kernel_cache else None, self.options.cuda_graphs)
+        log = RuntimeLog(self._trt)
+        self.stream = WorkStream(cuda)
+        self._resources.callback(self.stream.free)
+        self._marks: list[Mark] = []
+        for _ in range(4):
+            self._marks.append(Mark(cuda))
+            self._resources.callback(self._marks[-1].free)
+        self._engine = LoadedEngine(self._trt, log, read_plan(path), self.manifest, cuda, rtx)
+        self._resources.callback(self._engine.close)
+        self._lanes = LanePool(cuda, self._engine, self.manifest.scale, self.options.shapes)
+        self._resources.callback(self._lanes.free)
+        self.graphs = GraphPolicy(self._engine, wanted=self.options.cuda_graphs)
+
+    @property
+    def profile(self) -> ShapeProfile | None:
+        """The shapes that the engine accepts."""
+        return self.manifest.profile
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Upscale uint8 RGB [N, H, W, 3] to uint8 RGB [N, sH, sW, 3]; returns when the result is complete.
+
+        Raises:
+            DefianError: another type, a shape outside the profile, another thread, or a failure of the device.
+        """
+        shape = self._require_fit(images)
+        with self._device.current(), driver_errors(self._device.cuda, f"upscaling {'x'.join(map(str, shape))}"):
+            lane = self._lanes.get(shape)
+            try:
+                upscaled = self._run(lane, images)
+            except BaseException:
+                self.stream.synchronize()  # nothing may be under way when buffers are reused or freed
+                raise
+        self.guard.see(images, upscaled)
+        return upscaled
+
+    def _require_fit(self, images: np.ndarray) -> tuple[int, int, int]:
+        self._device.require_thread()
+        check_images(images)
+        shape = (images.shape[0], images.shape[1], images.shape[2])
+        require_shape(self.manifest, shape)
+        return shape
+
+    def _run(self, lane: Lane, images: np.ndarray) -> np.ndarray:
+        start, uploaded, computed, downloaded = self._marks
+        start.record(self.stream)
+        lane.upload(images, self.stream)
+        uploaded.record(self.stream)
+        lane.compute(self.stream)
+        computed.record(self.stream)
+        lane.download(self.stream)
+        downloaded.record(self.stream)
+        self.stream.synchronize()
+        upscaled = lane.buffers.host_out.copy()
+        self.timing = Timing(
+            upload=uploaded.milliseconds_since(start),
+            compute=computed.milliseconds_since(uploaded),
+            download=downloaded.milliseconds_since(computed),
+        )
+        self.graphs.after_run(lane, self.stream)
+        return upscaled
+
+    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Upscale frames, uint8 RGB [H, W, 3], in their order, copying and computing at once.
+
+        At most ``options.in_flight`` frames are under way; the next frame is taken when a result is asked for.
+        Frames may change their shape. Closing the iterator, or an exception, frees what it holds.
+
+        Raises:
+            DefianError: as ``__call__``; the results of earlier frames have been given out.
+        """
+        self._device.require_thread()
+        pipeline = FramePipeline(self, self._device, self.options.in_flight)
+        self._pipelines.append(pipeline)
+        try:
+            yield from pipeline.run(frames)
+        finally:
+            pipeline.close()
+            if pipeline in self._pipelines:
+                self._pipelines.remove(pipeline)
+
+    def lane(self, shape: tuple[int, int, int]) -> Lane:
+        """A new lane on this session's engine, for a pipeline; the context is current.
+
+        Raises:
+            DefianError: TensorRT refuses the shape.
+        """
+        return Lane(self._device.cuda, self._engine, shape, self.manifest.scale)
+
+    def describe(self) -> str:
+        """One line: model, precision, TensorRT, GPU, CUDA graphs."""
+        facts = engine_facts(self.manifest)
+        return (
+            f"{self.manifest.model} x{self.manifest.scale} {self.manifest.precision}, {facts.flavour} "
+            f"{self._trt.__version__} on {self._device.name}, {self.graphs.describe()}"
+        )
+
+    def close(self) -> None:
+        """Wait for what is under way and free everything; again is harmless.
+
+        Raises:
+            DefianError: called from another thread.
+        """
+        if self._device.is_closed:
+            return
+        with self._device.current():
+            try:
+                for pipeline in self._pipelines[:]:
+                    pipeline.close()
+                self._resources.close()
+            finally:
+                self._pipelines.clear()
+        self._device.close()
+
+    def __enter__(self) -> EngineSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,239 @@
+"""One call on an engine: pixels, preflight, errors, threads, and nothing left behind."""
+
+from __future__ import annotations
+
+import threading
+
+import numpy as np
+import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
+import pytest
+
+from runtime.device.streams import WorkStream
+from runtime.engine.session import EngineSession, RunOptions
+from runtime.errors import DefianError
+from runtime.session import open_session
+from tests.device.engines import PROFILE, noise, write_engine
+
+pytestmark = pytest.mark.usefixtures("trt")
+
+
+@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
+@pytest.mark.parametrize("cuda_graphs", [True, False])
+def test_an_engine_gives_the_graphs_pixels_for_every_shape_and_batch(tmp_path, reference, flavour, cuda_graphs):
+    engine = write_engine(tmp_path, flavour=flavour)
+    with open_session(engine, options=RunOptions(cuda_graphs=cuda_graphs, kernel_cache=False)) as session:
+        for turn in range(4):
+            for shape in ((1, 9, 11, 3), (2, 16, 5, 3), (1, 64, 64, 3)):
+                images = noise(*shape, seed=turn)
+                assert np.array_equal(session(images), reference(images)), (turn, shape)
+        assert session.profile == PROFILE
+        assert flavour in session.describe()
+
+
+def test_a_result_stays_as_it_was_when_the_buffers_are_used_again(tmp_path, reference):
+    first, second = noise(1, 8, 8, 3, seed=1), noise(1, 8, 8, 3, seed=2)
+    with open_session(write_engine(tmp_path)) as session:
+        kept = session(first)
+        session(second)
+    assert np.array_equal(kept, reference(first))
+
+
+def test_a_missing_synchronisation_gives_wrong_pixels_here(tmp_path, reference, monkeypatch):
+    """The proof that the tests above would notice: without the wait the result is whatever was in the buffer."""
+    images = noise(1, 8, 8, 3)
+    with EngineSession(write_engine(tmp_path), RunOptions(cuda_graphs=False)) as session:
+        with monkeypatch.context() as broken:
+            broken.setattr(WorkStream, "synchronize", lambda _: None)
+            with pytest.raises(DefianError, match="not ready"):  # nor can the events tell the time
+                session(images)
+            stale = session._lanes.get((1, 8, 8)).buffers.host_out.copy()
+        assert not np.array_equal(stale, reference(images))
+        assert np.array_equal(session(images), reference(images))
+
+
+def test_copies_go_through_pinned_memory_only(tmp_path, driver):
+    with open_session(write_engine(tmp_path)) as session:
+        session(noise(1, 8, 8, 3))
+    assert driver.ask("pageable_copies") == 0
+
+
+def test_a_shape_that_comes_back_allocates_nothing(tmp_path, driver):
+    with open_session(write_engine(tmp_path)) as session:
+        for _ in range(3):
+            session(noise(1, 8, 8, 3))
+        before = driver.ask("allocations")
+        session(noise(1, 8, 8, 3))
+        assert driver.ask("allocations") == before
+
+
+def test_two_thousand_frames_of_changing_shapes_hold_memory_flat(tmp_path, trt, driver, reference):
+    shapes = [(1, 4 + index % 7, 5 + index % 5, 3) for index in range(2000)]
+    peak = []
+    with open_session(write_engine(tmp_path)) as session:
+        for index, shape in enumerate(shapes):
+            session(noise(*shape, seed=index))
+            peak.append((driver.ask("live_bytes"), driver.ask("live")))
+        largest_lane = 10 * 9 * 3 * 5 + 4096
+        assert max(size for size, _ in peak) <= 4096 + 4 * largest_lane
+        assert max(peak[1000:]) <= max(peak[:1000])
+        images = noise(1, 9, 9, 3)
+        assert np.array_equal(session(images), reference(images))
+    assert len(trt.work.waiting) < 50
+
+
+def test_a_failing_allocation_in_any_position_is_survived_and_leaves_nothing(tmp_path, driver, reference):
+    engine, images = write_engine(tmp_path), noise(1, 8, 8, 3)
+
+    def use() -> list[np.ndarray]:
+        with open_session(engine) as session:
+            return [session(images) for _ in range(3)]
+
+    use()
+    positions, failed, survived = driver.ask("allocations"), 0, 0
+    assert positions > 10
+    for position in range(1, positions + 1):
+        driver.reset()
+        driver.fail_from(position)
+        try:
+            results = use()
+        except DefianError as error:
+            failed += "memory" in str(error)
+        else:  # only what is optional failed: the CUDA graph
+            survived += all(np.array_equal(result, reference(images)) for result in results)
+        assert (driver.ask("live"), driver.ask("contexts"), driver.ask("depth")) == (0, 0, 0), position
+        driver.fail_from(0)
+        assert np.array_equal(use()[2], reference(images))
+    assert failed + survived == positions
+    assert survived <= 2
+
+
+def test_a_session_in_difficulties_keeps_working_afterwards(tmp_path, trt, driver, reference):
+    images, other = noise(1, 8, 8, 3), noise(1, 9, 9, 3)
+    with open_session(write_engine(tmp_path)) as session:
+        session(images)
+        driver.fail_from(1)
+        with pytest.raises(DefianError, match="no memory left for upscaling 1x9x9"):
+            session(other)
+        driver.fail_from(0)
+        trt.faults.refused_enqueue = trt.enqueues + 1
+        with pytest.raises(DefianError, match=r"running the engine.*illegal memory access"):
+            session(other)
+        trt.faults.refused_enqueue = 0
+        assert np.array_equal(session(other), reference(other))
+
+
+def test_short_memory_gives_up_other_shapes_before_it_fails(tmp_path, driver, reference):
+    with open_session(write_engine(tmp_path)) as session:
+        session(noise(1, 40, 40, 3))
+        driver.set_memory(driver.ask("live_bytes") + 1000)
+        images = noise(1, 39, 40, 3)
+        assert np.array_equal(session(images), reference(images))
+
+
+MISFITS = {
+    "version": ({"version": "10.16.1"}, r"expected tensorrt 10.16.1.*found 10.3.0[\s\S]*python export.py"),
+    "device": ({"compute_capability": "7.5"}, r"capability 7.5, found stand-in GPU with 8.9[\s\S]*--sm 89 "),
+    "memory": ({"activation_bytes": 1 << 40}, r"expected 1048577 MiB of free GPU memory, found 8192 MiB"),
+    "flavour": ({"flavour": "onnx"}, "expected tensorrt or tensorrt-rtx"),
+    "float": ({"io": "float"}, "float I/O"),
+    "plugin": ({"plugins": ("other::Op/1",)}, "other::Op/1"),
+    "no profile": ({"profile": None}, "describes no engine"),
+    "damaged": ({"plan": b"garbage"}, r"damaged or is no plan. It said: .*magicTag"),
+    "hash": ({"sha256": "0" * 64}, "expected SHA-256"),
+    "scale": ({"scale": 3}, "manifest's scale"),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_an_engine_that_does_not_fit_is_refused_with_expected_found_and_the_way_out(tmp_path, trt, name):
+    changes, message = MISFITS[name]
+    engine = write_engine(tmp_path, **changes)
+    with pytest.raises(DefianError, match=message), open_session(engine) as session:
+        session(noise(1, 8, 8, 3))
+    assert name in {"damaged", "scale"} or not trt.loggers, "refused before TensorRT was started"
+
+
+def test_a_refused_context_is_translated(tmp_path, trt):
+    trt.faults.refused_contexts = True
+    with pytest.raises(DefianError, match="too little free memory"), open_session(write_engine(tmp_path)) as session:
+        session(noise(1, 8, 8, 3))
+
+
+@pytest.mark.parametrize(("shape", "nearest"), [((1, 65, 8, 3), "1x64x8"), ((3, 2, 99, 3), "2x4x64")])
+def test_a_shape_outside_the_profile_names_the_nearest_that_fits(tmp_path, shape, nearest):
+    with (
+        open_session(write_engine(tmp_path)) as session,
+        pytest.raises(DefianError, match=f"nearest that fits is {nearest}"),
+    ):
+        session(noise(*shape))
+
+
+def test_images_of_another_type_are_refused(tmp_path):
+    with open_session(write_engine(tmp_path)) as session, pytest.raises(DefianError, match="Expected uint8"):
+        session(noise(1, 8, 8, 3).astype(np.float32))
+
+
+def test_a_second_thread_gets_a_clear_error_or_a_session_of_its_own(tmp_path, reference):
+    engine, images = write_engine(tmp_path), noise(1, 16, 16, 3)
+    outcomes: list[object] = []
+
+    def elsewhere(session: EngineSession) -> None:
+        for attempt in (lambda: session(images), session.close):
+            try:
+                attempt()
+            except DefianError as error:
+                outcomes.append(str(error))
+        with open_session(engine) as own:
+            outcomes.append(all(np.array_equal(own(images), reference(images)) for _ in range(5)))
+
+    with EngineSession(engine) as session:
+        thread = threading.Thread(target=elsewhere, args=(session,), name="worker")
+        thread.start()
+        for _ in range(5):
+            assert np.array_equal(session(images), reference(images))
+        thread.join()
+    assert len(outcomes) == 3
+    assert all("'MainThread' and was called from 'worker'" in str(each) for each in outcomes[:2])
+    assert outcomes[2] is True
+
+
+def test_another_context_of_the_thread_is_current_again_after_every_call(tmp_path, driver):
+    cuda.init()
+    other = cuda.Device(0).retain_primary_context()
+    other.push()
+    with open_session(write_engine(tmp_path)) as session:
+        assert driver.ask("depth") == 1
+        session(noise(1, 8, 8, 3))
+        assert driver.ask("depth") == 1
+    assert cuda.Context.get_current().handle == other.handle
+    cuda.mem_alloc(16).free()
+    cuda.Context.pop()
+    other.detach()
+    driver.library.cuCtxPopCurrent_v2(None)
+
+
+def test_a_closed_session_says_so_and_closing_twice_is_harmless(tmp_path):
+    session = open_session(write_engine(tmp_path))
+    session.close()
+    session.close()
+    with pytest.raises(DefianError, match="closed"):
+        session(noise(1, 8, 8, 3))
+
+
+def test_an_error_in_the_with_block_leaves_nothing(tmp_path, driver):
+    def use() -> None:
+        with open_session(write_engine(tmp_path)) as session:
+            session(noise(1, 8, 8, 3))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError) as held:
+        use()
+    assert held.value.__traceback__ is not None
+    assert driver.ask("live") == 0
+
+
+def test_the_device_is_timed_with_events(tmp_path):
+    with EngineSession(write_engine(tmp_path)) as session:
+        session(noise(1, 32, 32, 3))
+        assert session.timing is not None
+        assert session.timing.compute > session.timing.upload >= 0
