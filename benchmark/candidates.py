@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from runtime.interface import Session
     from runtime.manifest import Manifest
 
 CHECKPOINTS = (".pth", ".pt", ".safetensors")
@@ -102,7 +103,7 @@ class _Opener:
     stack: ExitStack
     threads: int
 
-    def __call__(self, path: Path) -> OnnxSession:
+    def __call__(self, path: Path) -> Session:
         if path.suffix == ".onnx":
             return self.stack.enter_context(OnnxSession(path, self.provider, self.threads))
         return self.stack.enter_context(open_session(path, self.provider))
