@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from export.coverage import Coverage, Shares, Validation, as_json, choose, rank
 from export.quantisation import calibrate
 from export.reference import reference_outputs
-from runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,8 +39,7 @@ def make_int8(
     the scope. Tensors in ``beyond`` leave FP16's range and stay FP32. Its record says what is INT8, what had to
     stay FP16, and the sensitivity if it was measured.
 
-    Raises:
-        DefianError: no part of the network can be INT8 within the budget.
+    If nothing keeps the budget, the variant is the whole scope and its record has the reason under ``refused``.
     """
     shares = Shares(graph, options.profile.optimum)
     training, validation = patches, None
@@ -60,12 +58,9 @@ def make_int8(
         harms = rank(calibrated, validation, shares, say) if options.sensitivity else []
         coverage, harms = choose(calibrated, validation, shares, options.max_drift, harms, say)
         sites = calibrated.sites.only(frozenset(coverage.groups))
-    if not sites.convolutions and calibrated.sites.convolutions:
-        raise DefianError(
-            f"No part of the network can be INT8 within {options.max_drift:g} dB on the validation photos.",
-            "Give a larger --max-drift, more calibration photos, or leave --precision int8 out.",
-        )
+    record = {"coverage": asdict(coverage), "sensitivity": as_json(harms)}
+    if not sites.convolutions:
+        record["refused"] = f"nothing can be INT8 within {options.max_drift:g} dB on the validation photos"
+        sites = calibrated.sites
     variant = calibrated.variant(sites)
-    return replace(
-        variant, calibration={**variant.calibration, "coverage": asdict(coverage), "sensitivity": as_json(harms)}
-    )
+    return replace(variant, calibration={**variant.calibration, **record})

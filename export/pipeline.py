@@ -127,7 +127,7 @@ def run_export(
     built: list[_Built] = []
     features = feature_names(graph)
     for variant, report in zip(variants, reports, strict=True):
-        accepted = report is None or _within(report, options.max_drift)
+        accepted = "refused" not in variant.calibration and (report is None or _within(report, options.max_drift))
         engine = None
         if accepted and options.target is not Target.ONNX:
             say(f"building the {variant.precision.value} engine")

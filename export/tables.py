@@ -125,6 +125,8 @@ def refusals(artefacts: Sequence[Artefact], budget: float | None) -> list[str]:
         report = artefact.drift
         if report is None:
             continue
+        if reason := artefact.variant.calibration.get("refused"):
+            lines.append(f"{report.variant}: {reason}")
         lines += [f"{report.variant}: {image.name}: {image.fault}" for image in report.faults]
         lines += [f"{report.variant}: hard image {fault}" for fault in report.hard]
         if budget is not None:

@@ -41,5 +41,5 @@ class Enlarger:
     def __enter__(self) -> Any:  # noqa: ANN401
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self.close()

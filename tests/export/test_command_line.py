@@ -82,7 +82,7 @@ def test_a_variant_over_the_drift_budget_is_refused_and_named(checkpoint, photos
         (tmp_path / folder).mkdir()
         Image.fromarray(image).save(tmp_path / folder / "one.png")
     done = export(
-        "--model", checkpoint, "--precision", "int8", "--precision", "fp32", "--calibration", photos, "--patches", 1,
+        "--model", checkpoint, "--precision", "int8", "--precision", "fp32", "--calibration", photos, "--patches", 2,
         "--lr", tmp_path / "lr", "--hr", tmp_path / "hr", "--max-drift", 0.01, "--no-rewrite-memory",
         "--out", tmp_path / "b",
     )  # fmt: skip
