@@ -1,80 +1,164 @@
-"""Command line of the runtime: ``python -m runtime PHOTO... --engine FILE --out DIR``."""
+"""Command line of the runtime: ``python -m runtime INPUT... --engine FILE --out DIR``."""
 
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from runtime.engine.session import RunOptions
 from runtime.errors import DefianError
 from runtime.files import require_writable_folder
-from runtime.images import images_in, read_image, write_png
+from runtime.images import read_image, write_png
+from runtime.jobs import Job, plan_jobs
 from runtime.onnx_session import PROVIDERS
+from runtime.progress import ProgressBar
+from runtime.quality import Quality, compare, original_of, require_scikit_image
 from runtime.session import open_session
+from runtime.tiles import DEFAULT_OVERLAP, TiledSession, Tiling, tiles_that_fit
+from runtime.video import import_av, upscale_video
+
+if TYPE_CHECKING:
+    from runtime.interface import Session
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits with 0, 1 (an image failed) or 2 (bad usage or input)."""
-    sys.exit(_run(_parser().parse_args(arguments)))
+    """Run the command line; exits with 0, 1 (a file failed or a frame is suspicious) or 2 (bad usage or input)."""
+    options = _parser().parse_args(arguments)
+    try:
+        sys.exit(_run(options))
+    except DefianError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m runtime", description="Upscale photos with an exported network.")
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="photos, or folders of photos")
-    parser.add_argument("--engine", required=True, type=Path, help="a .onnx file built by export.py")
-    parser.add_argument("--out", required=True, type=Path, help="folder for the upscaled PNG files")
+    parser = argparse.ArgumentParser(
+        prog="python -m runtime", description="Upscale photos and videos with an exported network."
+    )
+    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="photos, videos, or folders of them")
+    parser.add_argument("--engine", required=True, type=Path, help="a .onnx or .engine file built by export.py")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the results")
     parser.add_argument("--provider", default="cpu", choices=sorted(PROVIDERS), help="what runs a .onnx file")
+    parser.add_argument(
+        "--tile", default="auto", help="HxW: cut images into tiles; auto: only those too large for the engine; off"
+    )
+    parser.add_argument("--overlap", type=int, default=DEFAULT_OVERLAP, help="LR pixels that neighbouring tiles share")
+    parser.add_argument("--compare", type=Path, metavar="HR", help="original photo or folder: print PSNR and SSIM")
+    parser.add_argument("--overwrite", action="store_true", help="do finished files again")
+    parser.add_argument("--no-cuda-graphs", action="store_true", help="run engines eagerly")
     return parser
 
 
+@dataclass
+class Tally:
+    """What became of the files."""
+
+    done: int = 0
+    skipped: int = 0
+    failures: list[str] = field(default_factory=list)
+    qualities: list[Quality] = field(default_factory=list)
+
+
 def _run(options: argparse.Namespace) -> int:
-    failed = 0
+    jobs = plan_jobs(options.inputs, options.out)
+    if any(job.is_video for job in jobs):
+        import_av()
+    if options.compare is not None:
+        require_scikit_image()
+    require_writable_folder(options.out)
+    with _session(options) as session:
+        print(session.describe())
+        tally = _upscale_all(session, jobs, options)
+        suspicious, frames = session.guard.suspicious, session.guard.frames
+    _report(tally, len(jobs))
+    if suspicious:
+        print(f"{suspicious} of {frames} frames came out all black or all white and should not.", file=sys.stderr)
+    return 1 if tally.failures or suspicious else 0
+
+
+def _session(options: argparse.Namespace) -> Session:
+    tile: str = options.tile
+    if tile not in {"auto", "off"} and not re.fullmatch(r"\d{1,5}x\d{1,5}", tile):
+        raise DefianError(f"--tile {tile}: expected auto, off, or a size such as 256x256.")
+    session = open_session(options.engine, options.provider, RunOptions(cuda_graphs=not options.no_cuda_graphs))
     try:
-        targets = _targets(options.inputs, options.out)
-        require_writable_folder(options.out)
-        with open_session(options.engine, options.provider) as session:
-            print(session.describe())
-            for source, target in targets:
-                try:
-                    start = time.monotonic()
-                    upscaled = session(read_image(source)[None])[0]
-                    seconds = time.monotonic() - start
-                    write_png(target, upscaled)
-                    print(f"{source} -> {target} ({upscaled.shape[1]}x{upscaled.shape[0]}, {seconds:.2f} s)")
-                except DefianError as error:
-                    if len(targets) == 1:
-                        raise
-                    failed += 1
-                    print(f"{source}: {error}", file=sys.stderr)
-    except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    if failed:
-        print(f"{failed} of {len(targets)} images failed", file=sys.stderr)
-    return 1 if failed else 0
+        if tile == "off" or (tile == "auto" and session.profile is None):
+            return session
+        if tile == "auto":
+            return TiledSession(session, tiles_that_fit(session.profile, options.overlap), always=False)
+        height, width = map(int, tile.split("x"))
+        return TiledSession(session, Tiling(height, width, options.overlap))
+    except BaseException:
+        session.close()
+        raise
 
 
-def _targets(inputs: list[Path], out: Path) -> list[tuple[Path, Path]]:
-    """Every photo with the PNG it becomes; a folder's structure is kept.
+def _upscale_all(session: Session, jobs: list[Job], options: argparse.Namespace) -> Tally:
+    tally = Tally()
+    with ProgressBar(len(jobs)) as bar:
+        for job in jobs:
+            try:
+                if not options.overwrite and job.is_finished(options.engine):
+                    tally.skipped += 1
+                else:
+                    bar.say(_upscale(session, job))
+                    tally.done += 1
+                if options.compare is not None and not job.is_video:
+                    _compare(session, job, options, tally, bar)
+            except DefianError as error:
+                if len(jobs) == 1:
+                    raise
+                tally.failures.append(f"{job.source}: {error}")
+            bar.step()
+    return tally
 
-    Raises:
-        DefianError: an input is missing, or two photos would become the same file.
-    """
-    pairs: list[tuple[Path, Path]] = []
-    for source in inputs:
-        if source.is_dir():
-            pairs += [(path, out / path.relative_to(source).with_suffix(".png")) for path in images_in(source)]
-        elif source.is_file():
-            pairs.append((source, out / f"{source.stem}.png"))
-        else:
-            raise DefianError(f"No photo or folder at {source}.")
-    seen: dict[Path, Path] = {}
-    for source, target in pairs:
-        if target in seen:
-            raise DefianError(f"{seen[target]} and {source} would both become {target}.", "Use two --out folders.")
-        seen[target] = source
-    return pairs
+
+def _upscale(session: Session, job: Job) -> str:
+    """Do one job; returns what to print."""
+    start = time.monotonic()
+    if job.is_video:
+        with ProgressBar(None) as bar:
+            frames = upscale_video(session, job.source, job.target, bar.step)
+        seconds = time.monotonic() - start
+        return f"{job.source} -> {job.target} ({frames} frames, {frames / seconds:.1f}/s)"
+    image = read_image(job.source)
+    upscaled = session(image[None])[0]
+    seconds = time.monotonic() - start
+    write_png(job.target, upscaled)
+    tiles = ""
+    if isinstance(session, TiledSession) and session.is_cut((1, *image.shape[:2])):
+        count = session.tiling.count(*image.shape[:2])
+        tiles = f", {count} tiles of {session.tiling}: not quite the result in one piece"
+    return f"{job.source} -> {job.target} ({upscaled.shape[1]}x{upscaled.shape[0]}, {seconds:.2f} s{tiles})"
+
+
+def _compare(session: Session, job: Job, options: argparse.Namespace, tally: Tally, bar: ProgressBar) -> None:
+    original = original_of(job.target, options.compare, options.out)
+    quality = compare(read_image(job.target), original, session.manifest.scale)
+    tally.qualities.append(quality)
+    bar.say(f"{job.target}: {quality}")
+
+
+def _report(tally: Tally, total: int) -> None:
+    if tally.qualities:
+        mean = Quality(
+            float(np.mean([quality.psnr for quality in tally.qualities])),
+            float(np.mean([quality.ssim for quality in tally.qualities])),
+        )
+        print(f"mean of {len(tally.qualities)}: {mean}")
+    if tally.skipped:
+        print(f"{tally.skipped} of {total} were finished already (--overwrite does them again)")
+    for failure in tally.failures:
+        print(failure, file=sys.stderr)
+    if tally.failures:
+        print(f"{len(tally.failures)} of {total} files failed", file=sys.stderr)
 
 
 if __name__ == "__main__":

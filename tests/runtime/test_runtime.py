@@ -84,7 +84,7 @@ def test_photos_and_folders_are_upscaled_and_a_bad_file_does_not_stop_the_rest(g
         main([str(tmp_path / "photos"), "--engine", str(graph), "--out", str(tmp_path / "sr")])
     assert stopped.value.code == 1
     assert read_image(tmp_path / "sr" / "inner" / "a.png").shape == (16, 20, 3)
-    assert "1 of 2 images failed" in capsys.readouterr().err
+    assert "1 of 2 files failed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("photo", ["missing.png", "text.png", "one.png"])

@@ -1,0 +1,94 @@
+"""PSNR and SSIM of a result against its original, as the super-resolution literature measures them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from runtime.errors import DefianError, MissingPackageError
+from runtime.images import SUFFIXES, read_image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+WINDOW = 11
+
+
+@dataclass(frozen=True)
+class Quality:
+    """PSNR-Y in dB (infinite for equal images) and SSIM-Y."""
+
+    psnr: float
+    ssim: float
+
+    def __str__(self) -> str:
+        return f"PSNR-Y {self.psnr:.3f} dB, SSIM-Y {self.ssim:.4f}"
+
+
+def require_scikit_image() -> Any:  # noqa: ANN401 - an optional package
+    """``skimage.color`` and ``skimage.metrics``.
+
+    Raises:
+        MissingPackageError: scikit-image is not installed.
+    """
+    try:
+        from skimage import color, metrics
+    except ImportError as error:
+        raise MissingPackageError("scikit-image", "export", "--compare") from error
+    return color, metrics
+
+
+def compare(upscaled: NDArray[np.uint8], original: NDArray[np.uint8], scale: int) -> Quality:
+    """Quality on Y of BT.601, studio range, without ``scale`` pixels at each border.
+
+    Args:
+        upscaled: uint8 RGB [H, W, 3].
+        original: the same; up to ``scale - 1`` more rows and columns, which do not count.
+        scale: of the network.
+
+    Raises:
+        DefianError: the sizes do not belong together, the image is too small for SSIM's 11x11 window, or
+            scikit-image is missing.
+    """
+    color, metrics = require_scikit_image()
+    (height, width, _), (rows, columns, _) = upscaled.shape, original.shape
+    if not (0 <= rows - height < scale and 0 <= columns - width < scale):
+        raise DefianError(f"The original is {columns}x{rows}, expected {width}x{height} as the result.")
+    if min(height, width) - 2 * scale < WINDOW:
+        raise DefianError(f"{width}x{height} is too small to compare: SSIM needs {WINDOW} pixels inside the border.")
+    inner = (slice(scale, height - scale), slice(scale, width - scale))
+    y, reference = (color.rgb2ycbcr(image)[..., 0][inner] for image in (upscaled, original[:height, :width]))
+    error = float(np.mean((y - reference) ** 2))
+    similarity = metrics.structural_similarity(
+        y, reference, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    )
+    return Quality(math.inf if error == 0 else 10 * math.log10(255**2 / error), float(similarity))
+
+
+def original_of(result: Path, originals: Path, root: Path) -> NDArray[np.uint8]:
+    """The original that belongs to a result: the file itself, or that of the same relative name in a folder.
+
+    Args:
+        result: the upscaled file.
+        originals: a file or a folder of originals.
+        root: the folder below which results lie.
+
+    Raises:
+        DefianError: there is none, or it cannot be read.
+    """
+    if originals.is_file():
+        return read_image(originals)
+    stem = originals / result.relative_to(root).with_suffix("")
+    for path in sorted(stem.parent.glob(f"{_literal(stem.name)}.*")):
+        if path.suffix.lower() in SUFFIXES:
+            return read_image(path)
+    raise DefianError(f"No original for {result}: expected {stem}.png or the like.", "Check the folder of --compare.")
+
+
+def _literal(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)

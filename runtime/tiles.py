@@ -1,0 +1,188 @@
+"""Large images in tiles that overlap and are blended.
+
+The network takes averages over the whole image, so an image in tiles is another image: ``docs/runtime.md`` has the
+measured difference, from which the defaults here are chosen. Tiles are therefore used only where they are asked for
+or an image does not fit the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from runtime.errors import DefianError
+from runtime.interface import check_images
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+
+    from numpy.typing import NDArray
+
+    from runtime.guard import FrameGuard
+    from runtime.interface import Session
+    from runtime.manifest import Manifest
+    from runtime.profile import ShapeProfile
+
+DEFAULT_TILE = 256
+DEFAULT_OVERLAP = 32
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Size of a tile and how much neighbours share, all in LR pixels.
+
+    Raises:
+        DefianError: a tile is empty, or the overlap exceeds half of it.
+    """
+
+    height: int = DEFAULT_TILE
+    width: int = DEFAULT_TILE
+    overlap: int = DEFAULT_OVERLAP
+
+    def __post_init__(self) -> None:
+        if min(self.height, self.width) < 2 or not 0 <= 2 * self.overlap <= min(self.height, self.width):
+            raise DefianError(
+                f"Expected tiles of at least 2x2 with an overlap from 0 to half a tile, found {self}.",
+                "For example --tile 256x256 --overlap 32.",
+            )
+
+    def __str__(self) -> str:
+        return f"{self.height}x{self.width}, overlap {self.overlap}"
+
+    def count(self, height: int, width: int) -> int:
+        """How many tiles an image takes."""
+        return len(starts(height, self.height, self.overlap)) * len(starts(width, self.width, self.overlap))
+
+
+def starts(length: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles begin along an axis. The last one is shifted inward, so that none is padded."""
+    if length <= tile:
+        return [0]
+    step = tile - overlap
+    return [*range(0, length - tile, step), length - tile]
+
+
+def weights(length: int, tile: int, overlap: int, scale: int) -> list[NDArray[np.float32]]:
+    """For each tile along an axis its share of each of its ``scale * tile`` output pixels; shares add up to 1.
+
+    Two neighbours are cross-faded in the middle of what they share, over half the overlap: the pixels next to a
+    tile's edge, where the network sees zeros instead of the neighbour, count for nothing.
+    """
+    begin = starts(length, tile, overlap)
+    size = min(tile, length)
+    shares = [np.ones(scale * size, np.float32) for _ in begin]
+    for index, (here, following) in enumerate(pairwise(begin)):
+        middle = scale * (following + here + size) / 2
+        fade = max(scale * overlap / 2, 1e-6)
+        for share, start, rising in ((shares[index], here, False), (shares[index + 1], following, True)):
+            position = scale * start + np.arange(share.size) + 0.5
+            ramp = np.clip((position - middle) / fade + 0.5, 0.0, 1.0).astype(np.float32)
+            np.multiply(share, ramp if rising else 1 - ramp, out=share)
+    return shares
+
+
+class TiledSession:
+    """A session that cuts images into tiles; the same interface. It owns the session inside and closes it.
+
+    Args:
+        session: what upscales the tiles; an engine works on the next tile while the last is blended.
+        tiling: size and overlap.
+        always: cut every image; otherwise only those that do not fit the engine's profile.
+    """
+
+    def __init__(self, session: Session, tiling: Tiling, *, always: bool = True) -> None:
+        self._session = session
+        self.tiling = tiling
+        self._always = always
+        self.manifest: Manifest = session.manifest
+        self.guard: FrameGuard = session.guard
+
+    @property
+    def profile(self) -> ShapeProfile | None:
+        """None: any image is cut to fit."""
+        return None
+
+    def is_cut(self, shape: tuple[int, int, int]) -> bool:
+        """Whether a batch of this (batch, height, width) goes in tiles."""
+        inner = self._session.profile
+        return self._always or (inner is not None and not inner.contains(shape))
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Upscale uint8 RGB [N, H, W, 3] to uint8 RGB [N, sH, sW, 3], tile by tile where need be.
+
+        Raises:
+            DefianError: as the session inside, for a tile.
+        """
+        check_images(images)
+        if not self.is_cut((images.shape[0], images.shape[1], images.shape[2])):
+            return self._session(images)
+        return np.stack([self._upscale(image) for image in images])
+
+    def _upscale(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        scale, (height, width, _) = self.manifest.scale, image.shape
+        rows, columns = (
+            starts(length, tile, self.tiling.overlap)
+            for length, tile in ((height, self.tiling.height), (width, self.tiling.width))
+        )
+        row_shares = weights(height, self.tiling.height, self.tiling.overlap, scale)
+        column_shares = weights(width, self.tiling.width, self.tiling.overlap, scale)
+        tiles = self._session.upscale_frames(self._cut(image, rows, columns))
+        upscaled = np.empty((scale * height, scale * width, 3), np.uint8)
+        # Only a band of tiles is kept in float: rows above the next band are complete and are rounded.
+        band = np.zeros((row_shares[0].size, scale * width, 3), np.float32)
+        for row, share, following in zip(rows, row_shares, [*rows[1:], height], strict=True):
+            for column, column_share in zip(columns, column_shares, strict=True):
+                across = slice(scale * column, scale * column + column_share.size)
+                band[:, across] += next(tiles) * (share[:, None] * column_share)[..., None]
+            done = scale * (following - row)
+            upscaled[scale * row : scale * following] = np.rint(band[:done])
+            band[: band.shape[0] - done] = band[done:].copy()
+            band[band.shape[0] - done :] = 0
+        return upscaled
+
+    def _cut(self, image: NDArray[np.uint8], rows: list[int], columns: list[int]) -> Iterator[NDArray[np.uint8]]:
+        for row in rows:
+            for column in columns:
+                yield image[row : row + self.tiling.height, column : column + self.tiling.width]
+
+    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Upscale frames, uint8 RGB [H, W, 3], in their order, each in tiles where need be.
+
+        Raises:
+            DefianError: as ``__call__``.
+        """
+        for frame in frames:
+            yield self(frame[None])[0]
+
+    def describe(self) -> str:
+        """As the session inside, and the tiles."""
+        when = "tiles" if self._always else "tiles where an image does not fit"
+        return f"{self._session.describe()}, {when}: {self.tiling}"
+
+    def close(self) -> None:
+        """Close the session inside."""
+        self._session.close()
+
+    def __enter__(self) -> TiledSession:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def tiles_that_fit(profile: ShapeProfile | None, overlap: int = DEFAULT_OVERLAP) -> Tiling:
+    """The largest tiles that an engine takes, or the default size for a graph.
+
+    Raises:
+        DefianError: the engine takes no tile of at least twice the overlap.
+    """
+    if profile is None:
+        return Tiling(overlap=overlap)
+    _, height, width = profile.maximum
+    return Tiling(height, width, min(overlap, height // 2, width // 2))

@@ -1,0 +1,149 @@
+"""Video through PyAV: every frame upscaled; timestamps, frame rate, colours and sound as they were."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import deque
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime.errors import DefianError, MissingPackageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import numpy as np
+
+    from runtime.interface import Session
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".m4v", ".webm", ".avi"})
+KEPT_CONTAINERS = frozenset({".mp4", ".mkv", ".mov", ".m4v"})
+"""Containers that take H.264; others become .mkv."""
+
+CODEC = "libx264"
+QUALITY = {"crf": "16", "preset": "medium"}
+BT601, BT709 = 5, 1
+"""Colour matrices by their numbers in ITU-T H.273 (5: BT.470 System B, G, which has BT.601's)."""
+FULL_RANGE, STUDIO_RANGE = 2, 1
+HIGH_DEFINITION = 720
+SWSCALE_MATRIX = {1: "ITU709", 4: "FCC", 5: "ITU601", 6: "ITU601", 7: "SMPTE240M", 9: "BT2020", 10: "BT2020"}
+"""H.273's number -> FFmpeg's name of the conversion."""
+
+
+def import_av() -> Any:  # noqa: ANN401 - an optional package
+    """The ``av`` module.
+
+    Raises:
+        MissingPackageError: PyAV is not installed.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise MissingPackageError("av", "video", "Upscaling video") from error
+    return av
+
+
+def upscale_video(session: Session, source: Path, target: Path, step: Callable[[], None]) -> int:
+    """Upscale a video; the target appears whole or not at all.
+
+    Sound is copied packet by packet. Colours keep matrix and range; a video that names no matrix is taken as BT.601
+    below 720 lines and as BT.709 from there on, and its result says so.
+
+    Args:
+        session: what upscales the frames.
+        source: any video that FFmpeg reads.
+        target: its suffix chooses the container.
+        step: called after each frame.
+
+    Returns:
+        Number of frames.
+
+    Raises:
+        DefianError: PyAV is missing, the video cannot be read or written, or a frame does not fit the engine.
+    """
+    av = import_av()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+        unfinished = Path(folder, target.name)
+        try:
+            with av.open(str(source)) as reader, av.open(str(unfinished), "w") as writer:
+                frames = _Transcoder(av, session, reader, writer, source).run(step)
+        except av.FFmpegError as error:
+            raise DefianError(
+                f"{source}: {error.strerror or error}.", "Play it with ffplay, or leave it out."
+            ) from error
+        unfinished.replace(target)
+    return frames
+
+
+class _Transcoder:
+    def __init__(self, av: Any, session: Session, reader: Any, writer: Any, source: Path) -> None:  # noqa: ANN401
+        if not reader.streams.video:
+            raise DefianError(f"{source} holds no video.")
+        self._av, self._session = av, session
+        self._reader, self._writer = reader, writer
+        self._input = reader.streams.video[0]
+        self._input.thread_type = "AUTO"
+        self._times: deque[int | None] = deque()
+        context = self._input.codec_context
+        self._range = int(context.color_range) or STUDIO_RANGE
+        self._matrix = int(context.colorspace)
+        if self._matrix not in SWSCALE_MATRIX:
+            self._matrix = BT709 if context.height >= HIGH_DEFINITION else BT601
+        self._output = self._video_stream(context)
+        self._audio = {each.index: writer.add_stream_from_template(each) for each in reader.streams.audio}
+
+    def _video_stream(self, context: Any) -> Any:  # noqa: ANN401
+        scale = self._session.manifest.scale
+        rate = self._input.average_rate or self._input.guessed_rate or Fraction(25)
+        stream = self._writer.add_stream(CODEC, rate=rate, options=dict(QUALITY))
+        stream.width, stream.height = scale * context.width, scale * context.height
+        stream.pix_fmt = "yuv420p" if stream.width % 2 == stream.height % 2 == 0 else "yuv444p"
+        stream.codec_context.time_base = self._input.time_base
+        stream.codec_context.color_range = self._range
+        stream.codec_context.colorspace = self._matrix
+        stream.codec_context.color_primaries = context.color_primaries
+        stream.codec_context.color_trc = context.color_trc
+        stream.codec_context.sample_aspect_ratio = context.sample_aspect_ratio or Fraction(1)
+        return stream
+
+    def run(self, step: Callable[[], None]) -> int:
+        count = 0
+        for upscaled in self._session.upscale_frames(self._frames()):
+            self._writer.mux(self._output.encode(self._encoded(upscaled)))
+            count += 1
+            step()
+        self._writer.mux(self._output.encode(None))
+        return count
+
+    def _frames(self) -> Iterator[np.ndarray]:
+        """Decoded frames as uint8 RGB; packets of sound that lie between them go straight to the result."""
+        for packet in self._reader.demux(self._input, *self._reader.streams.audio):
+            if packet.stream.index in self._audio:
+                if packet.dts is not None:
+                    packet.stream = self._audio[packet.stream.index]
+                    self._writer.mux(packet)
+                continue
+            for frame in packet.decode():
+                self._times.append(frame.pts)
+                rgb = frame.reformat(
+                    format="rgb24",
+                    interpolation="BICUBIC",
+                    src_colorspace=SWSCALE_MATRIX[self._matrix],
+                    src_color_range=self._range,
+                    dst_color_range=FULL_RANGE,
+                )
+                yield rgb.to_ndarray()
+
+    def _encoded(self, upscaled: np.ndarray) -> Any:  # noqa: ANN401 - a VideoFrame
+        rgb = self._av.VideoFrame.from_ndarray(upscaled, format="rgb24")
+        frame = rgb.reformat(
+            format=self._output.pix_fmt,
+            interpolation="BICUBIC",
+            src_color_range=FULL_RANGE,
+            dst_colorspace=SWSCALE_MATRIX[self._matrix],
+            dst_color_range=self._range,
+        )
+        frame.pts, frame.time_base = self._times.popleft(), self._input.time_base
+        return frame

@@ -1,0 +1,229 @@
+"""``python -m runtime``: folders, resuming, bad files, tiles, comparison, video, the frame guard and the bar."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+from PIL import Image
+
+from runtime.__main__ import main
+from runtime.errors import DefianError
+from runtime.guard import FrameGuard, SuspiciousFrameWarning, is_suspicious
+from runtime.images import read_image
+from runtime.jobs import plan_jobs
+from runtime.manifest import Manifest
+from runtime.onnx_session import OnnxSession
+from runtime.progress import ProgressBar
+from runtime.quality import compare
+from tests.conftest import noise, random_checkpoint, tiny
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def graph(traced, tmp_path) -> Path:
+    """A tiny graph on disk with its manifest."""
+    content = ir.to_proto(traced(random_checkpoint(tiny()))).SerializeToString()
+    path = tmp_path / "tiny.fp32.onnx"
+    path.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    Manifest(path.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py --model tiny").write(tmp_path)
+    return path
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """Three photos, one of them in a subfolder."""
+    folder = tmp_path / "photos"
+    for seed, name in enumerate(("a.png", "b.jpg", "sub/c.png")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(noise(16, 18, 3, seed=seed)).save(folder / name)
+    return folder
+
+
+def run(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        main([str(each) for each in arguments])
+    assert isinstance(stopped.value.code, int)
+    return stopped.value.code
+
+
+def test_finished_files_are_skipped_and_done_again_on_demand_or_when_something_is_newer(
+    graph, photos, tmp_path, capsys
+):
+    out = tmp_path / "sr"
+    assert run(photos, "--engine", graph, "--out", out) == 0
+    made = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    assert sorted(path.name for path in made) == ["a.png", "b.png", "c.png"]
+    (out / "a.png").unlink()
+    os.utime(photos / "b.jpg")
+    capsys.readouterr()
+    assert run(photos, "--engine", graph, "--out", out) == 0
+    printed = capsys.readouterr().out
+    assert "1 of 3 were finished already" in printed
+    assert "a.png ->" in printed
+    assert "b.jpg ->" in printed
+    assert (out / "sub" / "c.png").stat().st_mtime_ns == made[out / "sub" / "c.png"]
+    assert run(photos, "--engine", graph, "--out", out, "--overwrite") == 0
+    assert "finished already" not in capsys.readouterr().out
+
+
+def test_bad_files_are_reported_at_the_end_and_the_rest_is_done(graph, photos, tmp_path, capsys):
+    (photos / "aa.png").write_text("text")
+    assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1
+    captured = capsys.readouterr()
+    assert captured.out.count("->") == 3
+    assert captured.err.strip().endswith("1 of 4 files failed")
+    assert "aa.png cannot be decoded" in captured.err
+
+
+def test_tiles_are_made_when_asked_for_and_the_difference_is_mentioned(graph, photos, tmp_path, capsys):
+    assert run(photos / "a.png", "--engine", graph, "--out", tmp_path / "t", "--tile", "12x12", "--overlap", 4) == 0
+    assert "4 tiles of 12x12, overlap 4: not quite the result in one piece" in capsys.readouterr().out
+    assert run(photos / "a.png", "--engine", graph, "--out", tmp_path / "w") == 0
+    assert "tiles of" not in capsys.readouterr().out
+    tiled, whole = (read_image(tmp_path / folder / "a.png") for folder in ("t", "w"))
+    assert tiled.shape == whole.shape
+    assert 0 < np.abs(tiled.astype(int) - whole).mean() < 20
+
+
+@pytest.mark.parametrize("tile", ["12", "12x", "x", "0x0", "12x12"])
+def test_a_tile_that_makes_no_sense_is_refused(graph, photos, tmp_path, tile, capsys):
+    arguments = (photos / "a.png", "--engine", graph, "--out", tmp_path / "t", "--tile", tile, "--overlap", 7)
+    assert run(*arguments) == 2
+    assert "expected" in capsys.readouterr().err.lower()
+
+
+def test_results_are_compared_with_their_originals(graph, photos, tmp_path, capsys):
+    out, originals = tmp_path / "sr", tmp_path / "hr"
+    assert run(photos, "--engine", graph, "--out", out) == 0
+    for path in out.rglob("*.png"):
+        target = originals / path.relative_to(out)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        image = read_image(path)
+        Image.fromarray(np.pad(image, ((0, 1), (0, 1), (0, 0)))).save(target)
+    changed = read_image(originals / "a.png").copy()
+    changed[10:20] ^= 8
+    Image.fromarray(changed).save(originals / "a.png")
+    capsys.readouterr()
+    assert run(photos, "--engine", graph, "--out", out, "--compare", originals) == 0
+    printed = capsys.readouterr().out
+    assert "PSNR-Y inf dB, SSIM-Y 1.0000" in printed
+    assert "mean of 3: PSNR-Y inf" in printed
+    (originals / "sub" / "c.png").unlink()
+    assert run(photos, "--engine", graph, "--out", out, "--compare", originals) == 1
+    assert "No original for" in capsys.readouterr().err
+
+
+def test_quality_is_that_of_the_literature():
+    from calibration.metrics import psnr_y, ssim_y
+
+    first, second = noise(40, 50, 3), np.bitwise_xor(noise(40, 50, 3), noise(40, 50, 3, seed=1) >> 5)
+    quality = compare(first, second, 2)
+    assert quality.psnr == pytest.approx(psnr_y(first, second, 2), abs=1e-9)
+    assert quality.ssim == pytest.approx(ssim_y(first, second, 2), abs=1e-9)
+    with pytest.raises(DefianError, match="expected 50x40"):
+        compare(first, noise(44, 50, 3), 2)
+    with pytest.raises(DefianError, match="too small"):
+        compare(noise(12, 12, 3), noise(12, 12, 3), 2)
+
+
+def test_comparing_without_scikit_image_names_what_to_install(graph, photos, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    assert run(photos, "--engine", graph, "--out", tmp_path / "sr", "--compare", photos) == 2
+    assert "scikit-image" in capsys.readouterr().err
+
+
+def test_video_without_pyav_names_what_to_install(graph, tmp_path, monkeypatch, capsys):
+    (tmp_path / "in.mp4").write_bytes(b"")
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert run(tmp_path / "in.mp4", "--engine", graph, "--out", tmp_path / "sr") == 2
+    assert "defian-edge[video]" in capsys.readouterr().err
+
+
+def test_a_video_is_upscaled_by_the_command(graph, tmp_path, capsys):
+    from tests.runtime.test_video import read_video, write_video
+
+    write_video(tmp_path / "in.mp4", size=32, sound=False)
+    assert run(tmp_path / "in.mp4", "--engine", graph, "--out", tmp_path / "sr") == 0
+    assert "(6 frames, " in capsys.readouterr().out
+    assert read_video(tmp_path / "sr" / "in.mp4").frames[5].shape == (64, 64, 3)
+
+
+def test_two_sources_of_one_result_and_a_source_that_is_its_own_result_are_refused(tmp_path):
+    for name in ("a.png", "a.jpg"):
+        Image.fromarray(noise(4, 4, 3)).save(tmp_path / name)
+    with pytest.raises(DefianError, match="would both become"):
+        plan_jobs([tmp_path], tmp_path / "sr")
+    with pytest.raises(DefianError, match="overwritten by its own result"):
+        plan_jobs([tmp_path / "a.png"], tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DefianError, match="No photo or video below"):
+        plan_jobs([tmp_path / "empty"], tmp_path / "sr")
+
+
+def test_containers_that_cannot_hold_the_result_become_mkv(tmp_path):
+    for name in ("a.webm", "b.MOV", "c.jpeg"):
+        (tmp_path / name).touch()
+    targets = [job.target.name for job in plan_jobs([tmp_path], tmp_path / "sr")]
+    assert targets == ["a.mkv", "b.mov", "c.png"]
+
+
+@pytest.mark.parametrize(("value", "colour"), [(0, "black"), (255, "white")])
+def test_a_frame_without_a_picture_is_counted_and_warned_of_once(value, colour):
+    guard, images = FrameGuard(), noise(3, 8, 8, 3)
+    upscaled = noise(3, 16, 16, 3, seed=1)
+    upscaled[1:] = value
+    with pytest.warns(SuspiciousFrameWarning, match=f"Frame 2 came out {colour}") as warned:
+        guard.see(images, upscaled)
+    assert (guard.frames, guard.suspicious, len(warned)) == (3, 2, 1)
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_black_or_white_picture_of_a_black_or_white_scene_is_no_mistake(value):
+    scene = np.full((8, 8, 3), value, np.uint8)
+    assert not is_suspicious(scene, np.full((16, 16, 3), value, np.uint8))
+    almost = np.full((16, 16, 3), value, np.uint8)
+    almost[7, 7] = 128
+    assert not is_suspicious(noise(8, 8, 3), almost)
+
+
+def test_suspicious_frames_end_the_command_with_1(graph, photos, tmp_path, monkeypatch, capsys):
+    def black(self: OnnxSession, images: np.ndarray) -> np.ndarray:
+        upscaled = np.zeros((len(images), 32, 36, 3), np.uint8)
+        self.guard.see(images, upscaled)
+        return upscaled
+
+    monkeypatch.setattr(OnnxSession, "__call__", black)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SuspiciousFrameWarning)
+        assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1
+    assert "3 of 3 frames came out all black or all white" in capsys.readouterr().err
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_shows_how_far_and_how_long_and_is_silent_in_a_pipe():
+    now = [0.0]
+    terminal, pipe = Terminal(), io.StringIO()
+    with ProgressBar(10, terminal, lambda: now[0]) as bar, ProgressBar(10, pipe, lambda: now[0]) as silent:
+        for _ in range(5):
+            now[0] += 12
+            bar.step()
+            silent.step()
+    assert "[###############...............] 5/10 1:00 left" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K")
+    assert pipe.getvalue() == ""
+    assert ProgressBar(None, pipe, lambda: now[0]).line(now[0] + 1) == "0 done, 0.0/s"

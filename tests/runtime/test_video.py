@@ -1,0 +1,165 @@
+"""Video: every frame, its time, the colours and the sound come through; a broken file leaves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from runtime.errors import DefianError
+from runtime.video import upscale_video
+from tests.doubles.enlarger import Enlarger
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+av = pytest.importorskip("av", reason="PyAV is not installed")
+
+COLOURS = ((200, 40, 40), (40, 200, 40), (40, 40, 200), (128, 128, 128), (250, 250, 250), (8, 8, 8))
+ROUNDING = 3
+"""What 8-bit conversions lose; a wrong matrix or range shifts one of the colours by 10 and more."""
+TIMES = (0, 40, 80, 200, 240, 1000)
+"""Milliseconds; a frame rate that varies."""
+
+
+@dataclass
+class Seen:
+    """What a video holds."""
+
+    frames: list[np.ndarray] = field(default_factory=list)
+    times: list[float] = field(default_factory=list)
+    tags: tuple[int, int] = (0, 0)
+    samples: int = 0
+    audio_start: float = -1.0
+
+
+def write_video(path: Path, matrix: int = 1, colour_range: int = 1, *, size: int = 64, sound: bool = True) -> None:
+    """One flat colour a frame."""
+    names = {1: "ITU709", 5: "ITU601"}
+    with av.open(str(path), "w") as out:
+        video: Any = out.add_stream("libx264", rate=25, options={"crf": "1"})
+        video.width = video.height = size
+        video.pix_fmt = "yuv420p"
+        context = video.codec_context
+        context.time_base, context.colorspace, context.color_range = Fraction(1, 1000), matrix, colour_range
+        audio: Any = out.add_stream("aac", rate=48000, layout="mono") if sound else None
+        for colour, time in zip(COLOURS, TIMES, strict=True):
+            rgb = av.VideoFrame.from_ndarray(np.full((size, size, 3), colour, np.uint8), format="rgb24")
+            frame = rgb.reformat(
+                format="yuv420p",
+                src_color_range=2,
+                dst_color_range=colour_range,
+                dst_colorspace=names[5 if matrix == 2 else matrix],
+            )
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        for index in range(48 if sound else 0):
+            tone = np.sin(np.arange(1024) / 20 + index).astype(np.float32)[None]
+            samples = av.AudioFrame.from_ndarray(tone, format="fltp", layout="mono")
+            samples.sample_rate, samples.pts = 48000, 1024 * index
+            out.mux(audio.encode(samples))
+        if sound:
+            out.mux(audio.encode(None))
+
+
+def read_video(path: Path) -> Seen:
+    """Frames as RGB, by the matrix and range that the file names."""
+    seen = Seen()
+    with av.open(str(path)) as source:
+        stream = source.streams.video[0]
+        seen.tags = (int(stream.codec_context.colorspace), int(stream.codec_context.color_range))
+        for frame in source.decode(stream):
+            matrix = "ITU709" if seen.tags[0] == 1 else "ITU601"
+            rgb = frame.reformat(
+                format="rgb24", src_colorspace=matrix, src_color_range=seen.tags[1] or 1, dst_color_range=2
+            )
+            seen.frames.append(rgb.to_ndarray())
+            assert frame.pts is not None
+            assert frame.time_base is not None
+            seen.times.append(float(frame.pts * frame.time_base))
+    with av.open(str(path)) as source:
+        for frame in source.decode(audio=0) if source.streams.audio else ():
+            seen.audio_start = frame.time if seen.samples == 0 and frame.time is not None else seen.audio_start
+            seen.samples += frame.samples
+    return seen
+
+
+def mean_colour(frame: np.ndarray) -> np.ndarray:
+    return frame.reshape(-1, 3).mean(axis=0)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+@pytest.mark.parametrize(("matrix", "colour_range"), [(1, 1), (1, 2), (5, 1), (5, 2)])
+def test_frames_times_colours_and_sound_come_through(tmp_path, suffix, matrix, colour_range):
+    source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    write_video(source, matrix, colour_range)
+    steps: list[int] = []
+    assert upscale_video(Enlarger(), source, target, lambda: steps.append(1)) == len(steps) == 6
+    before, after = read_video(source), read_video(target)
+    assert after.tags == before.tags == (matrix, colour_range)
+    assert [frame.shape for frame in after.frames] == [(128, 128, 3)] * 6
+    for frame, original in zip(after.frames, before.frames, strict=True):
+        assert np.abs(mean_colour(frame) - mean_colour(original)).max() <= ROUNDING
+    np.testing.assert_allclose(np.subtract(after.times, after.times[0]), np.array(TIMES) / 1000, atol=0.0015)
+    assert after.samples == before.samples > 40_000
+    assert after.audio_start == pytest.approx(before.audio_start, abs=0.002)
+
+
+def test_a_video_that_names_no_matrix_is_tagged_with_the_one_it_was_read_by(tmp_path):
+    source, target = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    write_video(source, matrix=2, sound=False)
+    upscale_video(Enlarger(), source, target, lambda: None)
+    seen = read_video(target)
+    assert seen.tags == (5, 1)
+    assert np.abs(mean_colour(seen.frames[0]) - COLOURS[0]).max() <= 2 * ROUNDING
+
+
+def test_a_result_with_an_odd_side_keeps_its_size(tmp_path):
+    source, target = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    with av.open(str(source), "w") as out:
+        video: Any = out.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 33, 21, "yuv444p"
+        out.mux(video.encode(av.VideoFrame.from_ndarray(np.full((21, 33, 3), 90, np.uint8), format="rgb24")))
+        out.mux(video.encode(None))
+    upscale_video(Enlarger(scale=3), source, target, lambda: None)
+    assert read_video(target).frames[0].shape == (63, 99, 3)
+
+
+@pytest.mark.parametrize("content", [b"no video", b""])
+def test_a_broken_video_is_named_and_leaves_nothing(tmp_path, content):
+    source = tmp_path / "in.mp4"
+    source.write_bytes(content)
+    with pytest.raises(DefianError, match=r"in\.mp4"):
+        upscale_video(Enlarger(), source, tmp_path / "sr" / "out.mp4", lambda: None)
+    assert not list((tmp_path / "sr").iterdir())
+
+
+def test_a_failure_in_the_middle_leaves_nothing(tmp_path):
+    source = tmp_path / "in.mp4"
+    write_video(source, sound=False)
+
+    class Failing(Enlarger):
+        def __call__(self, images: np.ndarray) -> np.ndarray:
+            if len(self.seen) == 3:
+                raise DefianError("the device is gone")
+            return super().__call__(images)
+
+    with pytest.raises(DefianError, match="device is gone"):
+        upscale_video(Failing(), source, tmp_path / "sr" / "out.mp4", lambda: None)
+    assert not list((tmp_path / "sr").iterdir())
+
+
+def test_a_file_of_sound_alone_is_refused(tmp_path):
+    source = tmp_path / "in.mp4"
+    with av.open(str(source), "w") as out:
+        audio: Any = out.add_stream("aac", rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        out.mux(audio.encode(frame))
+        out.mux(audio.encode(None))
+    with pytest.raises(DefianError, match="holds no video"):
+        upscale_video(Enlarger(), source, tmp_path / "out.mp4", lambda: None)
