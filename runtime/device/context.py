@@ -24,7 +24,7 @@ def import_pycuda() -> Any:  # noqa: ANN401 - an optional package
     try:
         import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:
-        raise MissingPackageError("pycuda", "gpu", "Running an engine") from error
+        raise MissingPackageError("pycuda", "device", "Running an engine") from error
     except ImportError as error:
         raise DefianError(
             f"pycuda cannot load the NVIDIA driver: {error}.", "Install the driver; nvidia-smi must list the GPU."

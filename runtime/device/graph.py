@@ -20,7 +20,7 @@ def import_bindings() -> Any:  # noqa: ANN401 - an optional package
     try:
         return importlib.import_module("cuda.bindings.driver")
     except ImportError as error:
-        raise MissingPackageError("cuda-bindings", "gpu", "Capturing CUDA graphs") from error
+        raise MissingPackageError("cuda-bindings", "device", "Capturing CUDA graphs") from error
 
 
 class CapturedGraph:

@@ -80,6 +80,6 @@ def test_tiles_that_cannot_be_blended_are_refused(sizes):
 
 
 def test_tiles_for_an_engine_are_its_largest_shape():
-    assert tiles_that_fit(ShapeProfile.parse("1x64x64,1x360x640,1x540x960")) == Tiling(540, 960, 32)
+    assert tiles_that_fit(ShapeProfile.parse("1x64x64,1x360x640,1x540x960")) == Tiling(540, 960, 16)
     assert tiles_that_fit(ShapeProfile.parse("1x16x16")) == Tiling(16, 16, 8)
     assert tiles_that_fit(None).height == Tiling().height

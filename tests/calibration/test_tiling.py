@@ -1,0 +1,37 @@
+"""The measure of what tiling costs: nothing for a local operation, something for the network."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+
+import onnx_ir as ir
+import pytest
+
+from calibration.tiling import main, measure
+from runtime.manifest import Manifest
+from runtime.tiles import Tiling
+from tests.conftest import noise, random_checkpoint, tiny
+from tests.doubles.enlarger import Enlarger
+
+
+def test_a_local_operation_costs_nothing_in_tiles_and_the_work_is_counted():
+    [row] = measure(Enlarger(), [noise(64, 48, 3)], [Tiling(16, 16, 4)])
+    assert (row.psnr_to_whole, row.drift, row.worst) == (math.inf, 0.0, 0.0)
+    assert row.work == pytest.approx(3 * 2 * 16 * 16 / (32 * 24))
+
+
+def test_the_network_differs_in_tiles_and_the_table_says_by_how_much(traced, tmp_path, capsys):
+    content = ir.to_proto(traced(random_checkpoint(tiny()))).SerializeToString()
+    graph = tmp_path / "tiny.onnx"
+    graph.write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    Manifest(graph.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "").write(tmp_path)
+    main([str(graph), "--tile", "64", "4096", "--overlap", "8"])
+    first, whole = capsys.readouterr().out.splitlines()[2:]
+    assert first.startswith("| 64 | 8 |")
+    assert float(first.split("|")[3]) < 80
+    assert whole.split("|")[3].strip() == "inf"
+    with pytest.raises(SystemExit) as stopped:
+        main([str(graph), "--tile", "8", "--overlap", "8"])
+    assert stopped.value.code == 2
