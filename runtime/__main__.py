@@ -86,11 +86,7 @@ def _run(options: argparse.Namespace) -> int:
 def _session(options: argparse.Namespace) -> Session:
     tile: str = options.tile
     if tile not in {"auto", "off"} and not re.fullmatch(r"\d{1,5}x\d{1,5}", tile):
-<<<<<<< HEAD
-        raise DefianError(f"--tile {tile}: expected auto, off, or a size such as 256x256.")
-=======
         raise DefianError(f"--tile {tile}: expected auto, off, or a size such as 192x192.")
->>>>>>> runtime
     session = open_session(options.engine, options.provider, RunOptions(cuda_graphs=not options.no_cuda_graphs))
     try:
         if tile == "off" or (tile == "auto" and session.profile is None):

@@ -27,13 +27,8 @@ if TYPE_CHECKING:
     from runtime.manifest import Manifest
     from runtime.profile import ShapeProfile
 
-<<<<<<< HEAD
-DEFAULT_TILE = 256
-DEFAULT_OVERLAP = 32
-=======
 DEFAULT_TILE = 192
 DEFAULT_OVERLAP = 16
->>>>>>> runtime
 
 
 @dataclass(frozen=True)
@@ -52,11 +47,7 @@ class Tiling:
         if min(self.height, self.width) < 2 or not 0 <= 2 * self.overlap <= min(self.height, self.width):
             raise DefianError(
                 f"Expected tiles of at least 2x2 with an overlap from 0 to half a tile, found {self}.",
-<<<<<<< HEAD
-                "For example --tile 256x256 --overlap 32.",
-=======
                 "For example --tile 192x192 --overlap 16.",
->>>>>>> runtime
             )
 
     def __str__(self) -> str:

@@ -10,10 +10,7 @@ from runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-<<<<<<< HEAD
-=======
     from types import TracebackType
->>>>>>> runtime
 
     import numpy as np
 
@@ -45,11 +42,7 @@ class Enlarger:
     def __enter__(self) -> Any:  # noqa: ANN401
         return self
 
-<<<<<<< HEAD
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-=======
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
->>>>>>> runtime
         self.close()
