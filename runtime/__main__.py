@@ -20,6 +20,7 @@ from runtime.jobs import Job, plan_jobs
 from runtime.onnx_session import PROVIDERS
 from runtime.progress import ProgressBar
 from runtime.quality import Quality, compare, original_of, require_scikit_image
+from runtime.resume import Resume
 from runtime.session import open_session
 from runtime.tiles import DEFAULT_OVERLAP, TiledSession, Tiling, tiles_that_fit
 from runtime.video import import_av, upscale_video
@@ -102,13 +103,15 @@ def _session(options: argparse.Namespace) -> Session:
 
 def _upscale_all(session: Session, jobs: list[Job], options: argparse.Namespace) -> Tally:
     tally = Tally()
+    settings = {"engine": session.manifest.sha256, "tile": options.tile, "overlap": options.overlap}
+    resume = Resume(options.out, settings)
     with ProgressBar(len(jobs)) as bar:
         for job in jobs:
             try:
-                if not options.overwrite and job.is_finished(options.engine):
+                if not options.overwrite and resume.is_finished(job):
                     tally.skipped += 1
                 else:
-                    bar.say(_upscale(session, job))
+                    bar.say(_upscale(session, job, resume))
                     tally.done += 1
                 if options.compare is not None and not job.is_video:
                     _compare(session, job, options, tally, bar)
@@ -120,10 +123,11 @@ def _upscale_all(session: Session, jobs: list[Job], options: argparse.Namespace)
     return tally
 
 
-def _upscale(session: Session, job: Job) -> str:
+def _upscale(session: Session, job: Job, resume: Resume) -> str:
     """Do one job; returns what to print."""
     start = time.monotonic()
     if job.is_video:
+        resume.begin()
         with ProgressBar(None) as bar:
             frames = upscale_video(session, job.source, job.target, bar.step)
         seconds = time.monotonic() - start
@@ -131,6 +135,7 @@ def _upscale(session: Session, job: Job) -> str:
     image = read_image(job.source)
     upscaled = session(image[None])[0]
     seconds = time.monotonic() - start
+    resume.begin()
     write_png(job.target, upscaled)
     tiles = ""
     if isinstance(session, TiledSession) and session.is_cut((1, *image.shape[:2])):

@@ -1,4 +1,4 @@
-"""Which files are upscaled into which, and which of them are finished already."""
+"""Which files are upscaled into which."""
 
 from __future__ import annotations
 
@@ -25,13 +25,6 @@ class Job:
     def is_video(self) -> bool:
         """Whether the source is a video, by its suffix."""
         return self.source.suffix.lower() in VIDEO_SUFFIXES
-
-    def is_finished(self, engine: Path) -> bool:
-        """Whether the target is there and newer than source and engine. Files appear whole, so it is complete."""
-        if not self.target.is_file():
-            return False
-        made = self.target.stat().st_mtime_ns
-        return made >= max(path.stat().st_mtime_ns for path in (self.source, engine))
 
 
 def plan_jobs(inputs: Iterable[Path], out: Path) -> list[Job]:

@@ -42,6 +42,7 @@ def trt(monkeypatch: pytest.MonkeyPatch) -> Iterator[TensorRt]:
     yield module
     for error in module.work.errors:
         raise error
+    assert module.late == 0, "an engine or execution context outlived the session's CUDA context"
 
 
 @pytest.fixture(scope="session")

@@ -197,19 +197,32 @@ def test_a_second_thread_gets_a_clear_error_or_a_session_of_its_own(tmp_path, re
     assert outcomes[2] is True
 
 
-def test_another_context_of_the_thread_is_current_again_after_every_call(tmp_path, driver):
+@pytest.mark.parametrize("by", ["pycuda", "somebody else"])
+def test_another_context_of_the_thread_is_current_again_after_every_call(tmp_path, driver, by):
     cuda.init()
     other = cuda.Device(0).retain_primary_context()
-    other.push()
+    if by == "pycuda":
+        other.push()
+    else:  # as PyTorch does, past pycuda's own stack
+        driver.push(other.handle)
     with open_session(write_engine(tmp_path)) as session:
-        assert driver.ask("depth") == 1
-        session(noise(1, 8, 8, 3))
-        assert driver.ask("depth") == 1
-    assert cuda.Context.get_current().handle == other.handle
-    cuda.mem_alloc(16).free()
-    cuda.Context.pop()
+        for _ in range(2):
+            assert driver.ask("depth") == 1
+            session(noise(1, 8, 8, 3))
+    assert driver.ask("depth") == 1
+    if by == "pycuda":
+        cuda.mem_alloc(16).free()
+        cuda.Context.pop()
+    else:
+        driver.pop()
     other.detach()
-    driver.library.cuCtxPopCurrent_v2(None)
+    driver.pop()
+
+
+def test_a_refused_run_leaves_nothing_under_way(tmp_path, trt):
+    trt.faults.refused_enqueue = 1
+    with open_session(write_engine(tmp_path)) as session, pytest.raises(DefianError, match="running the engine"):
+        session(noise(1, 8, 8, 3))
 
 
 def test_a_closed_session_says_so_and_closing_twice_is_harmless(tmp_path):

@@ -35,6 +35,14 @@ class StandInDriver:
         """The device's compute capability."""
         self.library.standin_set_capability(major, minor)
 
+    def push(self, context: int) -> None:
+        """Make a context current, by its handle."""
+        self.library.cuCtxPushCurrent_v2(ctypes.c_void_p(context))
+
+    def pop(self) -> None:
+        """Undo the last push."""
+        self.library.cuCtxPopCurrent_v2(None)
+
     def reset(self) -> None:
         """Forget failures, counters and settings."""
         self.library.standin_reset_counters()

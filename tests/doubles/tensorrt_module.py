@@ -101,6 +101,9 @@ class Context:
         self.addresses: dict[str, int] = {}
         self.scratch: tuple[int, int] | None = (0, 0) if managed else None
 
+    def __del__(self) -> None:
+        self.engine.module.note_end()
+
     def set_device_memory(self, address: int, size: int) -> None:
         assert size >= self.engine.device_memory_size_v2
         self.scratch = (address, size)
@@ -186,6 +189,9 @@ class Engine:
         options.log_severity_level = 3
         self.session = onnxruntime.InferenceSession(plan, options, providers=["CPUExecutionProvider"])
 
+    def __del__(self) -> None:
+        self.module.note_end()
+
     def get_tensor_name(self, index: int) -> str:
         return ("image", "upscaled")[index]
 
@@ -220,6 +226,7 @@ class TensorRt:
     work: Work = field(default_factory=Work)
     enqueues: int = 0
     compilations: int = 0
+    late: int = 0
     configs: list[RuntimeConfig] = field(default_factory=list)
     loggers: list[ILogger] = field(default_factory=list)
     ILogger: type = ILogger
@@ -228,6 +235,10 @@ class TensorRt:
     CudaGraphStrategy: Any = field(
         default_factory=lambda: SimpleNamespace(WHOLE_GRAPH_CAPTURE="WHOLE", DISABLED="DISABLED")
     )
+
+    def note_end(self) -> None:
+        """An engine or context is freed, which needs a current CUDA context."""
+        self.late += self.work.library.standin_depth() == 0
 
     def say(self, text: str) -> None:
         """Send an error to the logger, as TensorRT does."""

@@ -77,6 +77,21 @@ def test_finished_files_are_skipped_and_done_again_on_demand_or_when_something_i
     assert "finished already" not in capsys.readouterr().out
 
 
+def test_results_of_another_engine_or_other_tiles_are_not_taken_for_finished(graph, photos, tmp_path, capsys):
+    command = (photos, "--engine", graph, "--out", tmp_path / "sr")
+    tiled = (*command, "--tile", "12x12", "--overlap", 4)
+    assert run(*command) == 0
+    (photos / "sub" / "c.png").rename(tmp_path / "elsewhere.png")
+    capsys.readouterr()
+    assert run(*tiled) == 0
+    assert "finished already" not in capsys.readouterr().out
+    (tmp_path / "elsewhere.png").rename(photos / "sub" / "c.png")
+    assert run(*tiled) == 0
+    printed = capsys.readouterr().out
+    assert "2 of 3 were finished already" in printed
+    assert "c.png ->" in printed, "its result is newer than engine and photo, and of the run without tiles"
+
+
 def test_bad_files_are_reported_at_the_end_and_the_rest_is_done(graph, photos, tmp_path, capsys):
     (photos / "aa.png").write_text("text")
     assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1

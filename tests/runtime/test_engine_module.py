@@ -1,0 +1,126 @@
+"""What TensorRT says, in words that say what it means; and what an engine needs before TensorRT is asked."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from enum import Enum
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from runtime.engine.module import KEPT_MESSAGES, RuntimeLog, import_flavour
+from runtime.engine.preflight import needed_bytes, require_device, require_shape
+from runtime.errors import DefianError, MissingPackageError
+from runtime.manifest import EngineFacts, Manifest
+from runtime.profile import ShapeProfile
+from tests.conftest import REPOSITORY
+
+
+class Severity(Enum):
+    INTERNAL_ERROR = 0
+    ERROR = 1
+    WARNING = 2
+    INFO = 3
+
+
+def log() -> RuntimeLog:
+    module: Any = ModuleType("tensorrt")
+    module.ILogger = type("ILogger", (), {"Severity": Severity})
+    return RuntimeLog(module)
+
+
+SAID = {
+    "another TensorRT version": "The engine plan file is not compatible with this version of TensorRT, expecting "
+    "library version 10.3.0 got 10.16.1, please rebuild.",
+    "another GPU model": "The engine plan file is generated on an incompatible device, expecting compute 8.9 got "
+    "compute 8.7, please rebuild.",
+    "damaged or is no plan": "IRuntime::deserializeCudaEngine: Error Code 1: Serialization (Serialization assertion "
+    "magicTagRead == kMAGIC_TAG failed.Magic tag does not match)",
+    "a plugin that is not loaded": "IPluginRegistry::getCreator: Error Code 4: API Usage Error (Cannot find plugin: "
+    "MaxHessianEigenvalue, version: 1, namespace:defian.)",
+    "too little free memory": "Requested amount of GPU memory (1073741824 bytes) could not be allocated.",
+    "too little workspace": "Could not find any implementation for node {ForeignNode[conv]}",
+    "outside the engine's profile": "IExecutionContext::setInputShape: Static dimension mismatch while setting input "
+    "shape: set dimension does not satisfy any optimization profiles.",
+    "no usable NVIDIA driver": "CUDA initialization failure with error: 35. Please check your CUDA installation",
+}
+
+
+@pytest.mark.parametrize("meaning", SAID)
+def test_known_messages_are_translated_and_shown(meaning):
+    kept = log()
+    kept.logger.log(Severity.ERROR, SAID[meaning])
+    error = kept.failure("loading x.engine", "Rebuild it")
+    assert meaning in error.message
+    assert SAID[meaning][:60] in error.message
+    assert error.hint == "Rebuild it"
+
+
+def test_the_last_messages_are_kept_and_chatter_is_not():
+    kept = log()
+    for index in range(KEPT_MESSAGES + 5):
+        kept.logger.log(Severity.WARNING, f"warning {index}")
+        kept.logger.log(Severity.INFO, "chatter")
+    assert len(kept.messages) == KEPT_MESSAGES
+    message = kept.failure("running").message
+    assert "warning 24" in message
+    assert "warning 21" not in message
+    assert "chatter" not in message
+    assert "no message" in log().failure("running").message
+
+
+def manifest(**changes: object) -> Manifest:
+    facts = EngineFacts("tensorrt-rtx", "1.7.1", "8.9", 100 << 20, None, 7 << 20, 1.0, 1)
+    profile = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")
+    command = "python export.py --target tensorrt-rtx --sm 89 --out build/"
+    values: dict[str, Any] = {"profile": profile, "engine": facts, **changes}
+    return Manifest("m.engine", "0", "m", 2, "fp16", "uint8", "0", command, **values)
+
+
+def test_memory_is_that_of_activations_weights_and_frames():
+    assert needed_bytes(manifest()) == (100 << 20) + (7 << 20) + 360 * 640 * 3 * 5
+
+
+def test_the_command_that_rebuilds_names_the_gpu_that_is_there():
+    with pytest.raises(DefianError) as raised:
+        require_device(manifest(), "Orin", (8, 7))
+    assert "expected a GPU of compute capability 8.9, found Orin with 8.7" in raised.value.message
+    assert "--sm 87 --out build/" in raised.value.hint
+
+
+def test_a_shape_outside_the_profile_names_the_nearest_and_the_profile_that_would_do():
+    require_shape(manifest(), (1, 540, 960))
+    with pytest.raises(DefianError) as raised:
+        require_shape(manifest(), (1, 1080, 32))
+    assert "nearest that fits is 1x540x64" in raised.value.message
+    assert "--profile 1x64x32,1x360x640,1x1080x960" in raised.value.hint
+
+
+def test_a_flavour_that_is_not_installed_or_does_not_load_is_told_apart(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(MissingPackageError, match="defian-edge\\[gpu\\]"):
+        import_flavour("tensorrt")
+
+    def broken(_: str) -> None:
+        raise OSError("libnvinfer.so.10: cannot open shared object file")
+
+    monkeypatch.setattr("runtime.engine.module.importlib", SimpleNamespace(import_module=broken))
+    with pytest.raises(DefianError, match="installed but does not load: libnvinfer"):
+        import_flavour("tensorrt")
+
+
+def test_the_folder_alone_is_enough_to_deploy(tmp_path):
+    shutil.copytree(REPOSITORY / "runtime", tmp_path / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
+    script = (
+        "import sys, runtime.session, runtime.__main__, runtime.video, runtime.quality\n"
+        "rooms = {name.split('.')[0] for name in sys.modules} & {'models', 'export', 'calibration', 'benchmark',\n"
+        "    'torch', 'onnx', 'onnx_ir', 'rich', 'skimage', 'av', 'onnxruntime', 'pycuda', 'tensorrt'}\n"
+        "print(runtime.__path__[0], sorted(rooms))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path, env={}
+    )
+    assert done.stdout.strip() == f"{tmp_path / 'runtime'} []", done.stderr
