@@ -12,7 +12,7 @@ from runtime.errors import DefianError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-HELPERS = {"equalise": "equalise", "side": "side", "basis": "basis"}
+HELPERS = {"equalise": "equalise", "channels": "channels", "side": "side", "basis": "basis"}
 """Name on the command line -> field of :class:`Recipe`."""
 
 
@@ -24,6 +24,7 @@ class Recipe:
         scope: convolutions, or every feature map as well.
         method: range estimator.
         equalise: scale the channels inside the residual blocks to one range.
+        channels: scale the channels of the other feature maps to one range.
         side: take what the image predicts out of the sum in front of the upscaling, into FP16 side channels.
         basis: change the basis of that sum.
     """
@@ -31,6 +32,7 @@ class Recipe:
     scope: Scope = Scope.CONVOLUTIONS
     method: RangeMethod = RangeMethod.MSE
     equalise: bool = True
+    channels: bool = True
     side: bool = True
     basis: bool = True
 
