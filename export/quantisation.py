@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from calibration.photos import CalibrationSet
     from export.precision.recipe import Recipe
 
-STREAM_ROUNDINGS = 4.0
+STREAM_ROUNDINGS = 2.0
 """Weight of rounding against clipping in a residual stream, which every block rounds again (docs/quantisation.md)."""
 
 

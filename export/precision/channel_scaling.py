@@ -1,6 +1,6 @@
-"""One range for all channels of a feature map that is to be INT8: an exact change of a FP32 graph.
+"""One range for all channels of a feature map that crosses memory as INT8: an exact change of a FP32 graph.
 
-INT8 has one step per tensor, so the widest channel decides how coarsely all others are rounded. A map ``x`` is
+INT8 has one step per tensor, so the widest channel decides how coarsely all others are rounded. A map is
 multiplied by one factor per channel in front of its quantiser, and divided by it behind. A convolution that reads
 the map divides in its weights, a convolution that writes it multiplies in its own; elsewhere the factor is one
 pointwise multiplication, which a compiler joins to the quantiser and its neighbours.
@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.emit import Emitter, array_of, only_consumer, producer_of, set_constant
+from export.emit import Emitter, array_of, producer_of, set_constant
 from export.precision.linear_sum import LinearSum
-from export.precision.sites import ATTENTION, SCALED, UNSCALED, Scope, find_sites
+from export.precision.sites import SCALED, UNSCALED, Scope, find_sites
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,68 +25,62 @@ SMALLEST_SHARE = 1e-3
 """A channel below this share of the tensor's largest magnitude is scaled as if it had it."""
 
 
-def scalable(model: ir.Model, scope: Scope) -> dict[str, int]:
-    """Feature map -> its channels C, for all maps of the scope that have no cheaper way to one range."""
-    sites = find_sites(model, scope)
-    linear = LinearSum(model).tensor
+def scalable(model: ir.Model) -> dict[str, int]:
+    """Feature map of the features scope -> its channels C.
+
+    Not those that have one range already: inside a block (equalised) and in front of the upscaling (turned).
+    """
     values = {value.name: value for node in model.graph for value in node.outputs}
+    done = LinearSum(model).tensor
     found = {}
-    for tensor in sites.tensors:
-        value = values[tensor]
-        readers = [site.node for site in sites.convolutions if site.tensor == tensor]
-        inside = producer_of(value, "Relu") is not None
-        if tensor == linear or inside or any(ATTENTION.match(name) for name in readers) or value.shape is None:
-            continue
-        channels = value.shape[1]
-        if isinstance(channels, int):
-            found[tensor] = channels
+    for site in find_sites(model, Scope.FEATURES).features:
+        value = values[site.tensor]
+        channels = None if value.shape is None else value.shape[1]
+        if isinstance(channels, int) and site.tensor != done and producer_of(value, "Relu") is None:
+            found[site.tensor] = channels
     return found
 
 
-def scale_channels(model: ir.Model, scope: Scope, limits: Mapping[str, np.ndarray]) -> None:
+def scale_channels(model: ir.Model, maxima: Mapping[str, np.ndarray]) -> None:
     """Scale maps to one range, in place.
 
     Args:
         model: a FP32 graph.
-        scope: which readers will read INT8.
-        limits: largest magnitude to represent per channel [C] of every tensor that :func:`scalable` names.
+        maxima: largest magnitude per channel [C] of the tensors that :func:`scalable` names.
     """
-    sites = find_sites(model, scope)
-    everywhere = {site.tensor for site in sites.features}
-    convolutions = {site.node for site in sites.convolutions}
+    convolutions = {site.node for site in find_sites(model, Scope.FEATURES).convolutions}
     values = {value.name: value for node in model.graph for value in node.outputs}
-    for tensor, limit in limits.items():
-        largest = float(limit.max())
+    for tensor, limits in maxima.items():
+        largest = float(limits.max())
         if largest > 0.0:
-            factors = largest / np.maximum(limit, SMALLEST_SHARE * largest)
-            _scale(values[tensor], factors, convolutions, whole=tensor in everywhere)
+            _scale(values[tensor], largest / np.maximum(limits, SMALLEST_SHARE * largest), convolutions)
 
 
-def _scale(value: ir.Value, factors: np.ndarray, convolutions: set[str], *, whole: bool) -> None:
+def _scale(value: ir.Value, factors: np.ndarray, convolutions: set[str]) -> None:
     uses = list(value.uses())
-    producer = producer_of(value, "Conv")
+    writer, producer = producer_of(value, "Conv"), value.producer()
+    if producer is None or producer.graph is None:
+        raise ValueError(f"{value.name} is an input of the graph")
     emit = Emitter()
-    if whole and producer is not None and array_of(producer.inputs[1]) is not None:
+    if writer is not None and array_of(writer.inputs[1]) is not None:
         scaled = value
-        for index in range(1, len(producer.inputs)):
-            array = array_of(producer.inputs[index])
+        for index in range(1, len(writer.inputs)):
+            array = array_of(writer.inputs[index])
             if array is not None:
-                set_constant(producer, index, array * factors.reshape(-1, *(1,) * (array.ndim - 1)))
+                set_constant(writer, index, array * factors.reshape(-1, *(1,) * (array.ndim - 1)))
     else:
         scaled = _multiplied(emit, value, factors, f"{value.name}{SCALED}")
-    rest = None
+    undone = None
     for use in uses:
         weight = array_of(use.node.inputs[1]) if use.node.name in convolutions and use.idx == 0 else None
         if weight is not None:
             use.node.replace_input_with(0, scaled)
             set_constant(use.node, 1, weight / factors.reshape(1, -1, 1, 1))
-        elif whole:
-            rest = rest or _multiplied(emit, scaled, 1.0 / factors, f"{value.name}{UNSCALED}")
-            use.node.replace_input_with(use.idx, rest)
-    node = value.producer()
-    if node is None or node.graph is None:
-        raise ValueError(f"{value.name} is an input of the graph")
-    node.graph.insert_after(node, emit.nodes)
+            continue
+        if undone is None:
+            undone = _multiplied(emit, scaled, 1.0 / factors, f"{value.name}{UNSCALED}")
+        use.node.replace_input_with(use.idx, undone)
+    producer.graph.insert_after(producer, emit.nodes)
 
 
 def _multiplied(emit: Emitter, value: ir.Value, factors: np.ndarray, name: str) -> ir.Value:

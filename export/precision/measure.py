@@ -40,8 +40,8 @@ def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> It
     maxima = {}
     if recipe.equalise:
         maxima = {name: ChannelMaxima(_channels(pair[1])) for name, pair in equalisable(model).items()}
-    if recipe.channels:
-        maxima |= {name: ChannelMaxima(count) for name, count in scalable(model, recipe.scope).items()}
+    if recipe.scales_channels:
+        maxima |= {name: ChannelMaxima(count) for name, count in scalable(model).items()}
     observers: list[tuple[list[str], Any]] = [([name], observer) for name, observer in maxima.items()]
     linear = LinearSum(model)
     joint = None
@@ -73,8 +73,8 @@ def equalised(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe)
     maxima = {key.removeprefix("maxima/"): array for key, array in arrays.items() if key.startswith("maxima/")}
     if recipe.equalise:
         equalise_blocks(model, maxima)
-    if recipe.channels:
-        scale_channels(model, recipe.scope, {name: maxima[name] for name in scalable(model, recipe.scope)})
+    if recipe.scales_channels:
+        scale_channels(model, {name: maxima[name] for name in scalable(model)})
     if "moment" in arrays and np.any(arrays["moment"]):
         LinearSum(model).improve(arrays["moment"], side=recipe.side, basis=recipe.basis)
     settle(model)

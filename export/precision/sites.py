@@ -142,6 +142,12 @@ def origin_of(tensor: str) -> str:
     return tensor.removesuffix(SCALED)
 
 
+def rescaled(value: ir.Value, suffix: str = SCALED) -> ir.Value:
+    """What the value's only reader makes of it, if that is a scaling of its channels; else the value."""
+    reader = only_consumer(value, "Mul")
+    return reader.outputs[0] if reader is not None and (reader.name or "").endswith(suffix) else value
+
+
 def _reads_features(node: ir.Node, nodes: dict[str, ir.Node]) -> bool:
     """Whether an upscaling convolution reads the body's C channels, and not what another one made of them."""
     tail = nodes.get(TAIL)
@@ -156,15 +162,9 @@ def _reads_features(node: ir.Node, nodes: dict[str, ir.Node]) -> bool:
 
 def _sum_behind(result: ir.Value) -> ir.Value | None:
     """``x + result * gate`` of the block that computed ``result``, scaled if it is."""
-    for use in _behind(result, UNSCALED).uses():
+    for use in rescaled(result, UNSCALED).uses():
         if use.node.op_type == "Mul":
             addition = only_consumer(use.node.outputs[0], "Add")
             if addition is not None:
-                return _behind(addition.outputs[0], SCALED)
+                return rescaled(addition.outputs[0])
     return None
-
-
-def _behind(value: ir.Value, suffix: str) -> ir.Value:
-    """What the value's only reader makes of it, if that is a scaling of its channels; else the value."""
-    reader = only_consumer(value, "Mul")
-    return reader.outputs[0] if reader is not None and (reader.name or "").endswith(suffix) else value
