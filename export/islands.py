@@ -82,7 +82,9 @@ def main() -> None:
     parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr; default: bundled photos")
     parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
     options = parser.parse_args()
-    table = Table("FP32 islands", "mean dB", "worst dB", "worst image", "unrounded dB", "faults on hard images")
+    table = Table(
+        "FP32 islands", "mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB", "faults on hard images"
+    )
     try:
         checkpoint = load_checkpoint(resolve_model(options.model))
         pairs = evaluation_pairs(checkpoint.architecture.scale, None, options.lr, options.hr)
@@ -90,7 +92,7 @@ def main() -> None:
             worst = row.report.worst
             table.add_row(
                 row.label, f"{row.report.mean:+.4f}", f"{worst.drift:+.4f}", worst.name,
-                f"{row.unrounded:.2f}", ", ".join(row.faults) or "none",
+                f"{row.report.psnr_to_reference:.2f}", f"{row.unrounded:.2f}", ", ".join(row.faults) or "none",
             )  # fmt: skip
     except DefianError as error:
         print(f"error: {error}", file=sys.stderr)
