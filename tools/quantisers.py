@@ -113,10 +113,10 @@ def compare(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     chosen = calibration_set(options.calibration, scale, options.patches)
     graph = trace(checkpoint)
     references = reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
-    full = GraphEvaluator(graph)
-    expected = [full(pair.lr).values for pair in pairs]
 
-    def row(name: str, model: ir.Model, seconds: float) -> tuple[str, ...]:
+    def row(name: str, full: ir.Model, model: ir.Model, seconds: float) -> tuple[str, ...]:
+        exact = GraphEvaluator(full)
+        expected = [exact(pair.lr).values for pair in pairs]
         evaluator = GraphEvaluator(model)
         report = measure_drift(name, evaluator, references, pairs, scale)
         convolutions = [node for node in model.graph if node.op_type == "Conv"]
@@ -137,12 +137,13 @@ def compare(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
                 continue
             out, start = plain.with_name("quantised.onnx"), time.monotonic()
             quantise(plain, out, patches)
-            yield row(name, ir.from_proto(onnx.load(out)), time.monotonic() - start)
+            yield row(name, graph, ir.from_proto(onnx.load(out)), time.monotonic() - start)
     apply_rewrites(graph)
     for scope in Scope:
         name, start = f"this project, {scope.value}", time.monotonic()
         if options.only in name:
-            yield row(name, calibrate(graph, chosen, Recipe(scope=scope)).variant().model, time.monotonic() - start)
+            model = calibrate(graph, chosen, Recipe(scope=scope)).variant().model
+            yield row(name, graph, model, time.monotonic() - start)
 
 
 def _reads_int8(node: ir.Node) -> bool:
