@@ -25,7 +25,7 @@ from export.quantisation import calibrate
 from export.reference import reference_outputs
 from export.rewrites import apply_rewrites
 from export.trace import trace
-from export.variants import copy_of
+from export.variants import copy_of, settle
 from models.bundled import resolve_model
 from models.checkpoint import load_checkpoint
 from runtime.errors import DefianError
@@ -102,6 +102,7 @@ def with_weights_alone(calibrated: Calibrated) -> Calibrated:
         if node.name and node.name in calibrated.plan.weights:
             integers, scales = calibrated.plan.weights[node.name]
             set_constant(node, 1, integers * scales.astype(np.float32).reshape(-1, 1, 1, 1))
+    settle(model)
     return replace(calibrated, model=model, sites=Sites((), ()))
 
 
