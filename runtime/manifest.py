@@ -92,6 +92,15 @@ def manifest_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
 
 
+def command_with(command: str, option: str, value: str) -> str:
+    """A command line with one option changed, or added if it was not there."""
+    words = command.split(" ")
+    if option in words[:-1]:
+        words[words.index(option) + 1] = value
+        return " ".join(words)
+    return f"{command} {option} {value}"
+
+
 def read_manifest(file: Path, *, verify: bool = True) -> Manifest:
     """Read and check the manifest beside a graph or engine.
 

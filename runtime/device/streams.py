@@ -30,13 +30,13 @@ class Mark:
         """Let another stream's next work wait for the marked work."""
         stream.wait_for(self._event)
 
-    def milliseconds_since(self, earlier: Mark) -> float:
+    def seconds_since(self, earlier: Mark) -> float:
         """Time on the device between two marks whose work is done."""
-        return earlier.milliseconds_until(self._event)
+        return earlier.seconds_until(self._event)
 
-    def milliseconds_until(self, event: Any) -> float:  # noqa: ANN401
+    def seconds_until(self, event: Any) -> float:  # noqa: ANN401
         """Time on the device from this mark to a pycuda event."""
-        return event.time_since(self._event)
+        return event.time_since(self._event) / 1000
 
     def free(self) -> None:
         """Give the event back; again is harmless."""

@@ -106,7 +106,7 @@ def _nvrtc() -> Any:  # noqa: ANN401 - an optional package
     try:
         nvrtc = importlib.import_module("cuda.bindings.nvrtc")
     except ImportError as error:
-        raise MissingPackageError("cuda-bindings", "gpu", "Compiling the eigenvalue plugin's kernel") from error
+        raise MissingPackageError("cuda-bindings", "device", "Compiling the eigenvalue plugin's kernel") from error
     try:
         nvrtc.nvrtcVersion()
     except RuntimeError as error:

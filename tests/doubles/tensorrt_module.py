@@ -21,6 +21,8 @@ import onnxruntime
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NEEDS_PLUGIN = b"with a plugin\n"
+"""What a plan begins with that cannot be loaded before its plugin is registered."""
 HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 SCALE = 2
 
@@ -216,10 +218,23 @@ class Engine:
         return Context(self, managed=how is Strategy.USER_MANAGED)
 
 
+class PluginRegistry:
+    """IPluginRegistry."""
+
+    def __init__(self) -> None:
+        self.all_creators: list[Any] = []
+
+    def register_creator(self, creator: Any, namespace: str) -> bool:  # noqa: ANN401
+        assert namespace == creator.plugin_namespace
+        self.all_creators.append(creator)
+        return True
+
+
 @dataclass
 class TensorRt:
     """The module."""
 
+    __name__: str = "tensorrt"
     __version__: str = "10.3.0"
     uint8: str = "uint8"
     faults: Faults = field(default_factory=Faults)
@@ -229,12 +244,27 @@ class TensorRt:
     late: int = 0
     configs: list[RuntimeConfig] = field(default_factory=list)
     loggers: list[ILogger] = field(default_factory=list)
+    registry: PluginRegistry = field(default_factory=PluginRegistry)
+    aborted: bool = False
     ILogger: type = ILogger
+    IPluginV3: type = field(default_factory=lambda: type("IPluginV3", (), {}))
+    IPluginV3OneCore: type = field(default_factory=lambda: type("IPluginV3OneCore", (), {}))
+    IPluginV3OneBuild: type = field(default_factory=lambda: type("IPluginV3OneBuild", (), {}))
+    IPluginV3OneRuntime: type = field(default_factory=lambda: type("IPluginV3OneRuntime", (), {}))
+    IPluginCreatorV3One: type = field(default_factory=lambda: type("IPluginCreatorV3One", (), {}))
+    PluginFieldCollection: type = list
     ExecutionContextAllocationStrategy: type = Strategy
     TensorIOMode: Any = field(default_factory=lambda: SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT"))
     CudaGraphStrategy: Any = field(
         default_factory=lambda: SimpleNamespace(WHOLE_GRAPH_CAPTURE="WHOLE", DISABLED="DISABLED")
     )
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def get_plugin_registry(self) -> PluginRegistry:
+        """As TensorRT's."""
+        return self.registry
 
     def note_end(self) -> None:
         """An engine or context is freed, which needs a current CUDA context."""
@@ -249,8 +279,11 @@ class TensorRt:
         self.loggers.append(logger)
 
         def deserialize_cuda_engine(plan: bytes) -> Engine | None:
+            if plan.startswith(NEEDS_PLUGIN) and not self.registry.all_creators:
+                self.aborted = True  # TensorRT would end the process
+                return None
             try:
-                return Engine(self, plan)
+                return Engine(self, plan.removeprefix(NEEDS_PLUGIN))
             except Exception:
                 self.say("IRuntime::deserializeCudaEngine: Error Code 1: Serialization (magicTagRead == kMAGIC_TAG)")
                 return None

@@ -62,8 +62,7 @@ def test_pixels_are_those_of_the_graph(files, cuda_graphs):
             for shape in ((1, 32, 32, 3), (2, 17, 64, 3)):
                 images = noise(*shape, seed=turn)
                 assert psnr(session(images), reference(images)) > 50
-        assert session.timing is not None
-        assert session.timing.compute > 0
+        assert 0 < session.timings()["compute"] < 10
         print(session.describe())
 
 
