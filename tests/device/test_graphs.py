@@ -93,3 +93,17 @@ def test_a_kernel_cache_that_cannot_be_written_costs_no_run(tmp_path, monkeypatc
     images = noise(1, 8, 8, 3)
     with open_session(write_engine(tmp_path, flavour="tensorrt-rtx")) as session:
         assert np.array_equal(session(images), reference(images))
+
+
+def test_a_kernel_cache_that_cannot_be_read_or_made_costs_no_run(tmp_path, trt, monkeypatch, driver, reference):
+    monkeypatch.setenv("DEFIAN_CACHE", str(tmp_path / "cache"))
+    engine, images = write_engine(tmp_path, flavour="tensorrt-rtx"), noise(1, 8, 8, 3)
+    with open_session(engine) as session:
+        session(images)
+    [kept] = (tmp_path / "cache" / "tensorrt-rtx").iterdir()
+    kept.unlink()
+    kept.mkdir()
+    trt.faults.no_kernel_blob = True
+    with open_session(engine) as session:
+        assert np.array_equal(session(images), reference(images))
+    assert driver.ask("live") == 0

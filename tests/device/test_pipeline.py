@@ -21,6 +21,7 @@ from tests.doubles.standin_driver import ALL
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runtime.interface import Session
     from tests.doubles.standin_driver import StandInDriver
 
 pytestmark = pytest.mark.usefixtures("trt")
@@ -124,7 +125,7 @@ def test_two_thousand_frames_of_changing_shapes_stream_in_flat_memory(tmp_path, 
     assert len(trt.work.waiting) < 2000, "captured runs alone are kept, for their graphs"
 
 
-def spent(session: EngineSession, driver: StandInDriver, count: int) -> int:
+def spent(session: Session, driver: StandInDriver, count: int) -> int:
     """Virtual time of a stream of frames, where a copy takes 4 and the network 5."""
     driver.set_times(copy=4, work=5)
     assert len(list(session.upscale_frames(frames(count)))) == count
@@ -143,6 +144,23 @@ def test_copies_and_computation_overlap(tmp_path, driver, flavour, cuda_graphs):
     with EngineSession(engine, replace(options, in_flight=1)) as session:
         spent(session, driver, 9)
         assert spent(session, driver, 20) == 20 * (4 + 5 + 4)
+
+
+def test_frames_that_need_no_tiles_overlap_in_a_tiled_session_as_well(tmp_path, driver):
+    """The command line makes every engine's session a tiled one."""
+    with TiledSession(open_session(write_engine(tmp_path)), Tiling(64, 64, 8), always=False) as session:
+        spent(session, driver, 9)
+        assert spent(session, driver, 20) == 4 + 20 * 5 + 4
+
+
+def test_the_tiles_of_one_image_after_another_use_one_ring(tmp_path, driver):
+    with TiledSession(open_session(write_engine(tmp_path)), Tiling(16, 16, 4)) as session:
+        images = [noise(1, 50, 40, 3, seed=seed) for seed in range(4)]
+        session(images[0])
+        live, allocations = driver.ask("live"), driver.ask("allocations")
+        for image in images[1:]:
+            session(image)
+        assert (driver.ask("live"), driver.ask("allocations")) == (live, allocations)
 
 
 def test_a_host_that_waits_for_every_copy_would_be_noticed(tmp_path, driver, monkeypatch):

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import threading
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 import pytest
 
+from runtime.device import context
 from runtime.device.streams import WorkStream
 from runtime.engine.session import EngineSession, RunOptions
 from runtime.errors import DefianError
 from runtime.session import open_session
 from tests.device.engines import COMMAND, PROFILE, noise, write_engine
 from tests.doubles.standin_driver import ALL
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.usefixtures("trt")
 
@@ -157,6 +164,45 @@ def test_an_engine_that_does_not_fit_is_refused_with_expected_found_and_the_way_
         session(noise(1, 8, 8, 3))
     assert COMMAND in raised.value.hint
     assert name in {"damaged", "scale"} or not trt.loggers, "refused before TensorRT was started"
+
+
+@pytest.mark.parametrize("integrated", [True, False])
+def test_a_gpu_in_the_systems_memory_may_have_what_is_file_cache(tmp_path, driver, monkeypatch, integrated):
+    """On a Jetson a large file that was just copied makes memory look used that any program can have."""
+    monkeypatch.setattr(context, "available_system_memory", lambda: 70 << 20)
+    engine = write_engine(tmp_path, activation_bytes=40 << 20)
+    driver.set_memory(80 << 20)
+    driver.set_integrated(integrated=integrated)
+    used = cuda_memory(60 << 20)
+    with used if integrated else contextlib.ExitStack():
+        open_session(engine).close()
+    if not integrated:
+        with used, pytest.raises(DefianError, match="expected 41 MiB of free GPU memory, found 20 MiB of 80"):
+            open_session(engine)
+
+
+@contextlib.contextmanager
+def cuda_memory(size: int) -> Iterator[None]:
+    """Somebody else's device memory."""
+    cuda.init()
+    other = cuda.Device(0).retain_primary_context()
+    other.push()
+    memory = cuda.mem_alloc(size)
+    cuda.Context.pop()
+    yield
+    other.push()
+    memory.free()
+    cuda.Context.pop()
+    other.detach()
+    ctypes.CDLL("libcuda.so.1").cuCtxPopCurrent_v2(None)
+
+
+def test_what_linux_calls_available_is_read(tmp_path):
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal:        8000 kB\nMemFree:          10 kB\nMemAvailable:    5000 kB\nBuffers: 7 kB\n")
+    assert context.available_system_memory(told) == 5000 * 1024
+    assert context.available_system_memory(tmp_path / "none") == 0
+    assert context.available_system_memory() > 1 << 20
 
 
 def test_a_refused_context_is_translated(tmp_path, trt):

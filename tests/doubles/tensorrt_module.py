@@ -87,11 +87,15 @@ class Work:
 
 @dataclass
 class Faults:
-    """What shall go wrong: refused enqueues counted from now (0: none), and results that replayed graphs spoil."""
+    """What shall go wrong.
+
+    Enqueues from the nth on (0: none), results of replayed graphs, execution contexts, the blob of compiled kernels.
+    """
 
     refused_enqueue: int = 0
     spoiled_captures: bool = False
     refused_contexts: bool = False
+    no_kernel_blob: bool = False
 
 
 class Context:
@@ -149,8 +153,9 @@ class Context:
 class RuntimeCache:
     """IRuntimeCache: its blob says how often kernels have been compiled."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
         self.compiled = 0
+        self.faults = faults
 
     def deserialize(self, blob: bytes) -> bool:
         if not blob.startswith(b"compiled "):
@@ -158,19 +163,20 @@ class RuntimeCache:
         self.compiled = int(blob.split()[1])
         return True
 
-    def serialize(self) -> bytes:
-        return b"compiled %d" % self.compiled
+    def serialize(self) -> bytes | None:
+        return None if self.faults.no_kernel_blob else b"compiled %d" % self.compiled
 
 
 @dataclass
 class RuntimeConfig:
     """IRuntimeConfig."""
 
+    faults: Faults
     cuda_graph_strategy: str = "DISABLED"
     cache: RuntimeCache | None = None
 
     def create_runtime_cache(self) -> RuntimeCache:
-        return RuntimeCache()
+        return RuntimeCache(self.faults)
 
     def set_runtime_cache(self, cache: RuntimeCache) -> bool:
         self.cache = cache
@@ -204,7 +210,7 @@ class Engine:
         return self.module.uint8 if name else ""
 
     def create_runtime_config(self) -> RuntimeConfig:
-        return RuntimeConfig()
+        return RuntimeConfig(self.module.faults)
 
     def create_execution_context(self, how: Strategy | RuntimeConfig) -> Context | None:
         if self.module.faults.refused_contexts:

@@ -92,6 +92,29 @@ def test_results_of_another_engine_or_other_tiles_are_not_taken_for_finished(gra
     assert "c.png ->" in printed, "its result is newer than engine and photo, and of the run without tiles"
 
 
+def test_an_interrupted_run_goes_on_where_it_stopped(graph, photos, tmp_path, monkeypatch, capsys):
+    plain, calls = OnnxSession.__call__, []
+
+    def interrupted(self: OnnxSession, images: np.ndarray) -> np.ndarray:
+        calls.append(images.shape)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(self, images)
+
+    command = (photos, "--engine", graph, "--out", tmp_path / "sr")
+    monkeypatch.setattr(OnnxSession, "__call__", interrupted)
+    assert run(*command) == 130
+    assert "goes on where it stopped" in capsys.readouterr().err
+    assert run(*command) == 0
+    assert "1 of 3 were finished already" in capsys.readouterr().out
+    assert len(calls) == 2 + 2
+
+
+def test_a_provider_for_an_engine_is_refused(photos, tmp_path, capsys):
+    assert run(photos, "--engine", "x.engine", "--out", tmp_path / "sr", "--provider", "cuda") == 2
+    assert "expected a graph (.onnx), found the engine x.engine" in capsys.readouterr().err
+
+
 def test_bad_files_are_reported_at_the_end_and_the_rest_is_done(graph, photos, tmp_path, capsys):
     (photos / "aa.png").write_text("text")
     assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1

@@ -72,12 +72,25 @@ def test_the_last_messages_are_kept_and_chatter_is_not():
     assert "no message" in log().failure("running").message
 
 
+def test_errors_come_before_warnings_and_no_failure_is_told_twice():
+    kept = log()
+    kept.logger.log(Severity.ERROR, SAID["too little free memory"])
+    for index in range(5):
+        kept.logger.log(Severity.WARNING, f"warning {index}")
+    message = kept.failure("creating an execution context").message
+    assert "too little free memory" in message
+    assert "warning" not in message
+    kept.logger.log(Severity.ERROR, "something new")
+    message = kept.failure("running the engine").message
+    assert message == "TensorRT failed at running the engine. It said: something new"
+
+
 def manifest(**changes: object) -> Manifest:
     facts = EngineFacts("tensorrt-rtx", "1.7.1", "8.9", 100 << 20, None, 7 << 20, 1.0, 1)
     profile = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")
     command = "python export.py --target tensorrt-rtx --sm 89 --out build/"
-    values: dict[str, Any] = {"profile": profile, "engine": facts, **changes}
-    return Manifest("m.engine", "0", "m", 2, "fp16", "uint8", "0", command, **values)
+    values: dict[str, Any] = {"profile": profile, "engine": facts, "command": command, **changes}
+    return Manifest("m.engine", "0", "m", 2, "fp16", "uint8", "0", **values)
 
 
 def test_memory_is_that_of_activations_weights_and_frames():
@@ -89,6 +102,10 @@ def test_the_command_that_rebuilds_names_the_gpu_that_is_there():
         require_device(manifest(), "Orin", (8, 7))
     assert "expected a GPU of compute capability 8.9, found Orin with 8.7" in raised.value.message
     assert "--sm 87 --out build/" in raised.value.hint
+    facts = EngineFacts("tensorrt", "10.3.0", "8.9", None, None, 1, 1.0, 1)
+    with pytest.raises(DefianError) as raised:
+        require_device(manifest(engine=facts, command="python export.py --target tensorrt"), "Orin", (8, 7))
+    assert raised.value.hint == "Rebuild it on this GPU: python export.py --target tensorrt"
 
 
 def test_a_shape_outside_the_profile_names_the_nearest_and_the_profile_that_would_do():
@@ -96,7 +113,12 @@ def test_a_shape_outside_the_profile_names_the_nearest_and_the_profile_that_woul
     with pytest.raises(DefianError) as raised:
         require_shape(manifest(), (1, 1080, 32))
     assert "nearest that fits is 1x540x64" in raised.value.message
-    assert "--profile 1x64x32,1x360x640,1x1080x960" in raised.value.hint
+    assert "--out build/ --profile 1x64x32,1x360x640,1x1080x960" in raised.value.hint
+    assert "--tile" not in raised.value.hint, "tiles are of no use to an image that is too narrow"
+    with pytest.raises(DefianError) as raised:
+        require_shape(manifest(command="python export.py --profile 1x64x64 --out build/"), (1, 1080, 100))
+    assert "--tile auto" in raised.value.hint
+    assert raised.value.hint.endswith("python export.py --profile 1x64x64,1x360x640,1x1080x960 --out build/")
 
 
 def test_a_flavour_that_is_not_installed_or_does_not_load_is_told_apart(monkeypatch):

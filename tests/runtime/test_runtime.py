@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from itertools import count
 from pathlib import Path
 from subprocess import run
+from types import SimpleNamespace
 
 import numpy as np
 import onnx_ir as ir
@@ -47,6 +49,69 @@ def test_a_session_gives_the_graphs_own_pixels(graph):
 def test_images_the_network_cannot_take_are_refused(graph, images):
     with open_session(graph) as session, pytest.raises(DefianError, match="Expected"):
         session(images)
+
+
+def test_a_path_may_be_text_and_a_closed_session_says_so(graph):
+    with open_session(str(graph)) as session:
+        assert session.profile is None
+        assert session.manifest.scale == 2
+    session.close()
+    with pytest.raises(DefianError, match="closed"):
+        session(noise(1, 8, 8, 3))
+
+
+@pytest.mark.parametrize(
+    ("left", "outcome"),
+    [
+        ({}, "ONNX Runtime CUDAExecutionProvider$"),
+        (
+            {"shape_1": "Shape", "gather_1": "Gather"},
+            "CUDAExecutionProvider, 2 nodes without convolution left to the CPU",
+        ),
+        (
+            {"shape_1": "Shape", "conv_7": "Conv"},
+            "all convolutions on CUDAExecutionProvider, found 1 .* such as conv_7",
+        ),
+        (None, "unknown before ONNX Runtime 1.24"),
+    ],
+)
+def test_a_provider_that_leaves_the_work_to_the_cpu_is_an_error_too(graph, monkeypatch, left, outcome):
+    """ONNX Runtime gives the CPU whatever a provider does not take, and ``get_providers`` does not tell."""
+    import onnxruntime
+
+    class OnTheGpu:
+        """As onnxruntime-gpu answers on a machine with a GPU."""
+
+        def __init__(self, _: str, options: onnxruntime.SessionOptions, providers: list[str]) -> None:
+            assert options.get_session_config_entry("session.record_ep_graph_assignment_info") == "1"
+            self.providers = [*providers, "CPUExecutionProvider"]
+            if left is not None:
+                nodes = [SimpleNamespace(name=name, op_type=kind) for name, kind in left.items()]
+                rest = SimpleNamespace(ep_name="CPUExecutionProvider", get_nodes=lambda: nodes)
+                most = SimpleNamespace(ep_name=providers[0], get_nodes=lambda: [SimpleNamespace(op_type="Conv")])
+                self.get_provider_graph_assignment_info = lambda: [most, rest]
+
+        def get_providers(self) -> list[str]:
+            return self.providers
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheGpu)
+    if "found 1" in outcome:
+        with pytest.raises(DefianError, match=outcome):
+            open_session(graph, provider="cuda")
+    else:
+        assert re.search(outcome, open_session(graph, provider="cuda").describe())
+
+
+def test_onnx_runtime_tells_where_nodes_run(graph):
+    """The double above answers as the real one does."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    places = session.get_provider_graph_assignment_info()
+    assert {each.ep_name for each in places} == {"CPUExecutionProvider"}
+    assert "Conv" in {node.op_type for each in places for node in each.get_nodes()}
 
 
 def test_a_provider_that_cannot_run_is_an_error_and_no_silent_fallback(graph):
@@ -132,6 +197,17 @@ def test_exif_orientation_and_grey_photos_are_read_upright_in_rgb(tmp_path):
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
     assert read_image(tmp_path / "turned.jpg").shape == (6, 4, 3)
+
+
+def test_sixteen_bit_photos_keep_their_brightness_and_values_without_a_white_are_refused(tmp_path):
+    values = np.array([[0, 128, 32768, 65535]] * 4, np.uint16)
+    for name in ("grey.png", "grey.tif"):
+        Image.fromarray(values).save(tmp_path / name)
+        assert read_image(tmp_path / name)[0, :, 1].tolist() == [0, 0, 128, 255]
+    for kind in (np.int32, np.float32):
+        Image.fromarray(values.astype(kind)).save(tmp_path / "values.tif")
+        with pytest.raises(DefianError, match="expected 8 or 16 bits"):
+            read_image(tmp_path / "values.tif")
 
 
 def test_images_are_found_recursively_in_one_order_and_lr_fits_the_scale(tmp_path):
