@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import hashlib
+import re
 import sys
 from enum import Enum
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
+import onnx_ir as ir
 import pytest
+from PIL import Image
 
+from calibration.evaluator import session_of
 from runtime.engine.module import KEPT_MESSAGES, RuntimeLog, import_flavour
 from runtime.engine.preflight import needed_bytes, require_device, require_shape
 from runtime.errors import DefianError, MissingPackageError
+from runtime.images import read_image
 from runtime.manifest import EngineFacts, Manifest
 from runtime.profile import ShapeProfile
-from tests.conftest import REPOSITORY
+from tests.conftest import noise, random_checkpoint, tiny
+from tests.doubles.deployment import deploy, run_alone
 
 
 class Severity(Enum):
@@ -134,15 +140,38 @@ def test_a_flavour_that_is_not_installed_or_does_not_load_is_told_apart(monkeypa
         import_flavour("tensorrt")
 
 
-def test_the_folder_alone_is_enough_to_deploy(tmp_path):
-    shutil.copytree(REPOSITORY / "runtime", tmp_path / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
-    script = (
-        "import sys, runtime.session, runtime.__main__, runtime.video, runtime.quality\n"
-        "rooms = {name.split('.')[0] for name in sys.modules} & {'models', 'export', 'calibration', 'benchmark',\n"
-        "    'torch', 'onnx', 'onnx_ir', 'rich', 'skimage', 'av', 'onnxruntime', 'pycuda', 'tensorrt'}\n"
-        "print(runtime.__path__[0], sorted(rooms))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path, env={}
-    )
-    assert done.stdout.strip() == f"{tmp_path / 'runtime'} []", done.stderr
+BARE = {"numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging"}
+
+
+def test_the_folder_alone_upscales_photos_with_a_graph(tmp_path, traced):
+    deploy(tmp_path)
+    content = ir.to_proto(traced(random_checkpoint(tiny()))).SerializeToString()
+    (tmp_path / "g.onnx").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    Manifest("g.onnx", digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py").write(tmp_path)
+    Image.fromarray(noise(9, 11, 3)).save(tmp_path / "photo.png")
+    done = run_alone(tmp_path, BARE, ["photo.png", "--engine", "g.onnx", "--out", "sr"])
+    assert done.returncode == 0, done.stderr
+    expected = np.asarray(session_of(ir.load(tmp_path / "g.onnx")).run(None, {"image": noise(1, 9, 11, 3)})[0])[0]
+    assert np.array_equal(read_image(tmp_path / "sr" / "photo.png"), expected)
+
+
+@pytest.mark.parametrize(
+    ("without", "arguments", "message"),
+    [
+        ({"onnxruntime"}, ["photo.png"], r"needs the package 'onnxruntime'"),
+        (set(), ["photo.png", "--compare", "photo.png"], "needs the package 'scikit-image'"),
+        (set(), ["film.mp4"], r"needs the package 'av'[\s\S]*defian-edge\[video\]"),
+    ],
+)
+def test_what_a_bare_device_lacks_is_named(tmp_path, without, arguments, message):
+    deploy(tmp_path)
+    (tmp_path / "g.onnx").write_bytes(b"graph")
+    digest = hashlib.sha256(b"graph").hexdigest()
+    Manifest("g.onnx", digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py").write(tmp_path)
+    Image.fromarray(noise(9, 11, 3)).save(tmp_path / "photo.png")
+    (tmp_path / "film.mp4").touch()
+    done = run_alone(tmp_path, BARE - without, [*arguments, "--engine", "g.onnx", "--out", "sr"])
+    assert done.returncode == 2
+    assert re.search(message, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr
