@@ -86,7 +86,10 @@ def _run(options: argparse.Namespace) -> int:
         suspicious, frames = session.guard.suspicious, session.guard.frames
     _report(tally, len(jobs))
     if suspicious:
-        print(f"{suspicious} of {frames} frames came out all black or all white and should not.", file=sys.stderr)
+        print(
+            f"{suspicious} of {frames} frames came out black or white, in whole or in a patch, and should not.",
+            file=sys.stderr,
+        )
     return 1 if tally.failures or suspicious else 0
 
 

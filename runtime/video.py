@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,10 +111,11 @@ class _Transcoder:
 
     def run(self, step: Callable[[], None]) -> int:
         count = 0
-        for upscaled in self._session.upscale_frames(self._frames()):
-            self._writer.mux(self._output.encode(self._encoded(upscaled)))
-            count += 1
-            step()
+        with closing(self._session.upscale_frames(self._frames())) as results:
+            for upscaled in results:
+                self._writer.mux(self._output.encode(self._encoded(upscaled)))
+                count += 1
+                step()
         self._writer.mux(self._output.encode(None))
         return count
 

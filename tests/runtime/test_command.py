@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -12,11 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 import pytest
+from onnx import numpy_helper
 from PIL import Image
 
+from calibration.evaluator import session_of
+from calibration.photos import bundled_photos
 from runtime.__main__ import main
 from runtime.errors import DefianError
-from runtime.guard import FrameGuard, SuspiciousFrameWarning, is_suspicious
+from runtime.guard import FrameGuard, SuspiciousFrameWarning, is_suspicious, suspicious_place
 from runtime.images import read_image
 from runtime.jobs import plan_jobs
 from runtime.manifest import Manifest
@@ -124,6 +128,17 @@ def test_bad_files_are_reported_at_the_end_and_the_rest_is_done(graph, photos, t
     assert "aa.png cannot be decoded" in captured.err
 
 
+def test_a_broken_video_does_not_stop_the_photos_beside_it(graph, photos, tmp_path, capsys):
+    pytest.importorskip("av")
+    (photos / "a.mp4").write_bytes(b"no video")
+    assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1
+    captured = capsys.readouterr()
+    assert captured.out.count("->") == 3
+    assert "a.mp4: Invalid data" in captured.err
+    assert captured.err.strip().endswith("1 of 4 files failed")
+    assert not (tmp_path / "sr" / "a.mp4").exists()
+
+
 def test_tiles_are_made_when_asked_for_and_the_difference_is_mentioned(graph, photos, tmp_path, capsys):
     assert run(photos / "a.png", "--engine", graph, "--out", tmp_path / "t", "--tile", "12x12", "--overlap", 4) == 0
     assert "4 tiles of 12x12, overlap 4: not quite the result in one piece" in capsys.readouterr().out
@@ -226,6 +241,48 @@ def test_a_frame_without_a_picture_is_counted_and_warned_of_once(value, colour):
     assert (guard.frames, guard.suspicious, len(warned)) == (3, 2, 1)
 
 
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize(("value", "name"), [(0, "black"), (255, "white")])
+@pytest.mark.parametrize("side", [5, 9])
+def test_a_patch_without_a_picture_is_found_wherever_it_is_and_in_one_channel(scale, value, name, side):
+    image = np.random.default_rng(0).integers(90, 160, (31, 40, 3), dtype=np.uint8)
+    result = image.repeat(scale, axis=0).repeat(scale, axis=1)
+    assert suspicious_place(image, result) is None
+    for top, left in ((0, 0), (7, 11), (11, 20), (20, 30)):
+        spoiled = result.copy()
+        spoiled[scale * top : scale * (top + side), scale * left : scale * (left + side), 1] = value
+        found = re.fullmatch(rf"{name} at (\d+),(\d+) in green", suspicious_place(image, spoiled) or "")
+        assert found is not None, (top, left)
+        assert top <= int(found.group(2)) < top + side
+        assert left <= int(found.group(1)) < left + side
+
+
+def test_nan_anywhere_in_the_network_is_noticed(traced):
+    """In the graph itself: one weight of each convolution in turn is NaN."""
+    model = ir.to_proto(traced(random_checkpoint(tiny())))
+    images = np.random.default_rng(0).integers(80, 170, (1, 24, 30, 3), dtype=np.uint8)
+    kernels = [each for each in model.graph.initializer if len(each.dims) == 4 and each.dims[2] == 3]
+    assert len(kernels) > 10
+    for kernel in kernels:
+        values = numpy_helper.to_array(kernel)
+        spoiled = values.copy()
+        spoiled[0, 0] = np.nan
+        kernel.CopyFrom(numpy_helper.from_array(spoiled, kernel.name))
+        upscaled = np.asarray(session_of(ir.from_proto(model)).run(None, {"image": images})[0])
+        assert suspicious_place(images[0], upscaled[0]), kernel.name
+        kernel.CopyFrom(numpy_helper.from_array(values, kernel.name))
+    upscaled = np.asarray(session_of(ir.from_proto(model)).run(None, {"image": images})[0])
+    assert suspicious_place(images[0], upscaled[0]) is None
+
+
+def test_no_photo_is_suspicious(bundled_x2, traced):
+    """The trained network on photos, with black letters, bright skies and night."""
+    session = session_of(traced(bundled_x2))
+    for path in bundled_photos(("astronaut.png", "page.png", "text.png", "rocket.jpg")):
+        image = read_image(path)[:80, :112]
+        assert suspicious_place(image, np.asarray(session.run(None, {"image": image[None]})[0])[0]) is None, path.name
+
+
 @pytest.mark.parametrize("value", [0, 255])
 def test_a_black_or_white_picture_of_a_black_or_white_scene_is_no_mistake(value):
     scene = np.full((8, 8, 3), value, np.uint8)
@@ -245,7 +302,7 @@ def test_suspicious_frames_end_the_command_with_1(graph, photos, tmp_path, monke
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SuspiciousFrameWarning)
         assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1
-    assert "3 of 3 frames came out all black or all white" in capsys.readouterr().err
+    assert "3 of 3 frames came out black or white, in whole or in a patch" in capsys.readouterr().err
 
 
 class Terminal(io.StringIO):
