@@ -96,7 +96,7 @@ class DeviceContext:
         Raises:
             DefianError: it is another thread.
         """
-        if threading.current_thread() is not self._thread:
+        if not self.is_mine:
             raise DefianError(
                 f"This session belongs to the thread {self._thread.name!r} and was called from "
                 f"{threading.current_thread().name!r}.",
@@ -118,6 +118,11 @@ class DeviceContext:
             yield
         finally:
             self.cuda.Context.pop()
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether this is the thread that it belongs to."""
+        return threading.current_thread() is self._thread
 
     @property
     def is_closed(self) -> bool:

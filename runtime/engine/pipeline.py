@@ -58,7 +58,7 @@ class FramePipeline:
     def __init__(self, session: EngineSession, device: DeviceContext, in_flight: int) -> None:
         self._session = session
         self._device = device
-        self._limit = max(1, in_flight)
+        self._limit = in_flight
         self._free: list[Slot] = []
         self._flying: deque[Slot] = deque()
         self._streams: list[WorkStream] = []

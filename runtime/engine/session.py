@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
+import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +24,7 @@ from runtime.engine.preflight import (
     require_version,
 )
 from runtime.engine.rtx import RtxOptions
+from runtime.errors import DefianError
 from runtime.guard import FrameGuard
 from runtime.interface import check_images, require_uint8_io
 from runtime.manifest import read_manifest
@@ -49,6 +52,9 @@ class RunOptions:
         in_flight: frames that ``upscale_frames`` has under way at once.
         kernel_cache: keep the kernels that TensorRT-RTX compiles on this device, so that it compiles them once.
         device: ordinal of the GPU.
+
+    Raises:
+        DefianError: fewer than one shape or frame, or a negative ordinal.
     """
 
     cuda_graphs: bool = True
@@ -56,6 +62,10 @@ class RunOptions:
     in_flight: int = 3
     kernel_cache: bool = True
     device: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.shapes, self.in_flight) < 1 or self.device < 0:
+            raise DefianError(f"Expected at least 1 shape and 1 frame in flight on GPU 0 or a later one, found {self}.")
 
 
 class EngineSession:
@@ -262,6 +272,13 @@ class EngineSession:
                 steps.callback(self._drop_idle)
                 for pipeline in pipelines:
                     steps.callback(pipeline.close)
+
+    def __del__(self) -> None:
+        """Free what a session held that was dropped without being closed, as far as this thread may."""
+        device = getattr(self, "_device", None)
+        if device is not None and device.is_mine and not device.is_closed and not sys.is_finalizing():
+            warnings.warn(f"{self.manifest.file}: this session was never closed", ResourceWarning, stacklevel=2)
+            self.close()
 
     def __enter__(self) -> EngineSession:
         return self

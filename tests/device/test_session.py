@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import threading
 from typing import TYPE_CHECKING
 
@@ -295,6 +296,33 @@ def test_an_error_in_the_with_block_leaves_nothing(tmp_path, driver):
         use()
     assert held.value.__traceback__ is not None
     assert driver.ask("live") == 0
+
+
+@pytest.mark.parametrize("used_by", ["nobody", "a call", "a stream"])
+def test_a_session_that_is_dropped_unclosed_warns_and_frees_everything(tmp_path, driver, used_by):
+    def use() -> None:
+        session = open_session(write_engine(tmp_path))
+        if used_by == "a call":
+            session(noise(1, 8, 8, 3))
+        elif used_by == "a stream":
+            next(session.upscale_frames([noise(8, 8, 3)] * 5))
+        del session
+        gc.collect()
+
+    with pytest.warns(ResourceWarning, match=r"tiny\.fp32\.engine: this session was never closed"):
+        use()
+    assert [driver.ask(name) for name in ("live", "contexts", "depth")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("options", [{"shapes": 0}, {"in_flight": 0}, {"device": -1}])
+def test_options_that_make_no_sense_are_refused(options):
+    with pytest.raises(DefianError, match="Expected at least 1 shape"):
+        RunOptions(**options)
+
+
+def test_a_gpu_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(DefianError, match=r"opening GPU 3: .*invalid device ordinal"):
+        open_session(write_engine(tmp_path), options=RunOptions(device=3))
 
 
 def test_the_device_is_timed_with_events(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from calibration.evaluator import session_of
+from runtime.device.context import import_pycuda
 from runtime.engine.module import KEPT_MESSAGES, RuntimeLog, import_flavour
 from runtime.engine.preflight import needed_bytes, require_device, require_shape
 from runtime.errors import DefianError, MissingPackageError
@@ -138,6 +139,38 @@ def test_a_flavour_that_is_not_installed_or_does_not_load_is_told_apart(monkeypa
     monkeypatch.setattr("runtime.engine.module.importlib", SimpleNamespace(import_module=broken))
     with pytest.raises(DefianError, match="installed but does not load: libnvinfer"):
         import_flavour("tensorrt")
+
+
+DRIVERS = {
+    "no driver": (
+        "raise ImportError('libcuda.so.1: cannot open shared object file')",
+        r"pycuda cannot load the NVIDIA driver: libcuda\.so\.1",
+    ),
+    "a driver too old": (
+        "class Error(Exception): pass\ndef init(): raise Error('cuInit failed: no CUDA-capable device')",
+        "The CUDA driver does not start: cuInit failed",
+    ),
+    "no GPU": (
+        "class Error(Exception): pass\ndef init(): pass\nclass Device:\n    count = staticmethod(lambda: 0)",
+        "The CUDA driver finds no GPU",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DRIVERS)
+def test_a_machine_that_cannot_run_engines_is_told_why(tmp_path, monkeypatch, case):
+    source, message = DRIVERS[case]
+    (tmp_path / "pycuda").mkdir()
+    (tmp_path / "pycuda" / "__init__.py").touch()
+    (tmp_path / "pycuda" / "driver.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("pycuda", "pycuda.driver"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(DefianError, match=message) as raised:
+        import_pycuda()
+    assert "nvidia-smi" in raised.value.hint
+    for name in ("pycuda", "pycuda.driver"):
+        sys.modules.pop(name, None)
 
 
 BARE = {"numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging"}

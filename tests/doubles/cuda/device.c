@@ -122,6 +122,8 @@ EXPORT CUresult cuGetErrorString(CUresult error, const char **text) {
     *text = error == CUDA_SUCCESS ? "no error"
         : error == CUDA_ERROR_OUT_OF_MEMORY ? "out of memory"
         : error == CUDA_ERROR_INVALID_VALUE ? "invalid argument"
+        : error == CUDA_ERROR_INVALID_DEVICE ? "invalid device ordinal"
+        : error == CUDA_ERROR_ILLEGAL_ADDRESS ? "an illegal memory access was encountered"
         : error == CUDA_ERROR_INVALID_CONTEXT ? "invalid device context"
         : error == CUDA_ERROR_NOT_READY ? "device not ready"
         : error == CUDA_ERROR_INVALID_HANDLE ? "invalid resource handle"
