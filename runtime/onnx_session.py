@@ -88,13 +88,20 @@ class OnnxSession:
         """Upscale uint8 RGB [N, H, W, 3] to uint8 RGB [N, sH, sW, 3].
 
         Raises:
-            DefianError: another shape or type, or an image of a single pixel.
+            DefianError: another shape or type, an image of a single pixel, or a failure of ONNX Runtime, such as too
+                little memory.
         """
         check_images(images)
         if self._session is None:
             raise DefianError("This session is closed.", "Open it again with open_session().")
         feeds = {self._session.get_inputs()[0].name: np.ascontiguousarray(images)}
-        upscaled = np.asarray(self._session.run(None, feeds)[0])
+        try:
+            upscaled = np.asarray(self._session.run(None, feeds)[0])
+        except Exception as error:  # as above
+            shape = "x".join(map(str, images.shape[:3]))
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            hint = "If memory is short, use tiles (--tile 192x192) or a smaller batch."
+            raise DefianError(f"ONNX Runtime failed at upscaling {shape}: {said}", hint) from error
         self.guard.see(images, upscaled)
         return upscaled
 

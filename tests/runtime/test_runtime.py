@@ -60,6 +60,18 @@ def test_a_path_may_be_text_and_a_closed_session_says_so(graph):
         session(noise(1, 8, 8, 3))
 
 
+def test_a_failure_of_onnx_runtime_names_the_shape_and_the_way_out(graph, monkeypatch):
+    with open_session(graph) as session:
+        inputs = session._session.get_inputs()  # pyright: ignore[reportAttributeAccessIssue]
+
+        def run(*_: object) -> None:
+            raise RuntimeError("std::bad_alloc\nat some line")
+
+        monkeypatch.setattr(session, "_session", SimpleNamespace(get_inputs=lambda: inputs, run=run))
+        with pytest.raises(DefianError, match=r"upscaling 1x8x9: std::bad_alloc\n.*--tile 192x192"):
+            session(noise(1, 8, 9, 3))
+
+
 @pytest.mark.parametrize(
     ("left", "outcome"),
     [

@@ -179,6 +179,21 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path):
     assert not list((tmp_path / "sr").iterdir())
 
 
+@pytest.mark.parametrize("obstacle", ["a file for a folder", "a folder for a file"])
+def test_a_place_that_cannot_be_written_is_named(tmp_path, obstacle):
+    source = tmp_path / "in.mp4"
+    write_video(source, sound=False)
+    target = tmp_path / "sr" / "out.mp4"
+    if obstacle == "a file for a folder":
+        (tmp_path / "sr").touch()
+    else:
+        (target / "x").mkdir(parents=True)
+    with pytest.raises(DefianError, match=r"Cannot write .*out\.mp4: "):
+        upscale_video(Enlarger(), source, target, lambda: None)
+    left = list((tmp_path / "sr").iterdir()) if (tmp_path / "sr").is_dir() else []
+    assert left in ([], [target])
+
+
 def test_a_file_of_sound_alone_is_refused(tmp_path):
     source = tmp_path / "in.mp4"
     with av.open(str(source), "w") as out:
