@@ -43,12 +43,17 @@ class Mark:
         self._event = None
 
 
+NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING. Any other stream waits for the default stream and is waited for by it: PyTorch's work there
+would stand in line with ours, and fail while ours is being captured."""
+
+
 class WorkStream:
-    """A CUDA stream: work given to it is done in order, and later."""
+    """A CUDA stream: work given to it is done in order, and later, whatever others do on the default stream."""
 
     def __init__(self, cuda: Any) -> None:  # noqa: ANN401
         self._cuda = cuda
-        self._stream: Any = cuda.Stream()
+        self._stream: Any = cuda.Stream(NON_BLOCKING)
 
     @property
     def handle(self) -> int:

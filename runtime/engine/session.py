@@ -200,8 +200,8 @@ class EngineSession:
 
         At most ``options.in_flight`` frames are under way; the next frame is taken when a result is asked for.
         Frames may change their shape. A bad frame, or an exception from ``frames``, comes after the results of the
-        frames before it. Closing the generator waits for what is under way; the memory stays for the next stream of
-        the same shape, until the session is closed or memory is short.
+        frames before it, and frees what the stream held. At the end of ``frames``, or when the generator is closed, the
+        memory stays for the next stream of the same shape, until the session is closed or memory is short.
 
         Raises:
             DefianError: as ``__call__``; after a failure of the device the frames under way are lost.
@@ -210,20 +210,25 @@ class EngineSession:
         pipeline = self._idle or FramePipeline(self, self._device, self.options.in_flight)
         self._idle = None
         self._pipelines.append(pipeline)
+        keep = False
         try:
             yield from pipeline.run(frames)
+            keep = True
+        except GeneratorExit:
+            keep = True
+            raise
         finally:
-            self._retire(pipeline)
+            self._retire(pipeline, keep=keep)
 
-    def _retire(self, pipeline: FramePipeline) -> None:
-        """Keep a ring that is not needed any more for the next stream, or free it if one is kept already."""
+    def _retire(self, pipeline: FramePipeline, *, keep: bool) -> None:
+        """End a stream; its ring is kept for the next one, or freed if one is kept already or something failed."""
         if pipeline not in self._pipelines:  # the session has been closed
             return
         with self._device.current(), driver_errors(self._device.cuda, "ending a stream of frames"), ExitStack() as last:
             self._pipelines.remove(pipeline)
             last.callback(pipeline.close)
             pipeline.settle()
-            if self._idle is None:
+            if keep and self._idle is None:
                 last.pop_all()
                 self._idle = pipeline
 

@@ -184,8 +184,8 @@ def test_an_exception_from_the_source_comes_after_the_results_before_it(tmp_path
 
     options = RunOptions(in_flight=in_flight, cuda_graphs=False)
     with open_session(write_engine(tmp_path), options=options) as session:
-        list(session.upscale_frames(frames(4)))
         before = driver.ask("live")
+        list(session.upscale_frames(frames(4)))
         results: list[np.ndarray] = []
         with pytest.raises(OSError, match="camera"):
             results.extend(session.upscale_frames(broken()))
@@ -270,8 +270,8 @@ def test_a_call_between_frames_disturbs_nothing(tmp_path, reference):
 
 def test_a_refused_run_in_the_middle_stops_cleanly(tmp_path, trt, driver):
     with open_session(write_engine(tmp_path), options=RunOptions(cuda_graphs=False)) as session:
-        list(session.upscale_frames(frames(10)))
         before = driver.ask("live")
+        list(session.upscale_frames(frames(10)))
         trt.faults.refused_enqueue = trt.enqueues + 4
         results: list[np.ndarray] = []
         with pytest.raises(DefianError, match="illegal memory access"):

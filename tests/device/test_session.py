@@ -272,6 +272,28 @@ def test_another_context_of_the_thread_is_current_again_after_every_call(tmp_pat
     driver.pop()
 
 
+def test_no_stream_stands_in_line_with_the_default_stream_where_others_work(tmp_path, driver):
+    with open_session(write_engine(tmp_path)) as session:
+        next(session.upscale_frames([noise(8, 8, 3)] * 5))
+        assert driver.ask("blocking_streams") == 0
+        others = cuda_stream()
+        assert driver.ask("blocking_streams") == 1
+        others.close()
+
+
+def cuda_stream() -> contextlib.ExitStack:
+    """A stream of somebody else's with pycuda's default flags."""
+    held = contextlib.ExitStack()
+    context_of_others = cuda.Device(0).retain_primary_context()
+    context_of_others.push()
+    streams = [cuda.Stream()]
+    cuda.Context.pop()
+    held.callback(ctypes.CDLL("libcuda.so.1").cuCtxPopCurrent_v2, None)
+    held.callback(context_of_others.detach)
+    held.callback(streams.clear)
+    return held
+
+
 def test_a_refused_run_leaves_nothing_under_way(tmp_path, trt):
     trt.faults.refused_enqueue = 1
     with open_session(write_engine(tmp_path)) as session, pytest.raises(DefianError, match="running the engine"):

@@ -16,7 +16,7 @@ class StandInDriver:
     def __init__(self) -> None:
         self.library = ctypes.CDLL(os.environ["DEFIAN_STAND_IN"])
         names = ("live", "live_bytes", "live_memory", "allocations", "misuses", "pageable_copies")
-        for name in (*names, "contexts", "depth", "lost", "clock"):
+        for name in (*names, "contexts", "depth", "lost", "clock", "blocking_streams"):
             getattr(self.library, f"standin_{name}").restype = ctypes.c_long
         self.library.standin_set_memory.argtypes = [ctypes.c_size_t]
         self.library.standin_fail.argtypes = [ctypes.c_long, ctypes.c_long]

@@ -51,7 +51,7 @@ struct CUstream_st {
     Queue ops;
     uint64_t queued, done;
     int64_t *ended, clock; /* virtual time at which each op ended, by number; of the last one */
-    int busy, destroyed;
+    int busy, destroyed, waits_for_default;
     struct CUgraph_st *capture; /* not null between begin and end of a capture */
     int invalidated;
     struct CUstream_st *next;

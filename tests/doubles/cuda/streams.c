@@ -144,12 +144,12 @@ int is_pending(const void *address, size_t bytes) {
 }
 
 EXPORT CUresult cuStreamCreate(CUstream *stream, unsigned int flags) {
-    (void)flags;
     NEED(context_is_current(), CUDA_ERROR_INVALID_CONTEXT);
     pthread_mutex_lock(&lock);
     CUresult status = count_allocation();
     if (status == CUDA_SUCCESS) {
         *stream = calloc(1, sizeof **stream);
+        (*stream)->waits_for_default = (flags & CU_STREAM_NON_BLOCKING) == 0;
         (*stream)->next = streams;
         streams = *stream;
         live_resources += 1;
@@ -294,6 +294,13 @@ EXPORT CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent e
 
 /* What tests ask and set. */
 
+EXPORT long standin_blocking_streams(void) {
+    long count = 0;
+    for (struct CUstream_st *stream = streams; stream != NULL; stream = stream->next) {
+        count += stream->waits_for_default;
+    }
+    return count;
+}
 EXPORT long standin_clock(void) { return (long)host_clock; }
 EXPORT void standin_break(int status) { broken = (CUresult)status; }
 EXPORT void standin_set_times(long copy, long work) {
