@@ -12,15 +12,19 @@ from runtime.onnx_session import OnnxSession
 
 if TYPE_CHECKING:
     from runtime.interface import Session
+    from runtime.profile import Shape
 
 
-def open_session(path: Path | str, provider: str = "cpu", options: RunOptions | None = None) -> Session:
+def open_session(
+    path: Path | str, provider: str = "cpu", options: RunOptions | None = None, shape: Shape | None = None
+) -> Session:
     """The session that fits the file, as its manifest says: a TensorRT plan, a TensorRT-RTX plan, or a graph.
 
     Args:
         path: a ``.onnx`` or ``.engine`` file built by export.py, its manifest beside it.
         provider: what runs a graph: ``cpu``, ``cuda`` or ``tensorrt``; an engine runs on TensorRT whatever it says.
         options: how an engine is run.
+        shape: a (batch, height, width) that will be asked for; what does not fit is told before anything is loaded.
 
     Raises:
         DefianError: the file has no manifest, does not fit it, this machine or its GPU; or is no such file.
@@ -32,5 +36,5 @@ def open_session(path: Path | str, provider: str = "cpu", options: RunOptions | 
             "Build it with export.py, and copy both files.",
         )
     if read_manifest(path, verify=False).engine is not None:
-        return EngineSession(path, options)
+        return EngineSession(path, options, shape)
     return OnnxSession(path, provider)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from runtime.profile import ShapeProfile
+    from runtime.profile import Shape, ShapeProfile
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class EngineSession:
     Args:
         path: the engine; its manifest lies beside it.
         options: how to run it.
+        shape: a (batch, height, width) that will be asked for, checked before the engine is loaded.
 
     Attributes:
         manifest: what the engine is.
@@ -85,7 +86,7 @@ class EngineSession:
         DefianError: the engine does not fit its manifest, this TensorRT or this GPU; nothing stays allocated.
     """
 
-    def __init__(self, path: Path, options: RunOptions | None = None) -> None:
+    def __init__(self, path: Path, options: RunOptions | None = None, shape: Shape | None = None) -> None:
         self.options = options or RunOptions()
         self.manifest = read_manifest(path)
         self.guard = FrameGuard()
@@ -93,6 +94,8 @@ class EngineSession:
         require_uint8_io(self.manifest)
         self._trt: Any = import_flavour(engine_facts(self.manifest).flavour, self.manifest.command)
         require_version(self.manifest, self._trt.__version__)
+        if shape is not None:
+            require_shape(self.manifest, shape)
         self._device = DeviceContext(self.options.device)
         self._resources = ExitStack()
         self._pipelines: list[FramePipeline] = []
@@ -149,14 +152,14 @@ class EngineSession:
         self.guard.see(images, upscaled)
         return upscaled
 
-    def _require_fit(self, images: np.ndarray) -> tuple[int, int, int]:
+    def _require_fit(self, images: np.ndarray) -> Shape:
         self._device.require_thread()
         check_images(images)
         shape = (images.shape[0], images.shape[1], images.shape[2])
         require_shape(self.manifest, shape)
         return shape
 
-    def _lane_of(self, shape: tuple[int, int, int]) -> Lane:
+    def _lane_of(self, shape: Shape) -> Lane:
         try:
             return self._lanes.get(shape)
         except self._device.cuda.MemoryError:
@@ -237,7 +240,7 @@ class EngineSession:
         if idle is not None:
             idle.close()
 
-    def lane(self, shape: tuple[int, int, int]) -> Lane:
+    def lane(self, shape: Shape) -> Lane:
         """A new lane on this session's engine, for a pipeline; the context is current.
 
         When memory is short, the lanes that ``__call__`` keeps are given up first.

@@ -221,6 +221,30 @@ def test_a_shape_outside_the_profile_names_the_nearest_that_fits(tmp_path, shape
         session(noise(*shape))
 
 
+def test_a_shape_that_will_be_asked_for_is_checked_before_anything_is_loaded(tmp_path, trt):
+    with pytest.raises(DefianError, match="nearest that fits is 1x64x8"):
+        open_session(write_engine(tmp_path), shape=(1, 65, 8))
+    assert not trt.loggers
+    open_session(write_engine(tmp_path), shape=(1, 64, 8)).close()
+
+
+@pytest.mark.parametrize("first_closed", [0, 1])
+def test_two_sessions_of_one_thread_do_not_disturb_each_other(tmp_path, reference, first_closed):
+    images = noise(1, 8, 8, 3)
+    engines = [write_engine(tmp_path / name, flavour=name) for name in ("tensorrt", "tensorrt-rtx")]
+    sessions = [open_session(engine, options=RunOptions(kernel_cache=False)) for engine in engines]
+    streams = [session.upscale_frames([images[0]] * 9) for session in sessions]
+    for _ in range(4):
+        for session, stream in zip(sessions, streams, strict=True):
+            assert np.array_equal(session(images), reference(images))
+            assert np.array_equal(next(stream), reference(images)[0])
+    sessions.pop(first_closed).close()
+    streams.pop(first_closed)
+    assert np.array_equal(sessions[0](images), reference(images))
+    assert len(list(streams[0])) == 5
+    sessions[0].close()
+
+
 def test_images_of_another_type_are_refused(tmp_path):
     with open_session(write_engine(tmp_path)) as session, pytest.raises(DefianError, match="Expected uint8"):
         session(noise(1, 8, 8, 3).astype(np.float32))

@@ -89,11 +89,13 @@ class Work:
 class Faults:
     """What shall go wrong.
 
-    Enqueues from the nth on (0: none), results of replayed graphs, execution contexts, the blob of compiled kernels.
+    Enqueues from the nth on (0: none), results of replayed graphs, enqueues while a graph is captured, execution
+    contexts, the blob of compiled kernels.
     """
 
     refused_enqueue: int = 0
     spoiled_captures: bool = False
+    refused_captures: bool = False
     refused_contexts: bool = False
     no_kernel_blob: bool = False
 
@@ -135,6 +137,11 @@ class Context:
         module.enqueues += 1
         if module.faults.refused_enqueue and module.enqueues >= module.faults.refused_enqueue:
             module.say("IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (an illegal memory access)")
+            return False
+        if module.faults.refused_captures and module.work.is_capturing(stream):
+            module.say(
+                "IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (operation not permitted in a capture)"
+            )
             return False
         work, session, scratch = module.work, self.engine.session, self.scratch
         shape, target, addresses = self.shape, self.get_tensor_shape("upscaled"), dict(self.addresses)
