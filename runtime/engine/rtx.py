@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +65,8 @@ class RtxSettings:
             return
         blob = bytes(serialised)
         if blob and blob != self._loaded:
-            try:
+            with contextlib.suppress(DefianError):
                 write_whole(self._path, blob)
-            except DefianError:
-                return
 
 
 def _read(path: Path) -> bytes:

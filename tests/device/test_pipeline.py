@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -50,13 +51,24 @@ def test_frames_may_change_their_shape_on_the_way(tmp_path, reference):
     assert all(np.array_equal(result, reference(frame[None])[0]) for frame, result in zip(source, results, strict=True))
 
 
-@pytest.mark.parametrize("forgotten", ["wait", "hold"])
+FORGOTTEN = ("the host's wait for a result", "the network's wait for its input", "the copy's wait for the network")
+
+
+@pytest.mark.parametrize("forgotten", FORGOTTEN)
 def test_a_pipeline_that_forgets_to_wait_gives_wrong_pixels_here(tmp_path, reference, monkeypatch, forgotten):
-    """``wait`` is the host's for the result, ``hold`` a stream's for another's: either missing is a wrong picture."""
-    source = frames(6)
+    """The proof that the tests here would notice: any one of the three synchronisations left out is a wrong picture."""
+    source, calls, plain = frames(6), itertools.count(), Mark.hold
+
+    def hold(mark: Mark, stream: WorkStream) -> None:
+        if next(calls) % 2 != FORGOTTEN.index(forgotten) - 1:
+            plain(mark, stream)
+
     with EngineSession(write_engine(tmp_path), RunOptions(cuda_graphs=False)) as session:
         with monkeypatch.context() as broken:
-            broken.setattr(Mark, forgotten, lambda *_: None)
+            if forgotten == FORGOTTEN[0]:
+                broken.setattr(Mark, "wait", lambda _: None)
+            else:
+                broken.setattr(Mark, "hold", hold)
             results = list(session.upscale_frames(source))
         wrong = [
             not np.array_equal(each, reference(frame[None])[0]) for frame, each in zip(source, results, strict=True)

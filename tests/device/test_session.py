@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,6 +36,8 @@ def test_an_engine_gives_the_graphs_pixels_for_every_shape_and_batch(tmp_path, r
             for shape in ((1, 9, 11, 3), (2, 16, 5, 3), (1, 64, 64, 3)):
                 images = noise(*shape, seed=turn)
                 assert np.array_equal(session(images), reference(images)), (turn, shape)
+                mirrored = images[:, ::-1, ::-1]
+                assert np.array_equal(session(mirrored), reference(np.ascontiguousarray(mirrored)))
         assert session.profile == PROFILE
         assert flavour in session.describe()
 
@@ -77,11 +80,13 @@ def test_a_shape_that_comes_back_allocates_nothing(tmp_path, driver):
 
 def test_two_thousand_frames_of_changing_shapes_hold_memory_flat(tmp_path, trt, driver, reference):
     shapes = [(1, 4 + index % 7, 5 + index % 5, 3) for index in range(2000)]
-    peak = []
+    peak, resident = [], []
     with open_session(write_engine(tmp_path)) as session:
         for index, shape in enumerate(shapes):
             session(noise(*shape, seed=index))
             peak.append((driver.ask("live_bytes"), driver.ask("live")))
+            resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
+        assert max(resident[1000:]) - max(resident[:1000]) < 8 << 20, "nor does the process itself grow"
         largest_lane = 10 * 9 * 3 * 5 + 4096
         assert max(size for size, _ in peak) <= 4096 + 4 * largest_lane
         assert max(peak[1000:]) <= max(peak[:1000])

@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import sys
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from subprocess import run
@@ -19,7 +20,7 @@ from runtime.__main__ import main
 from runtime.errors import DefianError
 from runtime.files import write_whole
 from runtime.images import downscale, images_in, read_image
-from runtime.manifest import Manifest, manifest_path, read_manifest
+from runtime.manifest import EngineFacts, Manifest, manifest_path, read_manifest
 from runtime.profile import ShapeProfile
 from runtime.session import open_session
 from runtime.timing import take_turns
@@ -148,6 +149,28 @@ def test_a_missing_or_foreign_manifest_is_refused(graph):
         read_manifest(graph)
     manifest.unlink()
     with pytest.raises(DefianError, match="has no manifest"):
+        read_manifest(graph)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "message"),
+    [
+        ("", "scale", "2", "expected scale as int, found '2'"),
+        ("", "sha256", None, "expected sha256 as str, found None"),
+        ("engine", "version", 10.3, "expected version as str, found 10.3"),
+        ("engine", "activation_bytes", "much", "expected activation_bytes as int or NoneType, found 'much'"),
+        ("engine", "no_such_fact", 1, "no manifest of this project"),
+    ],
+)
+def test_a_manifest_with_values_of_another_type_is_refused(graph, place, name, value, message):
+    content = json.loads(manifest_path(graph).read_text())
+    facts = EngineFacts("tensorrt", "10.3.0", "8.7", 1, None, 1, 1.0, 1)
+    content |= {"engine": asdict(facts), "profile": "1x64x64"}
+    manifest_path(graph).write_text(json.dumps(content))
+    assert read_manifest(graph).engine == facts
+    (content[place] if place else content)[name] = value
+    manifest_path(graph).write_text(json.dumps(content))
+    with pytest.raises(DefianError, match=message):
         read_manifest(graph)
 
 
