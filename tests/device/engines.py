@@ -47,6 +47,11 @@ def noise(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+def frames(count: int, height: int = 8, width: int = 9) -> list[np.ndarray]:
+    """Frames of noise, each its own."""
+    return [noise(height, width, 3, seed=seed) for seed in range(count)]
+
+
 class Reference:
     """The graph itself, run by ONNX Runtime with one thread, as the double runs it."""
 

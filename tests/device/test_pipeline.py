@@ -1,10 +1,9 @@
-"""A stream of frames: order, overlap, bounded memory, back-pressure, and a clean stop whatever happens."""
+"""A stream of frames: order, synchronisation, bounded memory, back-pressure, and a clean stop whatever happens."""
 
 from __future__ import annotations
 
 import gc
 import itertools
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,20 +15,13 @@ from runtime.errors import DefianError
 from runtime.guard import FrameGuard
 from runtime.session import open_session
 from runtime.tiles import TiledSession, Tiling
-from tests.device.engines import noise, write_engine
-from tests.doubles.standin_driver import ALL
+from tests.device.engines import frames, noise, write_engine
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from runtime.interface import Session
-    from tests.doubles.standin_driver import StandInDriver
 
 pytestmark = pytest.mark.usefixtures("trt")
-
-
-def frames(count: int, height: int = 8, width: int = 9) -> list[np.ndarray]:
-    return [noise(height, width, 3, seed=seed) for seed in range(count)]
 
 
 @pytest.mark.parametrize("in_flight", [1, 2, 3, 8])
@@ -94,33 +86,6 @@ def test_frames_are_taken_only_as_results_are_asked_for(tmp_path):
             assert len(taken) <= asked + 3
 
 
-def test_a_long_stream_allocates_no_more_than_a_short_one(tmp_path, driver):
-    with open_session(write_engine(tmp_path)) as session:
-        list(session.upscale_frames(frames(10)))
-        driver.reset()
-        list(session.upscale_frames(frames(10)))
-        short = driver.ask("allocations")
-        driver.reset()
-        list(session.upscale_frames(frames(500)))
-        assert driver.ask("allocations") == short
-
-
-def test_the_ring_stays_for_the_next_stream_and_goes_with_the_session(tmp_path, driver):
-    with open_session(write_engine(tmp_path)) as session:
-        list(session.upscale_frames(frames(9)))
-        live, allocations = driver.ask("live"), driver.ask("allocations")
-        for _ in range(3):
-            list(session.upscale_frames(frames(9)))
-        assert (driver.ask("live"), driver.ask("allocations")) == (live, allocations)
-        streams = [session.upscale_frames(frames(9)) for _ in range(3)]
-        for stream in streams:
-            next(stream)
-        assert driver.ask("live") > 1.5 * live
-        for stream in streams:
-            stream.close()
-        assert driver.ask("live") == live, "of three streams at once one ring is kept"
-
-
 def test_two_thousand_frames_of_changing_shapes_stream_in_flat_memory(tmp_path, trt, driver, reference):
     source = (noise(4 + index // 40 % 7, 5 + index // 8 % 5, 3, seed=index % 5) for index in range(2000))
     peak = []
@@ -135,57 +100,6 @@ def test_two_thousand_frames_of_changing_shapes_stream_in_flat_memory(tmp_path, 
         assert np.array_equal(last, reference(noise(1, 8, 8, 3))[0])
     assert len(peak) == 2000
     assert len(trt.work.waiting) < 2000, "captured runs alone are kept, for their graphs"
-
-
-def spent(session: Session, driver: StandInDriver, count: int) -> int:
-    """Virtual time of a stream of frames, where a copy takes 4 and the network 5."""
-    driver.set_times(copy=4, work=5)
-    assert len(list(session.upscale_frames(frames(count)))) == count
-    return driver.ask("clock")
-
-
-@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
-@pytest.mark.parametrize("cuda_graphs", [True, False])
-def test_copies_and_computation_overlap(tmp_path, driver, flavour, cuda_graphs):
-    """A GPU that copies in, computes and copies out side by side: the slowest of the three decides."""
-    engine = write_engine(tmp_path, flavour=flavour)
-    options = RunOptions(in_flight=3, cuda_graphs=cuda_graphs, kernel_cache=False)
-    with EngineSession(engine, options) as session:
-        spent(session, driver, 9)  # captures graphs
-        assert spent(session, driver, 20) == 4 + 20 * 5 + 4
-    with EngineSession(engine, replace(options, in_flight=1)) as session:
-        spent(session, driver, 9)
-        assert spent(session, driver, 20) == 20 * (4 + 5 + 4)
-
-
-def test_frames_that_need_no_tiles_overlap_in_a_tiled_session_as_well(tmp_path, driver):
-    """The command line makes every engine's session a tiled one."""
-    with TiledSession(open_session(write_engine(tmp_path)), Tiling(64, 64, 8), always=False) as session:
-        spent(session, driver, 9)
-        assert spent(session, driver, 20) == 4 + 20 * 5 + 4
-
-
-def test_the_tiles_of_one_image_after_another_use_one_ring(tmp_path, driver):
-    with TiledSession(open_session(write_engine(tmp_path)), Tiling(16, 16, 4)) as session:
-        images = [noise(1, 50, 40, 3, seed=seed) for seed in range(4)]
-        session(images[0])
-        live, allocations = driver.ask("live"), driver.ask("allocations")
-        for image in images[1:]:
-            session(image)
-        assert (driver.ask("live"), driver.ask("allocations")) == (live, allocations)
-
-
-def test_a_host_that_waits_for_every_copy_would_be_noticed(tmp_path, driver, monkeypatch):
-    """The proof that the test above measures something."""
-    plain = WorkStream.download
-
-    def download(stream: WorkStream, host: np.ndarray, device: object) -> None:
-        plain(stream, host, device)
-        stream.synchronize()
-
-    with EngineSession(write_engine(tmp_path), RunOptions(cuda_graphs=False)) as session:
-        monkeypatch.setattr(WorkStream, "download", download)
-        assert spent(session, driver, 20) == 20 * (4 + 5 + 4)
 
 
 @pytest.mark.parametrize("in_flight", [1, 3])
@@ -278,74 +192,6 @@ def test_a_call_between_frames_disturbs_nothing(tmp_path, reference):
         for frame, result in zip(source, session.upscale_frames(source), strict=True):
             assert np.array_equal(result, reference(frame[None])[0])
             assert np.array_equal(session(between), reference(between))
-
-
-def test_a_refused_run_in_the_middle_stops_cleanly(tmp_path, trt, driver):
-    with open_session(write_engine(tmp_path), options=RunOptions(cuda_graphs=False)) as session:
-        before = driver.ask("live")
-        list(session.upscale_frames(frames(10)))
-        trt.faults.refused_enqueue = trt.enqueues + 4
-        results: list[np.ndarray] = []
-        with pytest.raises(DefianError, match="illegal memory access"):
-            results.extend(session.upscale_frames(frames(10)))
-        assert driver.ask("live") == before
-        trt.faults.refused_enqueue = 0
-        assert len(list(session.upscale_frames(frames(10)))) == 10
-
-
-@pytest.mark.parametrize("noticed_by", ["a call", "the stream", "closing"])
-def test_a_gpu_that_breaks_down_is_reported_and_everything_is_given_back(tmp_path, driver, noticed_by):
-    """After an illegal access every wait fails, those of cleaning up too."""
-    session = EngineSession(write_engine(tmp_path))
-    running = session.upscale_frames(frames(10))
-    if noticed_by != "a call":
-        next(running)
-    driver.break_down()
-    notices = {"a call": lambda: session(noise(1, 8, 8, 3)), "the stream": lambda: next(running)}
-    with pytest.raises(DefianError, match="CUDA driver failed at"):
-        notices.get(noticed_by, session.close)()
-    session.close()
-    left = [driver.ask(name) for name in ("live", "contexts", "depth")]
-    assert left == [0, 0, 0]
-
-
-@pytest.mark.parametrize("count", [1, ALL])
-def test_a_failing_allocation_in_any_position_of_the_ring_is_survived(tmp_path, driver, reference, count):
-    source = [*frames(4), *frames(4, height=10)]
-    with open_session(write_engine(tmp_path)) as session:
-        driver.reset()
-        list(session.upscale_frames(source))
-        positions, failed, survived = driver.ask("allocations"), 0, 0
-        assert positions > 40
-    for position in range(1, positions + 1):
-        with open_session(write_engine(tmp_path)) as session:
-            driver.fail(position, count)
-            results: list[np.ndarray] = []
-            try:
-                results.extend(session.upscale_frames(source))
-            except DefianError as error:
-                failed += "memory" in str(error)
-            else:
-                survived += 1
-                assert len(results) == len(source)
-            for frame, each in zip(source, results, strict=False):
-                assert np.array_equal(each, reference(frame[None])[0])
-            driver.fail(0)
-            assert len(list(session.upscale_frames(source))) == len(source)
-        assert driver.ask("live") == 0
-    assert failed + survived == positions
-    assert failed > (0 if count == 1 else 15)
-
-
-def test_short_memory_gives_up_what_others_keep(tmp_path, driver, reference):
-    """A stream takes the memory of the shapes that were called before, and a call that of a stream that has ended."""
-    source, image = frames(6, height=50, width=50), noise(1, 40, 60, 3)
-    with open_session(write_engine(tmp_path), options=RunOptions(in_flight=1)) as session:
-        session(noise(1, 51, 50, 3))
-        driver.set_memory(driver.ask("live_bytes") + 1000)
-        for frame, result in zip(source, session.upscale_frames(source), strict=True):
-            assert np.array_equal(result, reference(frame[None])[0])
-        assert np.array_equal(session(image), reference(image))
 
 
 def test_a_second_thread_may_not_use_the_pipeline(tmp_path):

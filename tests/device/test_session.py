@@ -1,28 +1,21 @@
-"""One call on an engine: pixels, preflight, errors, threads, and nothing left behind."""
+"""One call on an engine: pixels, memory, threads, contexts, time, and nothing left behind."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-import gc
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 import pytest
 
-from runtime.device import context
 from runtime.device.streams import WorkStream
 from runtime.engine.session import EngineSession, RunOptions
 from runtime.errors import DefianError
 from runtime.session import open_session
-from tests.device.engines import COMMAND, PROFILE, noise, write_engine
-from tests.doubles.standin_driver import ALL
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.device.engines import PROFILE, noise, write_engine
 
 pytestmark = pytest.mark.usefixtures("trt")
 
@@ -95,144 +88,6 @@ def test_two_thousand_frames_of_changing_shapes_hold_memory_flat(tmp_path, trt, 
     assert len(trt.work.waiting) < 50
 
 
-@pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
-@pytest.mark.parametrize("count", [1, ALL])
-def test_a_failing_allocation_in_any_position_is_survived_and_leaves_nothing(
-    tmp_path, driver, reference, flavour, count
-):
-    engine, images = write_engine(tmp_path, flavour=flavour), noise(1, 8, 8, 3)
-
-    def use() -> list[np.ndarray]:
-        with open_session(engine, options=RunOptions(kernel_cache=False)) as session:
-            return [session(images) for _ in range(3)]
-
-    use()
-    positions, failed, survived = driver.ask("allocations"), 0, 0
-    assert positions >= 10
-    for position in range(1, positions + 1):
-        driver.reset()
-        driver.fail(position, count)
-        try:
-            results = use()
-        except DefianError as error:
-            failed += "memory" in str(error)
-        else:  # only what is optional failed: the CUDA graph
-            survived += all(np.array_equal(result, reference(images)) for result in results)
-        assert (driver.ask("live"), driver.ask("contexts"), driver.ask("depth")) == (0, 0, 0), position
-        driver.fail(0)
-        assert np.array_equal(use()[2], reference(images))
-    assert failed + survived == positions
-    assert failed >= (positions - 2 if count == ALL else positions / 2)
-
-
-def test_a_session_in_difficulties_keeps_working_afterwards(tmp_path, trt, driver, reference):
-    images, other = noise(1, 8, 8, 3), noise(1, 9, 9, 3)
-    with open_session(write_engine(tmp_path)) as session:
-        session(images)
-        driver.fail(1)
-        with pytest.raises(DefianError, match="no memory left for upscaling 1x9x9"):
-            session(other)
-        driver.fail(0)
-        trt.faults.refused_enqueue = trt.enqueues + 1
-        with pytest.raises(DefianError, match=r"running the engine.*illegal memory access"):
-            session(other)
-        trt.faults.refused_enqueue = 0
-        assert np.array_equal(session(other), reference(other))
-
-
-def test_short_memory_gives_up_other_shapes_before_it_fails(tmp_path, driver, reference):
-    with open_session(write_engine(tmp_path)) as session:
-        session(noise(1, 40, 40, 3))
-        driver.set_memory(driver.ask("live_bytes") + 1000)
-        images = noise(1, 39, 40, 3)
-        assert np.array_equal(session(images), reference(images))
-
-
-MISFITS = {
-    "version": ({"version": "10.16.1"}, r"expected tensorrt 10.16.1.*found 10.3.0[\s\S]*python export.py"),
-    "device": ({"compute_capability": "7.5"}, r"capability 7.5, found stand-in GPU with 8.9[\s\S]*on this GPU: "),
-    "memory": ({"activation_bytes": 1 << 40}, r"expected 1048577 MiB of free GPU memory, found 8192 MiB"),
-    "flavour": ({"flavour": "onnx"}, "Expected an engine of tensorrt or tensorrt-rtx, found .*'onnx'"),
-    "float": ({"io": "float"}, r"expected uint8 I/O, found float[\s\S]*--io uint8"),
-    "plugin": ({"plugins": ("other::Op/1",)}, "other::Op/1"),
-    "no profile": ({"profile": None}, "expected the manifest of an engine, found one without profile"),
-    "damaged": ({"plan": b"garbage"}, r"damaged or is no plan. It said: .*magicTag"),
-    "hash": ({"sha256": "0" * 64}, "expected SHA-256"),
-    "scale": ({"scale": 3}, "manifest's scale"),
-}
-
-
-@pytest.mark.parametrize("name", MISFITS)
-def test_an_engine_that_does_not_fit_is_refused_with_expected_found_and_the_way_out(tmp_path, trt, name):
-    changes, message = MISFITS[name]
-    engine = write_engine(tmp_path, **changes)
-    with pytest.raises(DefianError, match=message) as raised, open_session(engine) as session:
-        session(noise(1, 8, 8, 3))
-    assert COMMAND in raised.value.hint
-    assert name in {"damaged", "scale"} or not trt.loggers, "refused before TensorRT was started"
-
-
-@pytest.mark.parametrize("integrated", [True, False])
-def test_a_gpu_in_the_systems_memory_may_have_what_is_file_cache(tmp_path, driver, monkeypatch, integrated):
-    """On a Jetson a large file that was just copied makes memory look used that any program can have."""
-    monkeypatch.setattr(context, "available_system_memory", lambda: 70 << 20)
-    engine = write_engine(tmp_path, activation_bytes=40 << 20)
-    driver.set_memory(80 << 20)
-    driver.set_integrated(integrated=integrated)
-    used = cuda_memory(60 << 20)
-    with used if integrated else contextlib.ExitStack():
-        open_session(engine).close()
-    if not integrated:
-        with used, pytest.raises(DefianError, match="expected 41 MiB of free GPU memory, found 20 MiB of 80"):
-            open_session(engine)
-
-
-@contextlib.contextmanager
-def cuda_memory(size: int) -> Iterator[None]:
-    """Somebody else's device memory."""
-    cuda.init()
-    other = cuda.Device(0).retain_primary_context()
-    other.push()
-    memory = cuda.mem_alloc(size)
-    cuda.Context.pop()
-    yield
-    other.push()
-    memory.free()
-    cuda.Context.pop()
-    other.detach()
-    ctypes.CDLL("libcuda.so.1").cuCtxPopCurrent_v2(None)
-
-
-def test_what_linux_calls_available_is_read(tmp_path):
-    told = tmp_path / "meminfo"
-    told.write_text("MemTotal:        8000 kB\nMemFree:          10 kB\nMemAvailable:    5000 kB\nBuffers: 7 kB\n")
-    assert context.available_system_memory(told) == 5000 * 1024
-    assert context.available_system_memory(tmp_path / "none") == 0
-    assert context.available_system_memory() > 1 << 20
-
-
-def test_a_refused_context_is_translated(tmp_path, trt):
-    trt.faults.refused_contexts = True
-    with pytest.raises(DefianError, match="too little free memory"), open_session(write_engine(tmp_path)) as session:
-        session(noise(1, 8, 8, 3))
-
-
-@pytest.mark.parametrize(("shape", "nearest"), [((1, 65, 8, 3), "1x64x8"), ((3, 2, 99, 3), "2x4x64")])
-def test_a_shape_outside_the_profile_names_the_nearest_that_fits(tmp_path, shape, nearest):
-    with (
-        open_session(write_engine(tmp_path)) as session,
-        pytest.raises(DefianError, match=f"nearest that fits is {nearest}"),
-    ):
-        session(noise(*shape))
-
-
-def test_a_shape_that_will_be_asked_for_is_checked_before_anything_is_loaded(tmp_path, trt):
-    with pytest.raises(DefianError, match="nearest that fits is 1x64x8"):
-        open_session(write_engine(tmp_path), shape=(1, 65, 8))
-    assert not trt.loggers
-    open_session(write_engine(tmp_path), shape=(1, 64, 8)).close()
-
-
 @pytest.mark.parametrize("first_closed", [0, 1])
 def test_two_sessions_of_one_thread_do_not_disturb_each_other(tmp_path, reference, first_closed):
     images = noise(1, 8, 8, 3)
@@ -248,11 +103,6 @@ def test_two_sessions_of_one_thread_do_not_disturb_each_other(tmp_path, referenc
     assert np.array_equal(sessions[0](images), reference(images))
     assert len(list(streams[0])) == 5
     sessions[0].close()
-
-
-def test_images_of_another_type_are_refused(tmp_path):
-    with open_session(write_engine(tmp_path)) as session, pytest.raises(DefianError, match="Expected uint8"):
-        session(noise(1, 8, 8, 3).astype(np.float32))
 
 
 def test_a_second_thread_gets_a_clear_error_or_a_session_of_its_own(tmp_path, reference):
@@ -323,57 +173,12 @@ def cuda_stream() -> contextlib.ExitStack:
     return held
 
 
-def test_a_refused_run_leaves_nothing_under_way(tmp_path, trt):
-    trt.faults.refused_enqueue = 1
-    with open_session(write_engine(tmp_path)) as session, pytest.raises(DefianError, match="running the engine"):
-        session(noise(1, 8, 8, 3))
-
-
 def test_a_closed_session_says_so_and_closing_twice_is_harmless(tmp_path):
     session = open_session(write_engine(tmp_path))
     session.close()
     session.close()
     with pytest.raises(DefianError, match="closed"):
         session(noise(1, 8, 8, 3))
-
-
-def test_an_error_in_the_with_block_leaves_nothing(tmp_path, driver):
-    def use() -> None:
-        with open_session(write_engine(tmp_path)) as session:
-            session(noise(1, 8, 8, 3))
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError) as held:
-        use()
-    assert held.value.__traceback__ is not None
-    assert driver.ask("live") == 0
-
-
-@pytest.mark.parametrize("used_by", ["nobody", "a call", "a stream"])
-def test_a_session_that_is_dropped_unclosed_warns_and_frees_everything(tmp_path, driver, used_by):
-    def use() -> None:
-        session = open_session(write_engine(tmp_path))
-        if used_by == "a call":
-            session(noise(1, 8, 8, 3))
-        elif used_by == "a stream":
-            next(session.upscale_frames([noise(8, 8, 3)] * 5))
-        del session
-        gc.collect()
-
-    with pytest.warns(ResourceWarning, match=r"tiny\.fp32\.engine: this session was never closed"):
-        use()
-    assert [driver.ask(name) for name in ("live", "contexts", "depth")] == [0, 0, 0]
-
-
-@pytest.mark.parametrize("options", [{"shapes": 0}, {"in_flight": 0}, {"device": -1}])
-def test_options_that_make_no_sense_are_refused(options):
-    with pytest.raises(DefianError, match="Expected at least 1 shape"):
-        RunOptions(**options)
-
-
-def test_a_gpu_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(DefianError, match=r"opening GPU 3: .*invalid device ordinal"):
-        open_session(write_engine(tmp_path), options=RunOptions(device=3))
 
 
 def test_the_device_is_timed_with_events(tmp_path):
