@@ -186,6 +186,17 @@ def test_a_pipeline_that_is_left_in_the_middle_frees_everything(tmp_path, driver
             list(results)
 
 
+def test_a_stream_after_one_that_was_left_may_have_another_shape(tmp_path, reference):
+    """The ring that is kept is idle: else memory would be freed here that copies under way still need."""
+    source = frames(6, height=11)
+    with EngineSession(write_engine(tmp_path), RunOptions(cuda_graphs=False)) as session:
+        left = session.upscale_frames(frames(10))
+        next(left)
+        left.close()
+        results = list(session.upscale_frames(source))
+    assert all(np.array_equal(each, reference(frame[None])[0]) for frame, each in zip(source, results, strict=True))
+
+
 def test_a_call_between_frames_disturbs_nothing(tmp_path, reference):
     source, between = frames(12), noise(1, 8, 9, 3, seed=99)
     with open_session(write_engine(tmp_path)) as session:
