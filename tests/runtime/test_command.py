@@ -257,3 +257,11 @@ def test_the_bar_shows_how_far_and_how_long_and_is_silent_in_a_pipe():
     assert terminal.getvalue().endswith("\r\x1b[K")
     assert pipe.getvalue() == ""
     assert ProgressBar(None, pipe, lambda: now[0]).line(now[0] + 1) == "0 done, 0.0/s"
+
+
+def test_a_folder_shows_its_progress_in_a_terminal(graph, photos, tmp_path, monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 0
+    assert f"[{30 * '#'}] 3/3 0:00 left" in terminal.getvalue()
+    assert capsys.readouterr().out.count("->") == 3
