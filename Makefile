@@ -23,7 +23,7 @@ demo: env
 	$(BIN)/python -m export.demo --out build/demo
 
 test: env
-	$(BIN)/python -m pytest -n auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: env
 	$(BIN)/ruff check .

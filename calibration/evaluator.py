@@ -51,8 +51,13 @@ class GraphEvaluator:
 
 
 def _ends_the_picture(node: ir.Node) -> bool:
-    """The Clip to 0 ... 255 before rounding."""
-    return node.op_type == "Clip" and any(use.node.op_type == "Round" for use in node.outputs[0].uses())
+    """The Clip to 0 ... 255 before rounding; casts that emulate FP16 may stand between."""
+    if node.op_type != "Clip":
+        return False
+    readers = [use.node for use in node.outputs[0].uses()]
+    while readers and all(reader.op_type == "Cast" for reader in readers):
+        readers = [use.node for reader in readers for use in reader.outputs[0].uses()]
+    return any(reader.op_type == "Round" for reader in readers)
 
 
 def session_of(model: ir.Model, threads: int = 0) -> onnxruntime.InferenceSession:

@@ -18,31 +18,45 @@ from calibration.drift import DriftReport, measure_drift
 from calibration.evaluator import GraphEvaluator
 from calibration.photos import calibration_set, evaluation_pairs
 from calibration.ranges import RangeMethod
+from export.emit import nodes_of_type, set_constant
 from export.precision.recipe import HELPERS, Recipe
-from export.precision.sites import Scope
+from export.precision.sites import Scope, Sites
 from export.quantisation import calibrate
 from export.reference import reference_outputs
 from export.rewrites import apply_rewrites
 from export.trace import trace
+from export.variants import copy_of
 from models.bundled import resolve_model
 from models.checkpoint import load_checkpoint
 from runtime.errors import DefianError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from calibration.photos import CalibrationSet, EvaluationPair
+    from export.quantisation import Calibrated
     from models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
+class Trial:
+    """One row to measure: a recipe, and what is done to its result before the graph is made."""
+
+    label: str
+    recipe: Recipe
+    change: Callable[[Calibrated], Calibrated] = lambda calibrated: calibrated
+
+
+@dataclass(frozen=True)
 class Row:
-    """One recipe and what it cost.
+    """One trial and what it cost.
 
     Attributes:
-        label: the recipe.
+        label: the trial.
         report: drift against the PyTorch reference.
         unrounded: PSNR of the values before rounding to 8 bits against those of the FP32 graph, dB.
+        constant: share of that error's power that is one constant per image and channel, all that the best
+            correction of biases could remove.
         seconds: calibration and graph.
         cached: whether the measurements came from the cache.
     """
@@ -50,41 +64,86 @@ class Row:
     label: str
     report: DriftReport
     unrounded: float
+    constant: float
     seconds: float
     cached: bool
 
 
-def recipes() -> Iterator[tuple[str, Recipe]]:
-    """Every estimator, every helper left out, both scopes."""
+def trials() -> Iterator[Trial]:
+    """Every estimator and every helper left out, in both scopes; then what learning could still gain."""
     base = Recipe()
     for scope in Scope:
         for method in RangeMethod:
-            yield f"{scope.value}, {method.value}", replace(base, scope=scope, method=method)
-    for name, field in HELPERS.items():
-        yield f"convolutions, mse, without {name}", replace(base, **{field: False})
-    yield "convolutions, mse, no helper", replace(base, **dict.fromkeys(HELPERS.values(), False))
+            yield Trial(f"{scope.value}, {method.value}", replace(base, scope=scope, method=method))
+    for scope in Scope:
+        recipe = replace(base, scope=scope)
+        for name, field in HELPERS.items():
+            if field == "channels" and not recipe.scales_channels:
+                continue
+            yield Trial(f"{scope.value}, mse, without {name}", replace(recipe, **{field: False}))
+        yield Trial(f"{scope.value}, mse, no helper", replace(recipe, **dict.fromkeys(HELPERS.values(), False)))
+    for scope in Scope:
+        recipe = replace(base, scope=scope)
+        for factor in (0.8, 1.25):
+            yield Trial(f"{scope.value}, mse, ranges x {factor:g}", recipe, lambda c, f=factor: with_ranges(c, f))
+    yield Trial("weights alone, activations FP16", base, with_weights_alone)
+
+
+def with_ranges(calibrated: Calibrated, factor: float) -> Calibrated:
+    """All activation ranges times a factor."""
+    limits = {name: limit * factor for name, limit in calibrated.plan.limits.items()}
+    return replace(calibrated, plan=replace(calibrated.plan, limits=limits))
+
+
+def with_weights_alone(calibrated: Calibrated) -> Calibrated:
+    """INT8 weights in convolutions that read FP16, so that no activation is rounded."""
+    model = copy_of(calibrated.model)
+    for node in nodes_of_type(model.graph, "Conv"):
+        if node.name and node.name in calibrated.plan.weights:
+            integers, scales = calibrated.plan.weights[node.name]
+            set_constant(node, 1, integers * scales.astype(np.float32).reshape(-1, 1, 1, 1))
+    return replace(calibrated, model=model, sites=Sites((), ()))
 
 
 def ablate(
     checkpoint: Checkpoint, chosen: CalibrationSet, pairs: Sequence[EvaluationPair], wanted: str = ""
 ) -> Iterator[Row]:
-    """Trace and rewrite once, then measure every recipe whose label contains ``wanted`` on the same images."""
+    """Trace and rewrite once, then measure every trial whose label contains ``wanted`` on the same images."""
     graph = trace(checkpoint)
     apply_rewrites(graph)
     references = reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
-    full = [GraphEvaluator(graph)(pair.lr).values for pair in pairs]
-    for label, recipe in recipes():
-        if wanted not in label:
+    full = GraphEvaluator(graph)
+    expected = [full(pair.lr).values for pair in pairs]
+    for trial in trials():
+        if wanted not in trial.label:
             continue
         start = time.monotonic()
-        calibrated = calibrate(graph, chosen, recipe)
-        variant = calibrated.variant()
+        calibrated = calibrate(graph, chosen, trial.recipe)
+        variant = trial.change(calibrated).variant()
         seconds = time.monotonic() - start
         evaluator = GraphEvaluator(variant.model)
-        report = measure_drift(label, evaluator, references, pairs, checkpoint.architecture.scale)
-        errors = [np.mean((evaluator(pair.lr).values - values) ** 2) for pair, values in zip(pairs, full, strict=True)]
-        unrounded = 10.0 * math.log10(255.0**2 / float(np.mean(errors)))
-        yield Row(label, report, unrounded, seconds, calibrated.record["cache"] == "hit")
+        report = measure_drift(trial.label, evaluator, references, pairs, checkpoint.architecture.scale)
+        errors = unrounded_errors(evaluator, pairs, expected)
+        cached = calibrated.record["cache"] == "hit"
+        yield Row(trial.label, report, psnr_of(errors), constant_share(errors), seconds, cached)
+
+
+def unrounded_errors(
+    evaluate: GraphEvaluator, pairs: Sequence[EvaluationPair], expected: Sequence[np.ndarray]
+) -> list[np.ndarray]:
+    """Values before rounding to 8 bits less the expected ones, [1, channels, height, width] per image."""
+    return [evaluate(pair.lr).values - values for pair, values in zip(pairs, expected, strict=True)]
+
+
+def psnr_of(errors: Sequence[np.ndarray]) -> float:
+    """PSNR in dB, peak 255, of the mean of the images' mean squared errors."""
+    return 10.0 * math.log10(255.0**2 / float(np.mean([np.mean(error**2) for error in errors])))
+
+
+def constant_share(errors: Sequence[np.ndarray]) -> float:
+    """Share of the errors' power that is one constant per image and channel."""
+    constant = np.mean([np.mean(error.mean(axis=(2, 3)) ** 2) for error in errors])
+    return float(constant / np.mean([np.mean(error**2) for error in errors]))
 
 
 def main() -> None:
@@ -97,7 +156,7 @@ def main() -> None:
     parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
     parser.add_argument("--only", default="", help="rows whose label contains this")
     options = parser.parse_args()
-    table = Table("recipe", "mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB", "seconds")
+    table = Table("recipe", "mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB", "constant", "seconds")
     try:
         checkpoint = load_checkpoint(resolve_model(options.model))
         scale = checkpoint.architecture.scale
@@ -107,7 +166,7 @@ def main() -> None:
             worst = row.report.worst
             table.add_row(
                 row.label, f"{row.report.mean:+.4f}", f"{worst.drift:+.4f}", worst.name,
-                f"{row.report.psnr_to_reference:.2f}", f"{row.unrounded:.2f}",
+                f"{row.report.psnr_to_reference:.2f}", f"{row.unrounded:.2f}", f"{row.constant:.1%}",
                 f"{row.seconds:.1f}{' (cache)' if row.cached else ''}",
             )  # fmt: skip
     except DefianError as error:

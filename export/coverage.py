@@ -10,7 +10,7 @@ import numpy as np
 from calibration.drift import DriftReport, measure_drift
 from calibration.evaluator import GraphEvaluator
 from export.emit import nodes_of_type
-from export.precision.sites import Scope, Sites, find_sites
+from export.precision.sites import Scope, Sites, find_sites, origin_of
 from export.statistics import macs_of, with_shape
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Shares:
 
     def bytes(self, sites: Sites) -> float:
         """Share of the feature maps' elements that every reader reads as INT8."""
-        quantised = {site.tensor for site in sites.features}
+        quantised = {origin_of(site.tensor) for site in sites.features}
         quantised |= {site.tensor for site in sites.convolutions if site.tensor in self._private}
         total = sum(self._elements.values())
         return sum(size for name, size in self._elements.items() if name in quantised) / total if total else 0.0

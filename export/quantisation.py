@@ -17,7 +17,7 @@ from export.precision import Precision
 from export.precision.int8 import QuantisationPlan, insert_qdq
 from export.precision.measure import equalised, measured
 from export.precision.rounding import round_to_nearest
-from export.precision.sites import Sites, find_sites, is_stream
+from export.precision.sites import Sites, find_sites, is_stream, origin_of
 from export.variants import Variant, copy_of, make_half, settle
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from calibration.photos import CalibrationSet
     from export.precision.recipe import Recipe
 
-STREAM_ROUNDINGS = 4.0
+STREAM_ROUNDINGS = 2.0
 """Weight of rounding against clipping in a residual stream, which every block rounds again (docs/quantisation.md)."""
 
 
@@ -64,8 +64,8 @@ class Calibrated:
             return sites
         writes = {node.name: node.outputs[0].name for node in nodes_of_type(self.model.graph, "Conv")}
         return Sites(
-            tuple(site for site in sites.convolutions if not {site.tensor, writes[site.node]} & self.beyond),
-            tuple(site for site in sites.features if site.tensor not in self.beyond),
+            tuple(site for site in sites.convolutions if not {origin_of(site.tensor), writes[site.node]} & self.beyond),
+            tuple(site for site in sites.features if origin_of(site.tensor) not in self.beyond),
         )
 
 

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from export.compiler import Target
 from export.devices import DEVICES
 from export.emit import producer_of
-from export.precision.sites import Scope, find_sites
+from export.precision.sites import Scope, find_sites, rescaled
 from export.roofline import work_of
 from export.statistics import with_shape
 
@@ -76,7 +76,7 @@ def realised(model: ir.Model, features: Iterable[str], shape: Shape) -> Realised
     for name in features:
         value = values[name]
         elements = 0 if value.shape is None else int(np.prod(value.shape.numpy()))
-        integer = [use.node.op_type == "QuantizeLinear" for use in value.uses()]
+        integer = [use.node.op_type == "QuantizeLinear" for use in rescaled(value).uses()]
         if any(integer):
             sizes["int8"] += elements
         if not all(integer):

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from export.precision.half import to_half
+from export.precision.half import ISLANDS, Island, to_half
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -41,10 +41,10 @@ def copy_of(model: ir.Model) -> ir.Model:
     return ir.from_proto(ir.to_proto(model))
 
 
-def make_half(rewritten: ir.Model, beyond: Collection[str] = ()) -> ir.Model:
+def make_half(rewritten: ir.Model, beyond: Collection[str] = (), islands: Collection[Island] = ISLANDS) -> ir.Model:
     """The FP16 graph; tensors named in ``beyond`` stay FP32, because their values leave FP16's range."""
     model = copy_of(rewritten)
-    to_half(model, beyond)
+    to_half(model, beyond, islands)
     settle(model)
     return model
 

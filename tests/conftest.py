@@ -31,6 +31,11 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("DEFIAN_SHARED", REPOSITORY.parent / "shared"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of minutes first, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slowest") is None)
+
+
 def random_checkpoint(architecture: Architecture, seed: int = 0) -> Checkpoint:
     """Random weights and random Hessian biases."""
     with torch.random.fork_rng():

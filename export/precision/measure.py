@@ -9,6 +9,7 @@ import numpy as np
 from calibration.histogram import Histogram
 from calibration.observers import ChannelMaxima, JointMoment, observe
 from export.emit import array_of
+from export.precision.channel_scaling import scalable, scale_channels
 from export.precision.equalisation import equalisable, equalise_blocks
 from export.precision.linear_sum import WINDOW, LinearSum
 from export.precision.sites import find_sites
@@ -39,6 +40,8 @@ def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> It
     maxima = {}
     if recipe.equalise:
         maxima = {name: ChannelMaxima(_channels(pair[1])) for name, pair in equalisable(model).items()}
+    if recipe.scales_channels:
+        maxima |= {name: ChannelMaxima(count) for name, count in scalable(model).items()}
     observers: list[tuple[list[str], Any]] = [([name], observer) for name, observer in maxima.items()]
     linear = LinearSum(model)
     joint = None
@@ -67,9 +70,11 @@ def _ranges(model: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterato
 
 def equalised(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe) -> None:
     """Change the graph in place, without changing what it computes, by the helpers of the recipe."""
+    maxima = {key.removeprefix("maxima/"): array for key, array in arrays.items() if key.startswith("maxima/")}
     if recipe.equalise:
-        prefix = "maxima/"
-        equalise_blocks(model, {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)})
+        equalise_blocks(model, maxima)
+    if recipe.scales_channels:
+        scale_channels(model, {name: maxima[name] for name in scalable(model)})
     if "moment" in arrays and np.any(arrays["moment"]):
         LinearSum(model).improve(arrays["moment"], side=recipe.side, basis=recipe.basis)
     settle(model)

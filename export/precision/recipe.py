@@ -12,7 +12,7 @@ from runtime.errors import DefianError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-HELPERS = {"equalise": "equalise", "side": "side", "basis": "basis"}
+HELPERS = {"equalise": "equalise", "channels": "channels", "side": "side", "basis": "basis"}
 """Name on the command line -> field of :class:`Recipe`."""
 
 
@@ -24,6 +24,7 @@ class Recipe:
         scope: convolutions, or every feature map as well.
         method: range estimator.
         equalise: scale the channels inside the residual blocks to one range.
+        channels: in the features scope, scale the channels of every other feature map to one range as well.
         side: take what the image predicts out of the sum in front of the upscaling, into FP16 side channels.
         basis: change the basis of that sum.
     """
@@ -31,6 +32,7 @@ class Recipe:
     scope: Scope = Scope.CONVOLUTIONS
     method: RangeMethod = RangeMethod.MSE
     equalise: bool = True
+    channels: bool = True
     side: bool = True
     basis: bool = True
 
@@ -44,6 +46,11 @@ class Recipe:
         if unknown := [name for name in without if name not in HELPERS]:
             raise DefianError(f"No INT8 helper {unknown[0]!r}: expected one of {', '.join(HELPERS)}.")
         return cls(scope, method, **{HELPERS[name]: False for name in without})
+
+    @property
+    def scales_channels(self) -> bool:
+        """In the convolutions scope the maps cross memory as FP16, and scaling their INT8 copies gains nothing."""
+        return self.channels and self.scope is Scope.FEATURES
 
     def described(self) -> dict[str, Any]:
         """For JSON: enums by their values."""

@@ -20,6 +20,8 @@ UPSCALE = re.compile(r"^(?:upscale(?:\.\d+)*|output)$")
 TAIL = "tail"
 NARROWEST = 12
 """Attention convolutions with fewer channels on either side stay FP16, such as the one that reads eigenvalues."""
+SCALED, UNSCALED = ".scaled", ".unscaled"
+"""Suffixes of a feature map's name where its channels were scaled to one range, and where that was undone."""
 
 
 class Scope(str, Enum):
@@ -135,6 +137,17 @@ def is_stream(group: str) -> bool:
     return group.endswith(".stream")
 
 
+def origin_of(tensor: str) -> str:
+    """The feature map whose channels were scaled, or the tensor itself."""
+    return tensor.removesuffix(SCALED)
+
+
+def rescaled(value: ir.Value, suffix: str = SCALED) -> ir.Value:
+    """What the value's only reader makes of it, if that is a scaling of its channels; else the value."""
+    reader = only_consumer(value, "Mul")
+    return reader.outputs[0] if reader is not None and (reader.name or "").endswith(suffix) else value
+
+
 def _reads_features(node: ir.Node, nodes: dict[str, ir.Node]) -> bool:
     """Whether an upscaling convolution reads the body's C channels, and not what another one made of them."""
     tail = nodes.get(TAIL)
@@ -148,10 +161,10 @@ def _reads_features(node: ir.Node, nodes: dict[str, ir.Node]) -> bool:
 
 
 def _sum_behind(result: ir.Value) -> ir.Value | None:
-    """``x + result * gate`` of the block that computed ``result``."""
-    for use in result.uses():
+    """``x + result * gate`` of the block that computed ``result``, scaled if it is."""
+    for use in rescaled(result, UNSCALED).uses():
         if use.node.op_type == "Mul":
             addition = only_consumer(use.node.outputs[0], "Add")
             if addition is not None:
-                return addition.outputs[0]
+                return rescaled(addition.outputs[0])
     return None

@@ -1,21 +1,63 @@
+"""The two tables of docs/quantisation.md come from these commands' rows."""
+
 from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+import pytest
+
 from calibration.photos import calibration_set, evaluation_pairs
-from export.ablation import ablate, recipes
+from export.ablation import ablate, constant_share, psnr_of, trials
+from export.islands import measure_islands
 from tests.conftest import random_checkpoint, tiny
 
 
-def test_every_estimator_helper_and_scope_has_a_row():
-    labels = [label for label, _ in recipes()]
-    assert len(labels) == len(set(labels)) == 2 * 4 + 3 + 1
+@pytest.fixture(scope="module")
+def pairs():
+    return [replace(pair, lr=pair.lr[:24, :24], hr=pair.hr[:48, :48]) for pair in evaluation_pairs(2)[:1]]
 
 
-def test_a_row_has_drift_psnr_and_time():
+def test_every_estimator_helper_scope_and_bound_has_a_row():
+    labels = [trial.label for trial in trials()]
+    assert len(labels) == len(set(labels)) == 2 * 4 + (3 + 1) + (4 + 1) + 2 * 2 + 1
+
+
+@pytest.fixture(scope="module")
+def rows(pairs):
     patches = replace(calibration_set(None, 2, patches=1), size=32)
-    pairs = [replace(pair, lr=pair.lr[:24, :24], hr=pair.hr[:48, :48]) for pair in evaluation_pairs(2)[:1]]
-    rows = list(ablate(random_checkpoint(tiny()), patches, pairs, "convolutions, m"))
-    assert [row.label for row in rows][:2] == ["convolutions, minmax", "convolutions, mse"]
-    assert all(row.unrounded > row.report.psnr_to_reference - 1.0 > 10.0 for row in rows)
-    assert all(row.seconds > 0 for row in rows)
+    found = {}
+    for wanted in ("convolutions, m", "alone"):
+        found |= {row.label: row for row in ablate(random_checkpoint(tiny()), patches, pairs, wanted)}
+    return found
+
+
+def test_a_row_has_drift_psnr_and_time(rows):
+    assert list(rows)[:2] == ["convolutions, minmax", "convolutions, mse"]
+    assert all(row.unrounded > row.report.psnr_to_reference - 1.0 > 10.0 for row in rows.values())
+    assert all(row.seconds > 0 and 0.0 <= row.constant <= 1.0 for row in rows.values())
+
+
+def test_trials_change_what_they_name(rows):
+    base = rows["convolutions, mse"]
+    assert rows["weights alone, activations FP16"].unrounded > base.unrounded
+    for factor in ("0.8", "1.25"):
+        assert rows[f"convolutions, mse, ranges x {factor}"].unrounded != base.unrounded
+
+
+def test_the_constant_share_is_that_of_a_shift():
+    noise = np.random.default_rng(0).normal(size=(1, 12, 32, 32))
+    noise -= noise.mean(axis=(2, 3), keepdims=True)
+    shifted = noise + np.sqrt(np.mean(noise**2))
+    assert constant_share([noise]) == pytest.approx(0.0, abs=1e-12)
+    assert constant_share([shifted]) == pytest.approx(0.5)
+    assert psnr_of([shifted]) == pytest.approx(psnr_of([noise]) - 10 * np.log10(2))
+
+
+def test_every_island_is_left_out_once(pairs):
+    islands = list(measure_islands(random_checkpoint(tiny()), pairs))
+    assert [row.label for row in islands] == [
+        "all", "without input", "without statistics", "none"
+    ]  # fmt: skip
+    assert islands[0].faults == ()
+    assert islands[0].unrounded > islands[-1].unrounded

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
 from calibration.evaluator import session_of
+from calibration.observers import ChannelMaxima, observe
 from calibration.photos import calibration_set, evaluation_pairs
 from export.emit import array_of
+from export.precision.channel_scaling import scalable, scale_channels
 from export.precision.linear_sum import LinearSum, best_basis, side_channels
 from export.precision.measure import equalised, measured
 from export.precision.recipe import Recipe
+from export.precision.sites import Scope, find_sites, origin_of
 from export.rewrites import apply_rewrites
 from export.trace import Io
 from export.variants import copy_of
 from models.defian import Architecture
 from tests.conftest import noise, random_checkpoint, tiny
 
-NONE = Recipe(equalise=False, side=False, basis=False)
+NONE = Recipe(equalise=False, channels=False, side=False, basis=False)
 RECIPES = {
+    "channels": replace(NONE, scope=Scope.FEATURES, channels=True),
     "equalise": replace(NONE, equalise=True),
     "side": replace(NONE, side=True),
     "basis": replace(NONE, basis=True),
-    "all": Recipe(),
+    "all": Recipe(scope=Scope.FEATURES),
 }
 
 
@@ -35,6 +40,10 @@ def outputs(model, image):
     assert clip.inputs[0] is not None
     copy.graph.outputs.append(clip.inputs[0])
     return np.asarray(session_of(copy).run(None, {"image": image})[1])
+
+
+def assert_equal(before, after):
+    assert np.abs(before - after).max() <= 2e-5 * max(1.0, np.abs(before).max())
 
 
 def weights_of(model):
@@ -56,12 +65,43 @@ def test_helpers_change_the_weights_and_not_the_function(rewritten, name):
     equalised(helped, arrays, RECIPES[name])
     photo = evaluation_pairs(architecture.scale)[1].lr[:40, :56]
     for image in (noise(1, 17, 23, 3), noise(2, 24, 20, 3), noise(1, 2, 2, 3), noise(1, 1, 7, 3), photo[None]):
-        before, after = outputs(model, image), outputs(helped, image)
-        assert np.abs(before - after).max() <= 2e-5 * max(1.0, np.abs(before).max())
+        assert_equal(outputs(model, image), outputs(helped, image))
     weights, originals = weights_of(helped), weights_of(model)
     assert len(weights) != len(originals) or any(
         not np.array_equal(a, b) for a, b in zip(weights, originals, strict=True)
     )
+
+
+def test_scaled_maps_have_one_range_and_the_same_sites(traced):
+    model = traced(random_checkpoint(tiny()))
+    apply_rewrites(model)
+    patches = calibration_set(None, 2, patches=6)
+    recipe = RECIPES["channels"]
+    helped = copy_of(model)
+    equalised(helped, dict(measured(model, patches, recipe)), recipe)
+    before, after = (find_sites(graph, Scope.FEATURES) for graph in (model, helped))
+    assert [site.tensor for site in before.features] == [origin_of(site.tensor) for site in after.features]
+    assert [site.node for site in before.convolutions] == [site.node for site in after.convolutions]
+    names = scalable(model)
+    assert len(names) >= 2 * 3  # each block's input, result and sum
+    scaled = {origin_of(site.tensor): site.tensor for site in after.features}
+    maxima = {name: ChannelMaxima(channels) for name, channels in names.items()}
+    watched: list[tuple[list[str], Any]] = [([scaled[name]], seen) for name, seen in maxima.items()]
+    observe(helped, watched, patches)
+    for name, observer in maxima.items():
+        assert observer.maxima.min() == pytest.approx(observer.maxima.max(), rel=1e-3), name
+
+
+def test_a_channel_that_is_always_zero_stays_finite(traced):
+    model = traced(random_checkpoint(tiny()))
+    apply_rewrites(model)
+    helped = copy_of(model)
+    limits = {name: np.asarray(np.eye(1, channels)[0]) for name, channels in scalable(model).items()}
+    always_zero = next(iter(limits))
+    limits[always_zero] = np.zeros_like(limits[always_zero])
+    scale_channels(helped, limits)
+    image = noise(1, 17, 23, 3)
+    assert_equal(outputs(model, image), outputs(helped, image))
 
 
 def test_a_graph_with_anything_nonlinear_next_to_the_sum_is_left_alone(traced):

@@ -16,7 +16,7 @@ from calibration.ranges import LEVELS
 from export.precision.int8 import QuantisationPlan, insert_qdq
 from export.precision.recipe import Recipe
 from export.precision.rounding import half_scale
-from export.precision.sites import ConvolutionSite, FeatureSite, Scope, Sites, find_sites
+from export.precision.sites import UNSCALED, ConvolutionSite, FeatureSite, Scope, Sites, find_sites, rescaled
 from export.quantisation import calibrate
 from export.realised import feature_names, realised
 from export.reference import reference_outputs
@@ -66,6 +66,12 @@ def test_input_and_weight_of_every_wanted_convolution_come_from_int8(quantised):
         assert producer(producer(node.inputs[0]).inputs[0]).op_type == "QuantizeLinear"
 
 
+def unscaled(value):
+    """In front of the multiplication that undoes the scaling of channels, if there is one."""
+    node = value.producer()
+    return node.inputs[0] if node is not None and (node.name or "").endswith(UNSCALED) else value
+
+
 def test_bias_stays_float(quantised):
     for node in quantised[1].graph:
         if node.op_type == "Conv" and len(node.inputs) > 2:
@@ -85,10 +91,11 @@ def test_in_the_features_scope_every_reader_of_a_feature_map_reads_int8(quantise
         pytest.skip("the convolutions scope is tested above")
     values = {value.name: value for node in quantised[1].graph for value in node.outputs}
     for name in feature_names(rewritten):
-        assert {use.node.op_type for use in values[name].uses()} == {"QuantizeLinear"}, name
+        assert {use.node.op_type for use in rescaled(values[name]).uses()} == {"QuantizeLinear"}, name
     additions = {node: node.inputs[1].producer() for node in quantised[1].graph if node.op_type == "Add"}
     sums = {node: gated for node, gated in additions.items() if gated is not None and gated.op_type == "Mul"}
-    blocks = [n for n, gated in sums.items() if is_dequantised(n.inputs[0]) and is_dequantised(gated.inputs[0])]
+    inputs = [(unscaled(node.inputs[0]), unscaled(gated.inputs[0])) for node, gated in sums.items()]
+    blocks = [pair for pair in inputs if is_dequantised(pair[0]) and is_dequantised(pair[1])]
     assert len(blocks) >= 2  # x + result * gate of both blocks: both inputs of the addition begin at INT8
 
 

@@ -1,0 +1,104 @@
+"""``python -m export.islands --model defian-s-x2``: what a FP16 graph loses without each of its FP32 islands."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from calibration.drift import DriftReport, measure_drift
+from calibration.evaluator import GraphEvaluator
+from calibration.hard_images import faults_on_hard_images, hard_images
+from calibration.photos import evaluation_pairs
+from export.ablation import psnr_of, unrounded_errors
+from export.precision.half import ISLANDS
+from export.reference import reference_outputs
+from export.rewrites import apply_rewrites
+from export.trace import trace
+from export.variants import make_half
+from models.bundled import resolve_model
+from models.checkpoint import load_checkpoint
+from runtime.errors import DefianError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from calibration.photos import EvaluationPair
+    from export.precision.half import Island
+    from models.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Row:
+    """A FP16 graph with some of the islands.
+
+    Attributes:
+        label: which are in FP32.
+        report: drift against the PyTorch reference.
+        unrounded: PSNR of the values before rounding to 8 bits against those of the FP32 graph, dB.
+        faults: ``image: fault`` on the hard images.
+    """
+
+    label: str
+    report: DriftReport
+    unrounded: float
+    faults: tuple[str, ...]
+
+
+def choices() -> Iterator[tuple[str, frozenset[Island]]]:
+    """All islands, all but one, none."""
+    yield "all", ISLANDS
+    for island in sorted(ISLANDS):
+        yield f"without {island.value}", ISLANDS - {island}
+    yield "none", frozenset()
+
+
+def measure_islands(checkpoint: Checkpoint, pairs: Sequence[EvaluationPair]) -> Iterator[Row]:
+    """Trace and rewrite once, then measure every choice on the same images."""
+    graph = trace(checkpoint)
+    apply_rewrites(graph)
+    network = checkpoint.network()
+    references = reference_outputs(network, (pair.lr for pair in pairs))
+    hard = hard_images()
+    hard_references = dict(zip(hard, reference_outputs(network, hard.values()), strict=True))
+    full = GraphEvaluator(graph)
+    wanted = [full(pair.lr).values for pair in pairs]
+    for label, islands in choices():
+        evaluator = GraphEvaluator(make_half(graph, islands=islands))
+        report = measure_drift(label, evaluator, references, pairs, checkpoint.architecture.scale)
+        unrounded = psnr_of(unrounded_errors(evaluator, pairs, wanted))
+        yield Row(label, report, unrounded, faults_on_hard_images(evaluator, hard_references))
+
+
+def main() -> None:
+    """Print the table; exits with 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m export.islands", description=__doc__)
+    parser.add_argument("--model", required=True, help="bundled name, or path of a checkpoint")
+    parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr; default: bundled photos")
+    parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
+    options = parser.parse_args()
+    table = Table(
+        "FP32 islands", "mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB", "faults on hard images"
+    )
+    try:
+        checkpoint = load_checkpoint(resolve_model(options.model))
+        pairs = evaluation_pairs(checkpoint.architecture.scale, None, options.lr, options.hr)
+        for row in measure_islands(checkpoint, pairs):
+            worst = row.report.worst
+            table.add_row(
+                row.label, f"{row.report.mean:+.4f}", f"{worst.drift:+.4f}", worst.name,
+                f"{row.report.psnr_to_reference:.2f}", f"{row.unrounded:.2f}", ", ".join(row.faults) or "none",
+            )  # fmt: skip
+    except DefianError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    Console(width=130).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+"""What other quantisers cost on the same checkpoint, photos and images; in an environment of its own.
+
+``python -m venv build/quantisers && build/quantisers/bin/pip install -r tools/quantisers.txt``, then
+``build/quantisers/bin/python tools/quantisers.py --model defian-s-x2`` from the repository's root.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
+from rich.console import Console
+from rich.table import Table
+
+from calibration.drift import measure_drift
+from calibration.evaluator import GraphEvaluator
+from calibration.photos import calibration_set, evaluation_pairs
+from export.ablation import psnr_of, unrounded_errors
+from export.lowering import inline_functions
+from export.precision.recipe import Recipe
+from export.precision.sites import Scope
+from export.quantisation import calibrate
+from export.reference import reference_outputs
+from export.rewrites import apply_rewrites
+from export.trace import trace
+from export.variants import copy_of
+from models.bundled import resolve_model
+from models.checkpoint import load_checkpoint
+from runtime.errors import DefianError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+ONNX_RUNTIME = {
+    "min-max": CalibrationMethod.MinMax,
+    "entropy": CalibrationMethod.Entropy,
+    "percentile": CalibrationMethod.Percentile,
+}
+PERCENTILE = 99.999
+AT_ONCE = 4
+"""Patches whose activations ONNX Runtime keeps at once."""
+MODEL_OPTIMIZER = ("max", "entropy")
+
+
+class Patches(CalibrationDataReader):
+    """Feeds uint8 patches one by one."""
+
+    def __init__(self, patches: Sequence[np.ndarray]) -> None:
+        self._rest = iter(patches)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:  # type: ignore[override]
+        """The next patch as a batch of one, or None at the end."""
+        patch = next(self._rest, None)
+        return None if patch is None else {"image": patch[None]}
+
+
+def with_onnx_runtime(plain: Path, out: Path, patches: Sequence[np.ndarray], method: str) -> None:
+    """ONNX Runtime's static quantiser: every convolution, Q/DQ, symmetric, one weight scale per channel."""
+    prepared = out.with_suffix(".prepared.onnx")
+    quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
+    quantize_static(
+        str(prepared), str(out), Patches(patches),
+        quant_format=QuantFormat.QDQ, op_types_to_quantize=["Conv"], per_channel=True,
+        activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, calibrate_method=ONNX_RUNTIME[method],
+        extra_options={
+            "ActivationSymmetric": True, "WeightSymmetric": True,
+            "CalibPercentile": PERCENTILE, "CalibMaxIntermediateOutputs": AT_ONCE,
+        },
+    )  # fmt: skip
+
+
+def with_model_optimizer(plain: Path, out: Path, patches: Sequence[np.ndarray], method: str) -> None:
+    """NVIDIA Model Optimizer as it comes, calibrated on the CPU, FP32 elsewhere.
+
+    Raises:
+        DefianError: it is not installed here.
+    """
+    try:
+        from modelopt.onnx.quantization import quantize  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise DefianError(
+            "NVIDIA Model Optimizer is not installed here.",
+            "It wants an environment of its own: pip install -r tools/quantisers.txt",
+        ) from None
+    quantize(
+        str(plain), quantize_mode="int8", calibration_data={"image": np.stack(patches)}, calibration_method=method,
+        calibration_eps=["cpu"], high_precision_dtype="fp32", output_path=str(out), log_level="ERROR",
+    )  # fmt: skip
+
+
+def contenders() -> Iterator[tuple[str, Callable[[Path, Path, Sequence[np.ndarray]], None]]]:
+    """Name and function of every quantiser."""
+    for method in ONNX_RUNTIME:
+        yield f"ONNX Runtime quantize_static, {method}", lambda *files, m=method: with_onnx_runtime(*files, m)
+    for method in MODEL_OPTIMIZER:
+        yield f"Model Optimizer, {method}", lambda *files, m=method: with_model_optimizer(*files, m)
+
+
+def compare(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
+    """One row per quantiser, then one per scope of this project."""
+    checkpoint = load_checkpoint(resolve_model(options.model))
+    scale = checkpoint.architecture.scale
+    pairs = evaluation_pairs(scale, options.dataset, options.lr, options.hr)
+    chosen = calibration_set(options.calibration, scale, options.patches)
+    graph = trace(checkpoint)
+    references = reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
+
+    def row(name: str, full: ir.Model, model: ir.Model, seconds: float) -> tuple[str, ...]:
+        exact = GraphEvaluator(full)
+        expected = [exact(pair.lr).values for pair in pairs]
+        evaluator = GraphEvaluator(model)
+        report = measure_drift(name, evaluator, references, pairs, scale)
+        convolutions = [node for node in model.graph if node.op_type == "Conv"]
+        int8 = sum(_reads_int8(node) for node in convolutions)
+        unrounded = psnr_of(unrounded_errors(evaluator, pairs, expected))
+        worst = report.worst
+        return (
+            name, f"{int8} of {len(convolutions)}", f"{report.mean:+.4f}", f"{worst.drift:+.4f}", worst.name,
+            f"{report.psnr_to_reference:.2f}", f"{unrounded:.2f}", f"{seconds:.0f}",
+        )  # fmt: skip
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain.onnx"
+        onnx.save(ir.to_proto(inline_functions(copy_of(graph))), plain)
+        patches = list(chosen)
+        for name, quantise in contenders():
+            if options.only not in name:
+                continue
+            out, start = plain.with_name("quantised.onnx"), time.monotonic()
+            quantise(plain, out, patches)
+            yield row(name, graph, ir.from_proto(onnx.load(out)), time.monotonic() - start)
+    apply_rewrites(graph)
+    for scope in Scope:
+        name, start = f"this project, {scope.value}", time.monotonic()
+        if options.only in name:
+            model = calibrate(graph, chosen, Recipe(scope=scope)).variant().model
+            yield row(name, graph, model, time.monotonic() - start)
+
+
+def _reads_int8(node: ir.Node) -> bool:
+    producers = [value.producer() for value in node.inputs[:2] if value is not None]
+    return all(producer is not None and producer.op_type == "DequantizeLinear" for producer in producers)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table; exits with 2 on bad input."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="bundled name, or path of a checkpoint")
+    parser.add_argument("--calibration", type=Path, help="folder of HR photos; default: bundled")
+    parser.add_argument("--patches", type=int, default=48, help="calibration patches, 96x96")
+    parser.add_argument("--dataset", type=Path, help="folder of HR images; default: bundled photos")
+    parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr")
+    parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
+    parser.add_argument("--only", default="", help="rows whose name contains this")
+    table = Table("quantiser", "INT8 conv", "mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB", "seconds")
+    try:
+        for cells in compare(parser.parse_args(arguments)):
+            table.add_row(*cells)
+    except DefianError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    Console(width=130).print(table)
+
+
+if __name__ == "__main__":
+    main()
