@@ -30,13 +30,19 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits with 0, 1 (a file failed or a frame is suspicious) or 2 (bad usage or input)."""
+    """Run the command line.
+
+    Exits with 0, 1 (a file failed or a frame is suspicious), 2 (bad usage or input) or 130 (interrupted).
+    """
     options = _parser().parse_args(arguments)
     try:
         sys.exit(_run(options))
     except DefianError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        sys.exit(130)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="photos, videos, or folders of them")
     parser.add_argument("--engine", required=True, type=Path, help="a .onnx or .engine file built by export.py")
     parser.add_argument("--out", required=True, type=Path, help="folder for the results")
-    parser.add_argument("--provider", default="cpu", choices=sorted(PROVIDERS), help="what runs a .onnx file")
+    parser.add_argument("--provider", choices=sorted(PROVIDERS), help="what runs a .onnx file; default cpu")
     parser.add_argument(
         "--tile", default="auto", help="HxW: cut images into tiles; auto: only those too large for the engine; off"
     )
@@ -80,7 +86,10 @@ def _run(options: argparse.Namespace) -> int:
         suspicious, frames = session.guard.suspicious, session.guard.frames
     _report(tally, len(jobs))
     if suspicious:
-        print(f"{suspicious} of {frames} frames came out all black or all white and should not.", file=sys.stderr)
+        print(
+            f"{suspicious} of {frames} frames came out black or white, in whole or in a patch, and should not.",
+            file=sys.stderr,
+        )
     return 1 if tally.failures or suspicious else 0
 
 
@@ -88,7 +97,13 @@ def _session(options: argparse.Namespace) -> Session:
     tile: str = options.tile
     if tile not in {"auto", "off"} and not re.fullmatch(r"\d{1,5}x\d{1,5}", tile):
         raise DefianError(f"--tile {tile}: expected auto, off, or a size such as 192x192.")
-    session = open_session(options.engine, options.provider, RunOptions(cuda_graphs=not options.no_cuda_graphs))
+    if options.provider is not None and options.engine.suffix != ".onnx":
+        raise DefianError(
+            f"--provider {options.provider}: expected a graph (.onnx), found the engine {options.engine.name}.",
+            "Leave --provider out: TensorRT runs an engine. Or give the .onnx file.",
+        )
+    run = RunOptions(cuda_graphs=not options.no_cuda_graphs)
+    session = open_session(options.engine, options.provider or "cpu", run)
     try:
         if tile == "off" or (tile == "auto" and session.profile is None):
             return session

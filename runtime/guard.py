@@ -1,7 +1,8 @@
 """The frame guard: notices results that no picture can explain.
 
-NaN inside a network leaves a uint8 graph as a frame that is all black (or, on some hardware, all white), because the
-global statistics spread it over the whole frame. Such a frame is counted and reported, once as a warning.
+NaN inside a network leaves a uint8 graph as black or, on some hardware, white: over the whole frame where the global
+statistics spread it, in a patch where it arises behind them, in one channel where it arises in the last convolution.
+Such a frame is counted and reported, once as a warning.
 """
 
 from __future__ import annotations
@@ -10,15 +11,20 @@ import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 SAMPLE_STEP = 61
+PATCH = 3
+"""LR pixels. A value that goes wrong before the last convolution (5x5) spoils 5x5, which hold a patch on any grid."""
+FAR = 64
+"""Grey levels by which the mean of an upscaled patch cannot differ from that of its input."""
 
 
 class SuspiciousFrameWarning(UserWarning):
-    """A frame came out all black or all white although what went in was not."""
+    """A frame, or a patch of one, came out black or white although what went in was not."""
 
 
 @dataclass
@@ -32,15 +38,36 @@ class FrameGuard:
         """Look at a batch, uint8 [N, H, W, 3] in and uint8 [N, sH, sW, 3] out; warns at the first suspicious frame."""
         for image, result in zip(images, upscaled, strict=True):
             self.frames += 1
-            if is_suspicious(image, result):
+            place = suspicious_place(image, result)
+            if place is not None:
                 self.suspicious += 1
                 if self.suspicious == 1:
                     warnings.warn(
-                        f"Frame {self.frames} came out {'white' if result.flat[0] else 'black'} although the input is "
-                        "not: probably NaN or infinity inside the network. Check the engine against its FP32 graph.",
+                        f"Frame {self.frames} came out {place} although the input is not: probably NaN or infinity "
+                        "inside the network. Check the engine against its FP32 graph.",
                         SuspiciousFrameWarning,
                         stacklevel=3,
                     )
+
+
+def suspicious_place(image: NDArray[np.uint8], upscaled: NDArray[np.uint8]) -> str | None:
+    """What is wrong with a frame [H, W, 3] and its result [sH, sW, 3], such as ``black at 30,12``; None if nothing."""
+    if is_suspicious(image, upscaled):
+        return "white" if upscaled.flat[0] else "black"
+    scale = upscaled.shape[0] // image.shape[0]
+    rows, columns = (side // PATCH * PATCH for side in image.shape[:2])
+    middles = image[PATCH // 2 : rows : PATCH, PATCH // 2 : columns : PATCH].astype(np.int16)
+    begin, step = scale * (PATCH // 2), scale * PATCH
+    results = upscaled[begin : scale * rows : step, begin : scale * columns : step]
+    for extreme, name in ((0, "black"), (255, "white")):
+        suspects = (results == extreme) & (np.abs(middles - extreme) > FAR)
+        for row, column, channel in np.argwhere(suspects) if suspects.any() else ():
+            top, left = PATCH * row, PATCH * column
+            before = image[top : top + PATCH, left : left + PATCH, channel]
+            after = upscaled[scale * top : scale * (top + PATCH), scale * left : scale * (left + PATCH), channel]
+            if (after == extreme).all() and abs(float(before.mean()) - extreme) > FAR:
+                return f"{name} at {left},{top} in {['red', 'green', 'blue'][channel]}"
+    return None
 
 
 def is_suspicious(image: NDArray[np.uint8], upscaled: NDArray[np.uint8]) -> bool:

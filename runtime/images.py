@@ -15,17 +15,30 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+SCALELESS = frozenset({"I", "F"})
+"""Pillow's modes of 32-bit integers and floats, which it would clip at 255."""
 
 
 def read_image(path: Path) -> np.ndarray:
-    """A photo as uint8 RGB [H, W, 3], turned as its EXIF orientation says; grey becomes RGB, alpha is dropped.
+    """A photo as uint8 RGB [H, W, 3], turned as its EXIF orientation says.
+
+    Grey becomes RGB, 16 bits become 8, alpha is dropped.
 
     Raises:
-        DefianError: the file is missing or Pillow cannot decode it.
+        DefianError: the file is missing, Pillow cannot decode it, or its values have no white to be scaled by.
     """
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
+            sixteen_bits = upright.mode.startswith("I;16") or (upright.mode == "I" and image.format == "PNG")
+            if upright.mode in SCALELESS and not sixteen_bits:
+                raise DefianError(
+                    f"{path}: expected 8 or 16 bits a channel, found Pillow's mode {upright.mode} with no known white.",
+                    "Convert it to an 8-bit PNG.",
+                )
+            if sixteen_bits:
+                grey = np.rint(np.asarray(upright) / 257).astype(np.uint8)
+                return np.stack([grey] * 3, axis=-1)
             return np.asarray(upright.convert("RGB"))
     except FileNotFoundError as error:
         raise DefianError(f"No image at {path}.") from error

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from runtime.errors import DefianError
+from runtime.manifest import command_with
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
     from types import TracebackType
 
     from runtime.guard import FrameGuard
@@ -36,11 +37,14 @@ class Session(Protocol):
         """
         ...
 
-    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
         """Upscale frames, uint8 RGB [H, W, 3], in their order; takes the next frame only when a result is asked for.
 
+        A bad frame, or an exception from ``frames``, comes after the results of the frames before it. Closing the
+        generator frees what is under way.
+
         Raises:
-            DefianError: as ``__call__``; the frames before the bad one have been given out.
+            DefianError: as ``__call__``.
         """
         ...
 
@@ -65,13 +69,31 @@ def check_images(images: np.ndarray) -> None:
     Raises:
         DefianError: with what was expected and what was found.
     """
+    if not isinstance(images, np.ndarray):
+        raise DefianError(f"Expected a numpy array of uint8 RGB images [N, H, W, 3], found {type(images).__name__}.")
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] != 3:
-        raise DefianError(f"Expected uint8 RGB images [N, H, W, 3], found {images.dtype} {list(images.shape)}.")
+        raise DefianError(
+            f"Expected uint8 RGB images [N, H, W, 3], found {images.dtype} {list(images.shape)}.",
+            "A frame [H, W, 3] becomes a batch by frame[None]; grey, RGBA and float images have to be converted.",
+        )
     if images.shape[0] < 1 or images.shape[1] * images.shape[2] < 2:
         raise DefianError(
             f"Expected at least one image of at least two pixels, found {list(images.shape)}.",
             "The network normalises by the variance over the image, which one pixel does not have.",
         )
+
+
+def check_frame(frame: np.ndarray) -> tuple[int, int, int]:
+    """Refuse a frame that is not uint8 RGB [H, W, 3]; returns (1, H, W).
+
+    Raises:
+        DefianError: with what was expected and what was found.
+    """
+    if not isinstance(frame, np.ndarray) or frame.ndim != 3:
+        found = list(frame.shape) if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise DefianError(f"Expected a frame as uint8 RGB [H, W, 3], found {found}.")
+    check_images(frame[None])
+    return 1, frame.shape[0], frame.shape[1]
 
 
 def require_uint8_io(manifest: Manifest) -> None:
@@ -82,6 +104,6 @@ def require_uint8_io(manifest: Manifest) -> None:
     """
     if manifest.io != "uint8":
         raise DefianError(
-            f"{manifest.file} has {manifest.io} I/O; the runtime runs files with uint8 I/O.",
-            "Export it again with --io uint8.",
+            f"{manifest.file}: expected uint8 I/O, found {manifest.io} I/O.",
+            f"Export it again: {command_with(manifest.command, '--io', 'uint8')}",
         )

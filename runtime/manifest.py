@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
+NoneType = type(None)
+TEXTS = ("file", "sha256", "model", "precision", "io", "checkpoint_sha256", "command")
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,15 @@ def manifest_path(file: Path) -> Path:
     return file.with_name(f"{file.name}.json")
 
 
+def command_with(command: str, option: str, value: str) -> str:
+    """A command line with one option changed, or added if it was not there."""
+    words = command.split(" ")
+    if option in words[:-1]:
+        words[words.index(option) + 1] = value
+        return " ".join(words)
+    return f"{command} {option} {value}"
+
+
 def read_manifest(file: Path, *, verify: bool = True) -> Manifest:
     """Read and check the manifest beside a graph or engine.
 
@@ -134,8 +145,22 @@ def _parse(path: Path) -> Manifest:
         values["engine"] = EngineFacts(**values["engine"]) if values.get("engine") else None
         values["rewrites"] = tuple(values.get("rewrites", ()))
         values["plugins"] = tuple(values.get("plugins", ()))
-        return Manifest(**values)
+        manifest = Manifest(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise DefianError(
             f"{path} is no manifest of this project ({type(error).__name__}: {error}).", "Rebuild it with export.py."
         ) from error
+    _require_types(path, manifest, TEXTS, str)
+    _require_types(path, manifest, ("scale",), int)
+    if manifest.engine is not None:
+        _require_types(path, manifest.engine, ("flavour", "version", "compute_capability"), str)
+        _require_types(path, manifest.engine, ("engine_bytes",), int)
+        _require_types(path, manifest.engine, ("activation_bytes", "weights_bytes"), (int, NoneType))
+    return manifest
+
+
+def _require_types(path: Path, holder: object, names: tuple[str, ...], kind: type | tuple[type, ...]) -> None:
+    for name in names:
+        if not isinstance(value := getattr(holder, name), kind):
+            expected = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
+            raise DefianError(f"{path}: expected {name} as {expected}, found {value!r}.", "Rebuild it with export.py.")

@@ -8,16 +8,18 @@ import numpy as np
 
 from runtime.errors import DefianError, MissingPackageError
 from runtime.guard import FrameGuard
-from runtime.interface import check_images, require_uint8_io
+from runtime.interface import check_frame, check_images, require_uint8_io
 from runtime.manifest import Manifest, read_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
     from pathlib import Path
     from types import TracebackType
 
     from runtime.profile import ShapeProfile
 
+RECORD_PLACES = "session.record_ep_graph_assignment_info"
+"""From ONNX Runtime 1.24 on a session tells which provider runs which node; earlier ones ignore the entry."""
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
@@ -35,7 +37,7 @@ class OnnxSession:
 
     Raises:
         DefianError: the file does not fit its manifest, or the provider cannot run here. There is no
-            silent fall-back to the CPU.
+            silent fall-back to the CPU, neither of the graph nor of its convolutions.
     """
 
     def __init__(self, path: Path, provider: str = "cpu", threads: int = 0) -> None:
@@ -51,6 +53,7 @@ class OnnxSession:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
+        options.add_session_config_entry(RECORD_PLACES, "1")
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
         except Exception as error:  # ONNX Runtime raises its own exception types, which share no other base
@@ -61,18 +64,44 @@ class OnnxSession:
                 f"Expected {PROVIDERS[provider]}, but ONNX Runtime can only use {self.provider} here.",
                 "Install onnxruntime-gpu and the CUDA libraries, or ask for --provider cpu.",
             )
+        self._left_over = "" if provider == "cpu" else self._left_on_the_cpu()
+
+    def _left_on_the_cpu(self) -> str:
+        """What the provider left to the CPU, for ``describe``: shape arithmetic at most.
+
+        Raises:
+            DefianError: it left a convolution.
+        """
+        if not hasattr(self._session, "get_provider_graph_assignment_info"):
+            return ", nodes left to the CPU unknown before ONNX Runtime 1.24"
+        places = self._session.get_provider_graph_assignment_info()
+        left = [node for part in places if part.ep_name == PROVIDERS["cpu"] for node in part.get_nodes()]
+        heavy = [node.name for node in left if "Conv" in node.op_type]
+        if heavy:
+            raise DefianError(
+                f"Expected all convolutions on {self.provider}, found {len(heavy)} on the CPU, such as {heavy[0]}.",
+                "Use another precision, --provider cuda or cpu, or a newer onnxruntime-gpu.",
+            )
+        return f", {len(left)} nodes without convolution left to the CPU" if left else ""
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Upscale uint8 RGB [N, H, W, 3] to uint8 RGB [N, sH, sW, 3].
 
         Raises:
-            DefianError: another shape or type, or an image of a single pixel.
+            DefianError: another shape or type, an image of a single pixel, or a failure of ONNX Runtime, such as too
+                little memory.
         """
         check_images(images)
         if self._session is None:
             raise DefianError("This session is closed.", "Open it again with open_session().")
         feeds = {self._session.get_inputs()[0].name: np.ascontiguousarray(images)}
-        upscaled = np.asarray(self._session.run(None, feeds)[0])
+        try:
+            upscaled = np.asarray(self._session.run(None, feeds)[0])
+        except Exception as error:  # as above
+            shape = "x".join(map(str, images.shape[:3]))
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            hint = "If memory is short, use tiles (--tile 192x192) or a smaller batch."
+            raise DefianError(f"ONNX Runtime failed at upscaling {shape}: {said}", hint) from error
         self.guard.see(images, upscaled)
         return upscaled
 
@@ -81,13 +110,14 @@ class OnnxSession:
         """None: a graph takes any shape."""
         return self.manifest.profile
 
-    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
         """Upscale frames, uint8 RGB [H, W, 3], one by one and in their order.
 
         Raises:
             DefianError: as ``__call__``; the results of earlier frames have been given out.
         """
         for frame in frames:
+            check_frame(frame)
             yield self(frame[None])[0]
 
     def close(self) -> None:
@@ -96,7 +126,8 @@ class OnnxSession:
 
     def describe(self) -> str:
         """One line: model, precision and what runs it."""
-        return f"{self.manifest.model} x{self.manifest.scale} {self.manifest.precision}, ONNX Runtime {self.provider}"
+        manifest = self.manifest
+        return f"{manifest.model} x{manifest.scale} {manifest.precision}, ONNX Runtime {self.provider}{self._left_over}"
 
     def __enter__(self) -> OnnxSession:
         return self

@@ -39,7 +39,7 @@ def require_scikit_image() -> Any:  # noqa: ANN401 - an optional package
     try:
         from skimage import color, metrics
     except ImportError as error:
-        raise MissingPackageError("scikit-image", "export", "--compare") from error
+        raise MissingPackageError("scikit-image", "compare", "--compare") from error
     return color, metrics
 
 

@@ -32,10 +32,13 @@ class Resume:
 
     def is_finished(self, job: Job) -> bool:
         """Whether the job's result is there, and made by these settings from the source as it is."""
-        if not self._is_recorded() or not job.target.is_file():
+        try:
+            if not self._is_recorded() or not job.target.is_file():
+                return False
+            made = job.target.stat().st_mtime_ns
+            return made >= max(self._path.stat().st_mtime_ns, job.source.stat().st_mtime_ns)
+        except OSError:  # doing the job will say what is wrong
             return False
-        made = job.target.stat().st_mtime_ns
-        return made >= max(self._path.stat().st_mtime_ns, job.source.stat().st_mtime_ns)
 
     def begin(self) -> None:
         """Before a result is written: note the settings, unless an earlier run has done so."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.engine.session import EngineSession, RunOptions
@@ -10,27 +11,30 @@ from runtime.manifest import manifest_path, read_manifest
 from runtime.onnx_session import OnnxSession
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from runtime.interface import Session
+    from runtime.profile import Shape
 
 
-def open_session(path: Path, provider: str = "cpu", options: RunOptions | None = None) -> Session:
+def open_session(
+    path: Path | str, provider: str = "cpu", options: RunOptions | None = None, shape: Shape | None = None
+) -> Session:
     """The session that fits the file, as its manifest says: a TensorRT plan, a TensorRT-RTX plan, or a graph.
 
     Args:
         path: a ``.onnx`` or ``.engine`` file built by export.py, its manifest beside it.
-        provider: what runs a graph: ``cpu``, ``cuda`` or ``tensorrt``; an engine runs on TensorRT.
+        provider: what runs a graph: ``cpu``, ``cuda`` or ``tensorrt``; an engine runs on TensorRT whatever it says.
         options: how an engine is run.
+        shape: a (batch, height, width) that will be asked for; what does not fit is told before anything is loaded.
 
     Raises:
         DefianError: the file has no manifest, does not fit it, this machine or its GPU; or is no such file.
     """
+    path = Path(path)
     if path.suffix != ".onnx" and not manifest_path(path).is_file():
         raise DefianError(
             f"{path.name}: expected a graph (.onnx) or engine (.engine) with its manifest, found no {path.name}.json.",
             "Build it with export.py, and copy both files.",
         )
     if read_manifest(path, verify=False).engine is not None:
-        return EngineSession(path, options)
+        return EngineSession(path, options, shape)
     return OnnxSession(path, provider)

@@ -7,17 +7,18 @@ or an image does not fit the engine.
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from runtime.errors import DefianError
-from runtime.interface import check_images
+from runtime.interface import check_frame, check_images
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -130,18 +131,18 @@ class TiledSession:
         )
         row_shares = weights(height, self.tiling.height, self.tiling.overlap, scale)
         column_shares = weights(width, self.tiling.width, self.tiling.overlap, scale)
-        tiles = self._session.upscale_frames(self._cut(image, rows, columns))
         upscaled = np.empty((scale * height, scale * width, 3), np.uint8)
         # Only a band of tiles is kept in float: rows above the next band are complete and are rounded.
         band = np.zeros((row_shares[0].size, scale * width, 3), np.float32)
-        for row, share, following in zip(rows, row_shares, [*rows[1:], height], strict=True):
-            for column, column_share in zip(columns, column_shares, strict=True):
-                across = slice(scale * column, scale * column + column_share.size)
-                band[:, across] += next(tiles) * (share[:, None] * column_share)[..., None]
-            done = scale * (following - row)
-            upscaled[scale * row : scale * following] = np.rint(band[:done])
-            band[: band.shape[0] - done] = band[done:].copy()
-            band[band.shape[0] - done :] = 0
+        with closing(self._session.upscale_frames(self._cut(image, rows, columns))) as tiles:
+            for row, share, following in zip(rows, row_shares, [*rows[1:], height], strict=True):
+                for column, column_share in zip(columns, column_shares, strict=True):
+                    across = slice(scale * column, scale * column + column_share.size)
+                    band[:, across] += next(tiles) * (share[:, None] * column_share)[..., None]
+                done = scale * (following - row)
+                upscaled[scale * row : scale * following] = np.rint(band[:done])
+                band[: band.shape[0] - done] = band[done:].copy()
+                band[band.shape[0] - done :] = 0
         return upscaled
 
     def _cut(self, image: NDArray[np.uint8], rows: list[int], columns: list[int]) -> Iterator[NDArray[np.uint8]]:
@@ -149,14 +150,20 @@ class TiledSession:
             for column in columns:
                 yield image[row : row + self.tiling.height, column : column + self.tiling.width]
 
-    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
         """Upscale frames, uint8 RGB [H, W, 3], in their order, each in tiles where need be.
+
+        Frames that need none go through the session inside as a stream, which an engine overlaps.
 
         Raises:
             DefianError: as ``__call__``.
         """
-        for frame in frames:
-            yield self(frame[None])[0]
+        for is_cut, run in groupby(frames, key=lambda frame: self.is_cut(check_frame(frame))):
+            if is_cut:
+                for frame in run:
+                    yield self(frame[None])[0]
+            else:
+                yield from self._session.upscale_frames(run)
 
     def describe(self) -> str:
         """As the session inside, and the tiles."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
+from contextlib import closing
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,18 +64,24 @@ def upscale_video(session: Session, source: Path, target: Path, step: Callable[[
         DefianError: PyAV is missing, the video cannot be read or written, or a frame does not fit the engine.
     """
     av = import_av()
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-        unfinished = Path(folder, target.name)
-        try:
-            with av.open(str(source)) as reader, av.open(str(unfinished), "w") as writer:
-                frames = _Transcoder(av, session, reader, writer, source).run(step)
-        except av.FFmpegError as error:
-            raise DefianError(
-                f"{source}: {error.strerror or error}.", "Play it with ffplay, or leave it out."
-            ) from error
-        unfinished.replace(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
+            unfinished = Path(folder, target.name)
+            frames = _transcode(av, session, (source, unfinished), step)
+            unfinished.replace(target)
+    except OSError as error:
+        raise DefianError(f"Cannot write {target}: {error.strerror}.", "Choose another folder with --out.") from error
     return frames
+
+
+def _transcode(av: Any, session: Session, files: tuple[Path, Path], step: Callable[[], None]) -> int:  # noqa: ANN401
+    source, target = files
+    try:
+        with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
+            return _Transcoder(av, session, reader, writer, source).run(step)
+    except av.FFmpegError as error:
+        raise DefianError(f"{source}: {error.strerror or error}.", "Play it with ffplay, or leave it out.") from error
 
 
 class _Transcoder:
@@ -110,10 +117,11 @@ class _Transcoder:
 
     def run(self, step: Callable[[], None]) -> int:
         count = 0
-        for upscaled in self._session.upscale_frames(self._frames()):
-            self._writer.mux(self._output.encode(self._encoded(upscaled)))
-            count += 1
-            step()
+        with closing(self._session.upscale_frames(self._frames())) as results:
+            for upscaled in results:
+                self._writer.mux(self._output.encode(self._encoded(upscaled)))
+                count += 1
+                step()
         self._writer.mux(self._output.encode(None))
         return count
 

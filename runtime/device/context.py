@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import re
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import DefianError, MissingPackageError
@@ -55,6 +57,15 @@ def driver_errors(cuda: Any, doing: str) -> Iterator[None]:  # noqa: ANN401
         ) from error
 
 
+def available_system_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
+    """Bytes that programs can still have, file cache included: Linux's MemAvailable; 0 where it is not told."""
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo.read_text(encoding="ascii"), re.MULTILINE)
+    except OSError:
+        return 0
+    return int(found.group(1)) << 10 if found else 0
+
+
 class DeviceContext:
     """A reference to the primary context of one GPU.
 
@@ -76,6 +87,7 @@ class DeviceContext:
             device = self.cuda.Device(ordinal)
             self.name: str = device.name()
             self.capability: tuple[int, int] = device.compute_capability()
+            self._integrated = bool(device.get_attribute(self.cuda.device_attribute.INTEGRATED))
             self._context: Any = device.retain_primary_context()
 
     def require_thread(self) -> None:
@@ -84,7 +96,7 @@ class DeviceContext:
         Raises:
             DefianError: it is another thread.
         """
-        if threading.current_thread() is not self._thread:
+        if not self.is_mine:
             raise DefianError(
                 f"This session belongs to the thread {self._thread.name!r} and was called from "
                 f"{threading.current_thread().name!r}.",
@@ -108,13 +120,25 @@ class DeviceContext:
             self.cuda.Context.pop()
 
     @property
+    def is_mine(self) -> bool:
+        """Whether this is the thread that it belongs to."""
+        return threading.current_thread() is self._thread
+
+    @property
     def is_closed(self) -> bool:
         """Whether the context has been released."""
         return self._context is None
 
     def memory(self) -> tuple[int, int]:
-        """Free and total memory of the GPU in bytes; the context is current."""
-        return self.cuda.mem_get_info()
+        """Free and total memory of the GPU in bytes; the context is current.
+
+        A GPU that shares the system's memory, as a Jetson's does, can also have what the system keeps as file cache,
+        which the driver does not count as free.
+        """
+        free, total = self.cuda.mem_get_info()
+        if self._integrated:
+            free = max(free, min(total, available_system_memory()))
+        return free, total
 
     def close(self) -> None:
         """Release the primary context; again is harmless. All that was made in it must be gone by now."""

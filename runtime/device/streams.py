@@ -30,25 +30,30 @@ class Mark:
         """Let another stream's next work wait for the marked work."""
         stream.wait_for(self._event)
 
-    def milliseconds_since(self, earlier: Mark) -> float:
+    def seconds_since(self, earlier: Mark) -> float:
         """Time on the device between two marks whose work is done."""
-        return earlier.milliseconds_until(self._event)
+        return earlier.seconds_until(self._event)
 
-    def milliseconds_until(self, event: Any) -> float:  # noqa: ANN401
+    def seconds_until(self, event: Any) -> float:  # noqa: ANN401
         """Time on the device from this mark to a pycuda event."""
-        return event.time_since(self._event)
+        return event.time_since(self._event) / 1000
 
     def free(self) -> None:
         """Give the event back; again is harmless."""
         self._event = None
 
 
+NON_BLOCKING = 1
+"""CU_STREAM_NON_BLOCKING. Any other stream waits for the default stream and is waited for by it: PyTorch's work there
+would stand in line with ours, and fail while ours is being captured."""
+
+
 class WorkStream:
-    """A CUDA stream: work given to it is done in order, and later."""
+    """A CUDA stream: work given to it is done in order, and later, whatever others do on the default stream."""
 
     def __init__(self, cuda: Any) -> None:  # noqa: ANN401
         self._cuda = cuda
-        self._stream: Any = cuda.Stream()
+        self._stream: Any = cuda.Stream(NON_BLOCKING)
 
     @property
     def handle(self) -> int:

@@ -22,17 +22,19 @@ class Execution:
         context: TensorRT's, or None if it made none.
         names: of the input and the output.
         log: keeps what TensorRT says.
+        rebuild: how to build the engine again, for errors.
 
     Raises:
         DefianError: there is none.
     """
 
-    def __init__(self, context: Any, names: tuple[str, str], log: RuntimeLog) -> None:  # noqa: ANN401
+    def __init__(self, context: Any, names: tuple[str, str], log: RuntimeLog, rebuild: str) -> None:  # noqa: ANN401
         if context is None:
             raise log.failure("creating an execution context")
         self._context: Any = context
         self._names = names
         self._log = log
+        self._rebuild = rebuild
 
     def use_memory(self, address: int, size: int) -> None:
         """Give it scratch memory on the device."""
@@ -50,8 +52,8 @@ class Execution:
         found = tuple(self._context.get_tensor_shape(self._names[1]))
         if found != expected:
             raise DefianError(
-                f"The engine makes {found} of {shape}; the manifest's scale says {expected}.",
-                "Copy engine and manifest again, or rebuild the engine.",
+                f"Expected {expected} from {shape}, as the manifest's scale says; found that the engine makes {found}.",
+                f"Copy engine and manifest again. {self._rebuild}",
             )
         for name, memory in zip(self._names, (buffers.device_in, buffers.device_out), strict=True):
             if not self._context.set_tensor_address(name, int(memory)):
@@ -145,21 +147,25 @@ class LoadedEngine:
         """
         if self._rtx is not None:
             if self._shared is None:
-                self._shared = Execution(self._rtx.create_context(), self._names, self._log)
+                self._shared = Execution(self._rtx.create_context(), self._names, self._log, self._rebuild)
             return self._shared
         strategy = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        execution = Execution(self._engine.create_execution_context(strategy), self._names, self._log)
+        context = self._engine.create_execution_context(strategy)
+        execution = Execution(context, self._names, self._log, self._rebuild)
         execution.use_memory(int(self._scratch), self._scratch_bytes)
         return execution
 
     def close(self) -> None:
         """Free the engine and its memory; all contexts but the shared one are gone, and nothing runs."""
-        if self._rtx is not None:
-            self._rtx.keep_cache()
-        if self._shared is not None:
-            self._shared.free()
-        self._rtx = self._shared = None
-        self._engine = self._runtime = None
-        if self._scratch is not None:
-            self._scratch.free()
-            self._scratch = None
+        rtx, self._rtx = self._rtx, None
+        try:
+            if rtx is not None:
+                rtx.keep_cache()
+        finally:
+            rtx = None
+            if self._shared is not None:
+                self._shared.free()
+            self._shared = self._engine = self._runtime = None
+            if self._scratch is not None:
+                self._scratch.free()
+                self._scratch = None

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 FLAVOURS = {"tensorrt": ("tensorrt", "gpu"), "tensorrt-rtx": ("tensorrt_rtx", "rtx")}
 KEPT_MESSAGES = 20
+SHOWN_MESSAGES = 3
 
-# What TensorRT says -> what it means. The first that matches the last messages is shown.
+# What TensorRT says -> what it means. The first that matches a message of the failure is shown.
 TRANSLATIONS = (
     (r"not compatible with this version|version tag|stdVersionRead", "The plan was built by another TensorRT version."),
     (r"incompatible device|compute capability|different compute", "The plan was built for another GPU model."),
@@ -28,19 +29,20 @@ TRANSLATIONS = (
 )
 
 
-def import_flavour(flavour: str) -> ModuleType:
+def import_flavour(flavour: str, rebuild: str = "") -> ModuleType:
     """The ``tensorrt`` or ``tensorrt_rtx`` module.
 
     Args:
         flavour: as in the manifest: ``tensorrt`` or ``tensorrt-rtx``.
+        rebuild: the command that builds the engine again, for the error.
 
     Raises:
         DefianError: the flavour is unknown, its package is missing, or its libraries do not load.
     """
     if flavour not in FLAVOURS:
         raise DefianError(
-            f"The manifest names the TensorRT flavour {flavour!r}: expected {' or '.join(FLAVOURS)}.",
-            "Rebuild the engine with this version's export.py.",
+            f"Expected an engine of {' or '.join(FLAVOURS)}, found one whose manifest names {flavour!r}.",
+            f"Rebuild the engine with this version's export.py: {rebuild}".removesuffix(": "),
         )
     name, extra = FLAVOURS[flavour]
     try:
@@ -57,29 +59,36 @@ class RuntimeLog:
     """Keeps TensorRT's last warnings and errors, so that a failure can be told in its own words."""
 
     def __init__(self, trt: ModuleType) -> None:
-        self.messages: deque[str] = deque(maxlen=KEPT_MESSAGES)
+        self.messages: deque[tuple[bool, str]] = deque(maxlen=KEPT_MESSAGES)
         self.logger = _logger(trt, self.messages)
 
     def failure(self, doing: str, hint: str = "") -> DefianError:
-        """The error for something TensorRT refused: what it means if that is known, and its last words."""
-        said = "; ".join(" ".join(text.split())[:300] for text in list(self.messages)[-3:]) or "no message"
-        known = next((meaning for pattern, meaning in TRANSLATIONS if self._matches(pattern)), "")
-        return DefianError(" ".join(filter(None, (f"TensorRT failed at {doing}.", known, f"It said: {said}"))), hint)
+        """The error for something TensorRT refused: what it means if that is known, and its last words.
 
-    def _matches(self, pattern: str) -> bool:
-        return any(re.search(pattern, text, re.IGNORECASE) for text in self.messages)
+        Its words are the errors since the failure before, or the warnings if there are none.
+        """
+        told = [(is_error, " ".join(text.split())) for is_error, text in self.messages]
+        self.messages.clear()
+        said = [text for is_error, text in told if is_error] or [text for _, text in told]
+        known = next((meaning for pattern, meaning in TRANSLATIONS if _any_matches(pattern, said)), "")
+        words = "; ".join(text[:300] for text in said[-SHOWN_MESSAGES:]) or "no message"
+        return DefianError(" ".join(filter(None, (f"TensorRT failed at {doing}.", known, f"It said: {words}"))), hint)
 
 
-def _logger(trt: ModuleType, messages: deque[str]) -> Any:  # noqa: ANN401
-    severity = trt.ILogger.Severity
-    kept = (severity.INTERNAL_ERROR, severity.ERROR, severity.WARNING)
+def _any_matches(pattern: str, texts: list[str]) -> bool:
+    return any(re.search(pattern, text, re.IGNORECASE) for text in texts)
+
+
+def _logger(trt: ModuleType, messages: deque[tuple[bool, str]]) -> Any:  # noqa: ANN401
+    errors = (trt.ILogger.Severity.INTERNAL_ERROR, trt.ILogger.Severity.ERROR)
+    warning = trt.ILogger.Severity.WARNING
 
     class Logger(trt.ILogger):
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:  # noqa: ANN401
-            if severity in kept:
-                messages.append(msg)
+            if severity in errors or severity == warning:
+                messages.append((severity in errors, msg))
 
     return Logger()

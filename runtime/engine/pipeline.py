@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from runtime.device.context import driver_errors
 from runtime.device.streams import Mark, WorkStream
 from runtime.engine.preflight import require_shape
 from runtime.errors import DefianError
-from runtime.interface import check_images
+from runtime.interface import check_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+
+    import numpy as np
 
     from runtime.device.context import DeviceContext
     from runtime.engine.lanes import Lane
@@ -24,11 +25,10 @@ UPLOADED, COMPUTED, DONE = range(3)
 
 
 class Slot:
-    """A lane in the ring, the marks of its frame, and the frame itself for the guard."""
+    """A lane in the ring and the marks of its frame."""
 
     def __init__(self, lane: Lane, cuda: Any) -> None:  # noqa: ANN401
         self.lane = lane
-        self.frame: np.ndarray = np.empty(0, np.uint8)
         self.marks: list[Mark] = []
         try:
             for _ in range(3):
@@ -47,6 +47,8 @@ class Slot:
 class FramePipeline:
     """A ring of lanes with a stream for copies in and one for copies out; the session's stream computes.
 
+    The ring stays after a run, so that the next run of the same shape allocates nothing.
+
     Args:
         session: whose engine computes.
         device: its context, which is current only inside the steps, never while the caller has the turn.
@@ -56,7 +58,7 @@ class FramePipeline:
     def __init__(self, session: EngineSession, device: DeviceContext, in_flight: int) -> None:
         self._session = session
         self._device = device
-        self._limit = max(1, in_flight)
+        self._limit = in_flight
         self._free: list[Slot] = []
         self._flying: deque[Slot] = deque()
         self._streams: list[WorkStream] = []
@@ -65,19 +67,24 @@ class FramePipeline:
 
     def run(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """The upscaled frames, in order; see :meth:`EngineSession.upscale_frames`."""
-        for frame in frames:
-            shape = self._require_fit(frame)
+        source, failure = iter(frames), None
+        while failure is None:
+            try:
+                frame = next(source)
+                shape = check_frame(frame)
+                require_shape(self._session.manifest, shape)
+            except StopIteration:
+                break
+            except Exception as error:  # what is under way is given out first
+                failure = error
+                break
             while self._flying and (shape != self._shape or len(self._flying) >= self._limit):
                 yield self._land()
             self._launch(frame, shape)
         while self._flying:
             yield self._land()
-
-    def _require_fit(self, frame: np.ndarray) -> tuple[int, int, int]:
-        check_images(frame[None])
-        shape = (1, frame.shape[0], frame.shape[1])
-        require_shape(self._session.manifest, shape)
-        return shape
+        if failure is not None:
+            raise failure
 
     def _launch(self, frame: np.ndarray, shape: tuple[int, int, int]) -> None:
         """Queue a frame's way in, its computation and its way out."""
@@ -89,7 +96,6 @@ class FramePipeline:
                 self._free_slots()
                 self._shape = shape
             slot = self._free.pop() if self._free else Slot(self._session.lane(shape), cuda)
-            slot.frame = frame
             self._flying.append(slot)
             (upload, download), compute = self._streams, self._session.stream
             slot.lane.upload(frame[None], upload)
@@ -109,11 +115,13 @@ class FramePipeline:
             slot.marks[DONE].wait()
             self._flying.popleft()
             self._free.append(slot)
-            upscaled = slot.lane.buffers.host_out[0].copy()
+            buffers = slot.lane.buffers
+            upscaled = buffers.host_out[0].copy()
+            # Not the caller's frame, which may hold the next picture by now.
+            self._session.guard.see(buffers.host_in, buffers.host_out)
             if slot.lane.graph is None and not self._session.graphs.refusal:
                 self._session.stream.synchronize()
                 self._session.graphs.after_run(slot.lane, self._session.stream)
-        self._session.guard.see(slot.frame[None], upscaled[None])
         return upscaled
 
     def _require_open(self) -> DeviceContext:
@@ -125,16 +133,27 @@ class FramePipeline:
         while self._free:
             self._free.pop().free()
 
+    def settle(self) -> None:
+        """Wait for what is under way and drop its results; the ring stays. The context is current."""
+        for stream in (*self._streams, self._session.stream):
+            stream.synchronize()
+        self._free.extend(self._flying)
+        self._flying.clear()
+
     def close(self) -> None:
-        """Wait for what is under way and free the ring; again is harmless."""
+        """Wait for what is under way and free the ring, even if waiting fails; again is harmless.
+
+        The context is current.
+        """
         if self._closed:
             return
         self._closed = True
-        with self._device.current():
+        with ExitStack() as steps:  # which are taken from the last to the first
+            for stream in self._streams:
+                steps.callback(stream.free)
+            for slot in (*self._free, *self._flying):
+                steps.callback(slot.free)
             for stream in (*self._streams, self._session.stream):
-                stream.synchronize()
-            self._free.extend(self._flying)
+                steps.callback(stream.synchronize)
+            self._streams, self._free = [], []
             self._flying.clear()
-            self._free_slots()
-            while self._streams:
-                self._streams.pop().free()

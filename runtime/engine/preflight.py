@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runtime.errors import DefianError
+from runtime.manifest import command_with
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,11 @@ def engine_facts(manifest: Manifest) -> EngineFacts:
         DefianError: it has none, or no profile.
     """
     if manifest.engine is None or manifest.profile is None:
-        raise DefianError(f"{manifest.file}: the manifest describes no engine.", f"Rebuild it: {manifest.command}")
+        absent = "facts about an engine" if manifest.engine is None else "profile"
+        raise DefianError(
+            f"{manifest.file}: expected the manifest of an engine, found one without {absent}.",
+            f"Copy engine and manifest again, or rebuild it: {manifest.command}",
+        )
     return manifest.engine
 
 
@@ -56,17 +61,15 @@ def require_device(manifest: Manifest, name: str, capability: tuple[int, int]) -
         raise DefianError(
             f"{manifest.file}: expected a GPU of compute capability {facts.compute_capability}, "
             f"found {name} with {found}.",
-            f"Rebuild it for this GPU: {_rebuilt_for(manifest, found)}",
+            f"Rebuild it {_rebuilt_for(facts, manifest.command, found)}",
         )
 
 
-def _rebuilt_for(manifest: Manifest, capability: str) -> str:
-    """The command of the manifest with another ``--sm``, if it had one."""
-    words = manifest.command.split(" ")
-    for index, word in enumerate(words[:-1]):
-        if word == "--sm":
-            words[index + 1] = capability.replace(".", "")
-    return " ".join(words)
+def _rebuilt_for(facts: EngineFacts, command: str, capability: str) -> str:
+    """Where and how to build the engine for another GPU: TensorRT builds on the GPU itself, TensorRT-RTX anywhere."""
+    if facts.flavour == "tensorrt-rtx":
+        return f"for this GPU: {command_with(command, '--sm', capability.replace('.', ''))}"
+    return f"on this GPU: {command}"
 
 
 def needed_bytes(manifest: Manifest) -> int:
@@ -112,18 +115,19 @@ def require_shape(manifest: Manifest, shape: Shape) -> None:
     if profile is None or profile.contains(shape):
         return
     nearest = "x".join(map(str, profile.nearest(shape)))
+    too_small = any(side < least for side, least in zip(shape, profile.minimum, strict=True))
+    way_out = "Rebuild" if too_small else "Use tiles (--tile auto), or rebuild"
     raise DefianError(
         f"{manifest.file}: expected images inside the profile {profile} (batch x height x width), "
         f"found {'x'.join(map(str, shape))}; the nearest that fits is {nearest}.",
-        f"Use tiles (--tile auto), or rebuild with --profile {_widened(profile, shape)}: {manifest.command}",
+        f"{way_out}: {command_with(manifest.command, '--profile', _widened(profile, shape))}",
     )
 
 
 def _widened(profile: ShapeProfile, shape: Shape) -> str:
     smallest = (min(pair) for pair in zip(profile.minimum, shape, strict=True))
     largest = (max(pair) for pair in zip(profile.maximum, shape, strict=True))
-    middle = profile.optimum
-    return ",".join("x".join(map(str, each)) for each in (smallest, middle, largest))
+    return ",".join("x".join(map(str, each)) for each in (smallest, profile.optimum, largest))
 
 
 def read_plan(path: Path) -> bytes:

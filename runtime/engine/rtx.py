@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,8 @@ class RtxSettings:
         self._loaded = b""
         if self._path is not None:
             self._cache = self._config.create_runtime_cache()
-            if self._path.is_file() and self._cache.deserialize(blob := self._path.read_bytes()):
+            blob = _read(self._path)
+            if blob and self._cache.deserialize(blob):
                 self._loaded = blob
             self._config.set_runtime_cache(self._cache)
 
@@ -58,9 +60,18 @@ class RtxSettings:
         """Write the kernels compiled so far, if there are new ones; a cache that cannot be written costs only time."""
         if self._cache is None or self._path is None:
             return
-        blob = bytes(self._cache.serialize())
+        serialised = self._cache.serialize()
+        if serialised is None:
+            return
+        blob = bytes(serialised)
         if blob and blob != self._loaded:
-            try:
+            with contextlib.suppress(DefianError):
                 write_whole(self._path, blob)
-            except DefianError:
-                return
+
+
+def _read(path: Path) -> bytes:
+    """The file's bytes; nothing if it is missing or cannot be read, which costs only time."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""

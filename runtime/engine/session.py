@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import time
+import warnings
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,20 +24,22 @@ from runtime.engine.preflight import (
     require_version,
 )
 from runtime.engine.rtx import RtxOptions
+from runtime.errors import DefianError
 from runtime.guard import FrameGuard
 from runtime.interface import check_images, require_uint8_io
 from runtime.manifest import read_manifest
 from runtime.plugin import provide
 from runtime.plugin.binary import cache_folder
+from runtime.plugin.device import load_kernels
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
     from pathlib import Path
     from types import TracebackType
 
     import numpy as np
 
-    from runtime.profile import ShapeProfile
+    from runtime.profile import Shape, ShapeProfile
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class RunOptions:
         in_flight: frames that ``upscale_frames`` has under way at once.
         kernel_cache: keep the kernels that TensorRT-RTX compiles on this device, so that it compiles them once.
         device: ordinal of the GPU.
+
+    Raises:
+        DefianError: fewer than one shape or frame, or a negative ordinal.
     """
 
     cuda_graphs: bool = True
@@ -55,14 +63,9 @@ class RunOptions:
     kernel_cache: bool = True
     device: int = 0
 
-
-@dataclass(frozen=True)
-class Timing:
-    """Milliseconds of the last call on the device: copy in, network, copy out."""
-
-    upload: float
-    compute: float
-    download: float
+    def __post_init__(self) -> None:
+        if min(self.shapes, self.in_flight) < 1 or self.device < 0:
+            raise DefianError(f"Expected at least 1 shape and 1 frame in flight on GPU 0 or a later one, found {self}.")
 
 
 class EngineSession:
@@ -71,11 +74,11 @@ class EngineSession:
     Args:
         path: the engine; its manifest lies beside it.
         options: how to run it.
+        shape: a (batch, height, width) that will be asked for, checked before the engine is loaded.
 
     Attributes:
         manifest: what the engine is.
         guard: counts suspicious frames.
-        timing: of the last call; None before the first.
         stream: everything the session computes runs on it, in order.
         graphs: decides what is captured.
 
@@ -83,23 +86,27 @@ class EngineSession:
         DefianError: the engine does not fit its manifest, this TensorRT or this GPU; nothing stays allocated.
     """
 
-    def __init__(self, path: Path, options: RunOptions | None = None) -> None:
+    def __init__(self, path: Path, options: RunOptions | None = None, shape: Shape | None = None) -> None:
         self.options = options or RunOptions()
         self.manifest = read_manifest(path)
         self.guard = FrameGuard()
-        self.timing: Timing | None = None
+        self._timings: dict[str, float] = {}
         require_uint8_io(self.manifest)
-        flavour = engine_facts(self.manifest).flavour
-        self._trt: Any = import_flavour(flavour)
+        self._trt: Any = import_flavour(engine_facts(self.manifest).flavour, self.manifest.command)
         require_version(self.manifest, self._trt.__version__)
+        if shape is not None:
+            require_shape(self.manifest, shape)
         self._device = DeviceContext(self.options.device)
         self._resources = ExitStack()
         self._pipelines: list[FramePipeline] = []
+        self._idle: FramePipeline | None = None
         try:
             require_device(self.manifest, self._device.name, self._device.capability)
             with self._device.current(), driver_errors(self._device.cuda, f"loading {path.name}"):
                 require_memory(self.manifest, *self._device.memory())
-                provide(self._trt, self.manifest.plugins)
+                provide(self._trt, self.manifest.plugins, self.manifest.command)
+                if self.manifest.plugins:
+                    load_kernels()  # what is missing is told here; TensorRT would meet it in the middle of a run
                 self._load(path)
         except BaseException:
             self.close()
@@ -136,7 +143,7 @@ class EngineSession:
         """
         shape = self._require_fit(images)
         with self._device.current(), driver_errors(self._device.cuda, f"upscaling {'x'.join(map(str, shape))}"):
-            lane = self._lanes.get(shape)
+            lane = self._lane_of(shape)
             try:
                 upscaled = self._run(lane, images)
             except BaseException:
@@ -145,58 +152,108 @@ class EngineSession:
         self.guard.see(images, upscaled)
         return upscaled
 
-    def _require_fit(self, images: np.ndarray) -> tuple[int, int, int]:
+    def _require_fit(self, images: np.ndarray) -> Shape:
         self._device.require_thread()
         check_images(images)
         shape = (images.shape[0], images.shape[1], images.shape[2])
         require_shape(self.manifest, shape)
         return shape
 
+    def _lane_of(self, shape: Shape) -> Lane:
+        try:
+            return self._lanes.get(shape)
+        except self._device.cuda.MemoryError:
+            if self._idle is None:
+                raise
+            self._drop_idle()
+            return self._lanes.get(shape)
+
     def _run(self, lane: Lane, images: np.ndarray) -> np.ndarray:
         start, uploaded, computed, downloaded = self._marks
         start.record(self.stream)
         lane.upload(images, self.stream)
         uploaded.record(self.stream)
+        begun = time.perf_counter()
         lane.compute(self.stream)
+        enqueue = time.perf_counter() - begun
         computed.record(self.stream)
         lane.download(self.stream)
         downloaded.record(self.stream)
         self.stream.synchronize()
         upscaled = lane.buffers.host_out.copy()
-        self.timing = Timing(
-            upload=uploaded.milliseconds_since(start),
-            compute=computed.milliseconds_since(uploaded),
-            download=downloaded.milliseconds_since(computed),
-        )
+        self._timings = {
+            "enqueue": enqueue,
+            "h2d": uploaded.seconds_since(start),
+            "compute": computed.seconds_since(uploaded),
+            "d2h": downloaded.seconds_since(computed),
+        }
         self.graphs.after_run(lane, self.stream)
         return upscaled
 
-    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def timings(self) -> dict[str, float]:
+        """Seconds of the last call's parts; empty before the first.
+
+        ``h2d``, ``compute`` and ``d2h`` are the device's own, between events: copy in, network, copy out. ``enqueue``
+        is the host's, for handing the network to the stream. Frames of ``upscale_frames`` overlap and are not timed.
+        """
+        return dict(self._timings)
+
+    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
         """Upscale frames, uint8 RGB [H, W, 3], in their order, copying and computing at once.
 
         At most ``options.in_flight`` frames are under way; the next frame is taken when a result is asked for.
-        Frames may change their shape. Closing the iterator, or an exception, frees what it holds.
+        Frames may change their shape. A bad frame, or an exception from ``frames``, comes after the results of the
+        frames before it, and frees what the stream held. At the end of ``frames``, or when the generator is closed, the
+        memory stays for the next stream of the same shape, until the session is closed or memory is short.
 
         Raises:
-            DefianError: as ``__call__``; the results of earlier frames have been given out.
+            DefianError: as ``__call__``; after a failure of the device the frames under way are lost.
         """
         self._device.require_thread()
-        pipeline = FramePipeline(self, self._device, self.options.in_flight)
+        pipeline = self._idle or FramePipeline(self, self._device, self.options.in_flight)
+        self._idle = None
         self._pipelines.append(pipeline)
+        keep = False
         try:
             yield from pipeline.run(frames)
+            keep = True
+        except GeneratorExit:
+            keep = True
+            raise
         finally:
-            pipeline.close()
-            if pipeline in self._pipelines:
-                self._pipelines.remove(pipeline)
+            self._retire(pipeline, keep=keep)
 
-    def lane(self, shape: tuple[int, int, int]) -> Lane:
+    def _retire(self, pipeline: FramePipeline, *, keep: bool) -> None:
+        """End a stream; its ring is kept for the next one, or freed if one is kept already or something failed."""
+        if pipeline not in self._pipelines:  # the session has been closed
+            return
+        with self._device.current(), driver_errors(self._device.cuda, "ending a stream of frames"), ExitStack() as last:
+            self._pipelines.remove(pipeline)
+            last.callback(pipeline.close)
+            pipeline.settle()
+            if keep and self._idle is None:
+                last.pop_all()
+                self._idle = pipeline
+
+    def _drop_idle(self) -> None:
+        idle, self._idle = self._idle, None
+        if idle is not None:
+            idle.close()
+
+    def lane(self, shape: Shape) -> Lane:
         """A new lane on this session's engine, for a pipeline; the context is current.
+
+        When memory is short, the lanes that ``__call__`` keeps are given up first.
 
         Raises:
             DefianError: TensorRT refuses the shape.
+            pycuda.driver.MemoryError: there is too little memory even so.
         """
-        return Lane(self._device.cuda, self._engine, shape, self.manifest.scale)
+        try:
+            return Lane(self._device.cuda, self._engine, shape, self.manifest.scale)
+        except self._device.cuda.MemoryError:
+            self._lanes.free()
+            return Lane(self._device.cuda, self._engine, shape, self.manifest.scale)
 
     def describe(self) -> str:
         """One line: model, precision, TensorRT, GPU, CUDA graphs."""
@@ -207,21 +264,29 @@ class EngineSession:
         )
 
     def close(self) -> None:
-        """Wait for what is under way and free everything; again is harmless.
+        """Wait for what is under way and free everything, even if the device has failed; again is harmless.
 
         Raises:
-            DefianError: called from another thread.
+            DefianError: called from another thread, or the device has failed.
         """
         if self._device.is_closed:
             return
-        with self._device.current():
-            try:
-                for pipeline in self._pipelines[:]:
-                    pipeline.close()
-                self._resources.close()
-            finally:
-                self._pipelines.clear()
-        self._device.close()
+        self._device.require_thread()
+        pipelines, self._pipelines = self._pipelines, []
+        with ExitStack() as last:
+            last.callback(self._device.close)
+            with driver_errors(self._device.cuda, "closing"), self._device.current(), ExitStack() as steps:
+                steps.callback(self._resources.close)
+                steps.callback(self._drop_idle)
+                for pipeline in pipelines:
+                    steps.callback(pipeline.close)
+
+    def __del__(self) -> None:
+        """Free what a session held that was dropped without being closed, as far as this thread may."""
+        device = getattr(self, "_device", None)
+        if device is not None and device.is_mine and not device.is_closed and not sys.is_finalizing():
+            warnings.warn(f"{self.manifest.file}: this session was never closed", ResourceWarning, stacklevel=2)
+            self.close()
 
     def __enter__(self) -> EngineSession:
         return self

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import DefianError, MissingPackageError
+from runtime.files import write_whole
 
 ENTRY = "kernel.cu"
 HEADERS = ("hessian.h", "element.h", "tile.h")
@@ -39,9 +40,11 @@ def ahead_of_time_image() -> bytes | None:
     record, fatbin = source_folder() / FATBIN_RECORD, source_folder() / FATBIN
     if not (record.is_file() and fatbin.is_file()):
         return None
-    if json.loads(record.read_text(encoding="utf-8")).get("source_sha256") != source_digest():
+    try:
+        built_from = json.loads(record.read_text(encoding="utf-8"))["source_sha256"]
+    except (ValueError, KeyError, TypeError):
         return None
-    return fatbin.read_bytes()
+    return fatbin.read_bytes() if built_from == source_digest() else None
 
 
 def cache_folder() -> Path:
@@ -72,14 +75,9 @@ def kernel_image(capability: tuple[int, int], cache: Path | None = None) -> byte
 
 
 def _keep(path: Path, image: bytes) -> None:
-    """Write the whole file or nothing; a cache that cannot be written costs time, not the run."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, delete=False) as file:
-            file.write(image)
-        Path(file.name).replace(path)
-    except OSError:
-        return
+    """A cache that cannot be written costs time, not the run."""
+    with contextlib.suppress(DefianError):
+        write_whole(path, image)
 
 
 def compile_with_nvrtc(capability: tuple[int, int]) -> bytes:
@@ -106,7 +104,7 @@ def _nvrtc() -> Any:  # noqa: ANN401 - an optional package
     try:
         nvrtc = importlib.import_module("cuda.bindings.nvrtc")
     except ImportError as error:
-        raise MissingPackageError("cuda-bindings", "gpu", "Compiling the eigenvalue plugin's kernel") from error
+        raise MissingPackageError("cuda-bindings", "device", "Compiling the eigenvalue plugin's kernel") from error
     try:
         nvrtc.nvrtcVersion()
     except RuntimeError as error:

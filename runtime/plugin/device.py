@@ -73,7 +73,7 @@ def cuda_driver() -> Any:  # noqa: ANN401 - an optional package
     try:
         return importlib.import_module("cuda.bindings.driver")
     except ImportError as error:
-        raise MissingPackageError("cuda-bindings", "gpu", "Running the eigenvalue plugin") from error
+        raise MissingPackageError("cuda-bindings", "device", "Running the eigenvalue plugin") from error
 
 
 def load_kernels(driver: Any = None) -> Kernels:  # noqa: ANN401

@@ -43,12 +43,13 @@ def register(trt: Any) -> None:  # noqa: ANN401
 _KEPT_ALIVE: list[Any] = []
 
 
-def provide(trt: Any, plugins: Iterable[str]) -> None:  # noqa: ANN401
+def provide(trt: Any, plugins: Iterable[str], rebuild: str = "") -> None:  # noqa: ANN401
     """Register what a manifest lists as needed, before TensorRT meets it in an engine and aborts.
 
     Args:
         trt: the ``tensorrt`` or ``tensorrt_rtx`` module that will load the engine.
         plugins: entries such as ``defian::MaxHessianEigenvalue/1``; none is fine.
+        rebuild: the command that builds the engine again, for the error.
 
     Raises:
         DefianError: an entry is not a plugin of this version of defian-edge, or it cannot be registered.
@@ -56,6 +57,7 @@ def provide(trt: Any, plugins: Iterable[str]) -> None:  # noqa: ANN401
     wanted = list(plugins)
     if unknown := [name for name in wanted if name != PLUGIN_KEY]:
         msg = f"The engine needs the plugin {unknown[0]!r}, and this installation provides {PLUGIN_KEY!r} only."
-        raise DefianError(msg, "Install the defian-edge version that built the engine, or rebuild the engine.")
+        hint = f"Install the defian-edge version that built the engine, or rebuild the engine: {rebuild}"
+        raise DefianError(msg, hint.removesuffix(": "))
     if wanted:
         register(trt)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 
 import onnx_ir as ir
 import pytest
 
 from calibration.tiling import main, measure
 from runtime.manifest import Manifest
-from runtime.tiles import Tiling
-from tests.conftest import noise, random_checkpoint, tiny
+from runtime.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, Tiling
+from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
 from tests.doubles.enlarger import Enlarger
 
 
@@ -35,3 +36,21 @@ def test_the_network_differs_in_tiles_and_the_table_says_by_how_much(traced, tmp
     with pytest.raises(SystemExit) as stopped:
         main([str(graph), "--tile", "8", "--overlap", "8"])
     assert stopped.value.code == 2
+
+
+def test_the_defaults_are_those_that_the_documented_table_speaks_for():
+    text = (REPOSITORY / "docs" / "runtime.md").read_text()
+    cells = re.findall(r"^\| (\d+) \| (\d+) \| ([\d.]+) \| (\S+) \| (\S+) \| [\d.]+ \|$", text, re.MULTILINE)
+    table = {(int(tile), int(overlap)): (float(psnr), float(worst)) for tile, overlap, psnr, _, worst in cells}
+    assert len(table) == 16
+    tiles, overlaps = ({key[axis] for key in table} for axis in (0, 1))
+    nearest = {tile: table[tile, DEFAULT_OVERLAP][0] for tile in tiles}
+    assert max(nearest, key=lambda tile: nearest[tile]) == DEFAULT_TILE
+    for tile in tiles:
+        for overlap in overlaps:
+            if overlap > DEFAULT_OVERLAP:
+                assert table[tile, overlap][0] <= nearest[tile] + 0.05, "more overlap gains nothing"
+            elif overlap < DEFAULT_OVERLAP and tile < DEFAULT_TILE:
+                assert table[tile, overlap][0] < nearest[tile] - 0.4, "less overlap costs"
+    assert min(worst for _, worst in table.values()) == -0.2134
+    assert "Without overlap seams cost up to 0.21 dB" in text

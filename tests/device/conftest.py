@@ -27,7 +27,8 @@ def driver() -> Iterator[StandInDriver]:
     stand_in.reset()
     lost = stand_in.ask("lost")
     yield stand_in
-    stand_in.fail_from(0)
+    stand_in.fail(0)
+    stand_in.library.standin_break(0)
     left = {name: stand_in.ask(name) for name in ("live", "contexts", "depth", "misuses")}
     assert left == dict.fromkeys(left, 0)
     assert stand_in.ask("lost") == lost

@@ -22,6 +22,7 @@ COMMAND = "python export.py --model tiny --target tensorrt-rtx --sm 75 --profile
 def write_engine(folder: Path, plan: bytes | None = None, **changes: object) -> Path:
     """An engine and its manifest, whose facts or fields may be changed."""
     content = GRAPH.read_bytes() if plan is None else plan
+    folder.mkdir(exist_ok=True)
     path = folder / "tiny.fp32.engine"
     path.write_bytes(content)
     facts = {name: changes.pop(name) for name in list(changes) if name in EngineFacts.__dataclass_fields__}
@@ -44,6 +45,11 @@ def write_engine(folder: Path, plan: bytes | None = None, **changes: object) -> 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:
     """uint8 noise."""
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def frames(count: int, height: int = 8, width: int = 9) -> list[np.ndarray]:
+    """Frames of noise, each its own."""
+    return [noise(height, width, 3, seed=seed) for seed in range(count)]
 
 
 class Reference:

@@ -10,17 +10,17 @@ import pytest
 from PIL import Image
 
 from runtime.__main__ import main
-from runtime.engine import session as session_module
 from runtime.errors import DefianError
 from runtime.images import read_image
-from runtime.plugin import PLUGIN_KEY
+from runtime.plugin import PLUGIN_KEY, device
 from runtime.session import open_session
 from runtime.tiles import TiledSession, Tiling
-from tests.device.engines import Reference, noise, write_engine
+from tests.device.engines import GRAPH, Reference, noise, write_engine
 from tests.doubles.enlarger import Enlarger
+from tests.doubles.tensorrt_module import NEEDS_PLUGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
     from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("trt")
@@ -36,7 +36,7 @@ class OnTheCpu(Enlarger):
     def __call__(self, images: np.ndarray) -> np.ndarray:
         return self.reference(images)
 
-    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
         for frame in frames:
             yield self(np.ascontiguousarray(frame)[None])[0]
 
@@ -99,13 +99,59 @@ def test_a_video_runs_through_the_pipeline(tmp_path, driver):
     assert driver.ask("live") == 0
 
 
-def test_plugins_of_the_manifest_are_provided_before_the_engine_is_loaded(tmp_path, trt, monkeypatch):
-    provided: list[tuple[object, tuple[str, ...], int]] = []
-    monkeypatch.setattr(
-        session_module, "provide", lambda module, plugins: provided.append((module, plugins, len(trt.loggers)))
-    )
-    with open_session(write_engine(tmp_path, plugins=(PLUGIN_KEY,))):
-        assert provided == [(trt, (PLUGIN_KEY,), 0)]
+@pytest.fixture
+def plugin_engine(tmp_path, monkeypatch) -> Path:
+    """An engine that holds the eigenvalue plugin, as its manifest says; its kernel is compiled already."""
+    monkeypatch.setattr(device, "kernel_image", lambda _: b"code")
+    device._library.cache_clear()
+    plan = NEEDS_PLUGIN + GRAPH.read_bytes()
+    return write_engine(tmp_path, plan=plan, plugins=(PLUGIN_KEY,))
+
+
+def test_the_plugin_that_the_manifest_lists_is_registered_before_the_engine_is_loaded(plugin_engine, trt, reference):
+    images = noise(1, 8, 8, 3)
+    for _ in range(2):
+        with open_session(plugin_engine) as session:
+            assert np.array_equal(session(images), reference(images))
+    [creator] = trt.registry.all_creators
+    assert (creator.plugin_namespace, creator.name, creator.plugin_version) == ("defian", "MaxHessianEigenvalue", "1")
+    assert not trt.aborted
+
+
+WITHOUT_PLUGIN = {
+    "an old TensorRT": "TensorRT 10.3 or later with Python plugins",
+    "no cuda-bindings": r"eigenvalue plugin needs the package 'cuda-bindings'[\s\S]*defian-edge\[device\]",
+    "no compiler": "NVRTC was not found",
+    "another version": r"'defian::MaxHessianEigenvalue/9', and this installation provides",
+}
+
+
+@pytest.mark.parametrize("case", WITHOUT_PLUGIN)
+def test_without_the_plugin_the_error_says_so_before_tensorrt_aborts(plugin_engine, trt, monkeypatch, case):
+    if case == "an old TensorRT":
+        monkeypatch.delattr(trt, "IPluginV3OneRuntime")
+    elif case == "no cuda-bindings":
+        monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    elif case == "no compiler":
+
+        def refuse(_: tuple[int, int]) -> bytes:
+            raise DefianError("NVRTC was not found")
+
+        monkeypatch.setattr(device, "kernel_image", refuse)
+    else:
+        write_engine(plugin_engine.parent, plan=plugin_engine.read_bytes(), plugins=("defian::MaxHessianEigenvalue/9",))
+    with pytest.raises(DefianError, match=WITHOUT_PLUGIN[case]):
+        open_session(plugin_engine)
+    assert not trt.aborted
+    assert not trt.loggers
+
+
+def test_the_double_aborts_where_tensorrt_would(plugin_engine, trt):
+    """The proof that the tests above would notice a plugin that comes too late."""
+    write_engine(plugin_engine.parent, plan=plugin_engine.read_bytes())
+    with pytest.raises(DefianError, match="loading"):
+        open_session(plugin_engine)
+    assert trt.aborted
 
 
 @pytest.mark.parametrize(

@@ -81,12 +81,12 @@ def test_overruns_foreign_pointers_and_lack_of_memory_are_errors(driver):
 
 
 def test_the_chosen_allocation_and_all_after_it_fail(driver):
-    driver.fail_from(2)
+    driver.fail(2)
     kept = cuda.mem_alloc(16)
     for _ in range(2):
         with pytest.raises(cuda.MemoryError):
             cuda.mem_alloc(16)
-    driver.fail_from(0)
+    driver.fail(0)
     assert driver.ask("live") == 1
     del kept
     assert driver.ask("live") == 0

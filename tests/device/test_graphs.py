@@ -45,6 +45,18 @@ def test_a_graph_that_differs_from_the_eager_result_is_not_used(tmp_path, trt, r
         assert "CUDA graphs off: the captured graph gave another result" in session.describe()
 
 
+@pytest.mark.parametrize("streaming", [False, True])
+def test_an_engine_that_cannot_be_captured_runs_eagerly_and_the_session_says_why(tmp_path, trt, reference, streaming):
+    trt.faults.refused_captures = True
+    source = [noise(8, 8, 3, seed=turn) for turn in range(9)]
+    with EngineSession(write_engine(tmp_path)) as session:
+        results = session.upscale_frames(source) if streaming else (session(frame[None])[0] for frame in source)
+        for frame, result in zip(source, results, strict=True):
+            assert np.array_equal(result, reference(frame[None])[0])
+        assert "CUDA graphs off: TensorRT failed at running the engine. It said: " in session.describe()
+        assert "not permitted in a capture" in session.describe()
+
+
 def test_without_cuda_bindings_runs_are_eager_and_the_session_says_why(tmp_path, monkeypatch, reference):
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
     with EngineSession(write_engine(tmp_path)) as session:
@@ -93,3 +105,17 @@ def test_a_kernel_cache_that_cannot_be_written_costs_no_run(tmp_path, monkeypatc
     images = noise(1, 8, 8, 3)
     with open_session(write_engine(tmp_path, flavour="tensorrt-rtx")) as session:
         assert np.array_equal(session(images), reference(images))
+
+
+def test_a_kernel_cache_that_cannot_be_read_or_made_costs_no_run(tmp_path, trt, monkeypatch, driver, reference):
+    monkeypatch.setenv("DEFIAN_CACHE", str(tmp_path / "cache"))
+    engine, images = write_engine(tmp_path, flavour="tensorrt-rtx"), noise(1, 8, 8, 3)
+    with open_session(engine) as session:
+        session(images)
+    [kept] = (tmp_path / "cache" / "tensorrt-rtx").iterdir()
+    kept.unlink()
+    kept.mkdir()
+    trt.faults.no_kernel_blob = True
+    with open_session(engine) as session:
+        assert np.array_equal(session(images), reference(images))
+    assert driver.ask("live") == 0

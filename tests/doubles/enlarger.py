@@ -9,7 +9,7 @@ from runtime.manifest import Manifest
 from runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable
     from types import TracebackType
 
     import numpy as np
@@ -29,7 +29,7 @@ class Enlarger:
         self.seen.append(images.shape)
         return images.repeat(self.manifest.scale, axis=1).repeat(self.manifest.scale, axis=2)
 
-    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def upscale_frames(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
         for frame in frames:
             yield self(frame[None])[0]
 

@@ -51,19 +51,21 @@ class StandIn:
 
 
 def toolkit() -> Path:
-    """The root of a CUDA toolkit: ``$CUDA_HOME``, the folder of nvcc, or ``/usr/local/cuda``.
+    """The root of a CUDA toolkit: ``$CUDA_HOME`` if it is set; else the folder of nvcc, or ``/usr/local/cuda``.
 
     Raises:
-        ToolkitMissingError: none of them holds ``include/cuda.h``, or there is no gcc.
+        ToolkitMissingError: there is none that holds ``include/cuda.h``, or there is no gcc.
     """
     if shutil.which("gcc") is None or shutil.which("g++") is None:
         raise ToolkitMissingError("gcc and g++ are needed to build the stand-in CUDA driver and pycuda")
     nvcc = shutil.which("nvcc")
-    named = (os.environ.get("CUDA_HOME"), nvcc and str(Path(nvcc).resolve().parents[1]), "/usr/local/cuda")
+    chosen = os.environ.get("CUDA_HOME")
+    named = (chosen,) if chosen else (nvcc and str(Path(nvcc).resolve().parents[1]), "/usr/local/cuda")
     for root in (Path(name).resolve() for name in named if name):
         if (root / "include" / "cuda.h").is_file():
             return root
-    raise ToolkitMissingError("no CUDA toolkit was found (include/cuda.h below $CUDA_HOME, nvcc or /usr/local/cuda)")
+    places = f"$CUDA_HOME, {chosen}" if chosen else "nvcc's folder or /usr/local/cuda, and CUDA_HOME is not set"
+    raise ToolkitMissingError(f"no CUDA toolkit was found: no include/cuda.h below {places}")
 
 
 def build() -> StandIn:

@@ -21,6 +21,8 @@ import onnxruntime
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NEEDS_PLUGIN = b"with a plugin\n"
+"""What a plan begins with that cannot be loaded before its plugin is registered."""
 HOST_FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 SCALE = 2
 
@@ -85,11 +87,17 @@ class Work:
 
 @dataclass
 class Faults:
-    """What shall go wrong: refused enqueues counted from now (0: none), and results that replayed graphs spoil."""
+    """What shall go wrong.
+
+    Enqueues from the nth on (0: none), results of replayed graphs, enqueues while a graph is captured, execution
+    contexts, the blob of compiled kernels.
+    """
 
     refused_enqueue: int = 0
     spoiled_captures: bool = False
+    refused_captures: bool = False
     refused_contexts: bool = False
+    no_kernel_blob: bool = False
 
 
 class Context:
@@ -130,6 +138,11 @@ class Context:
         if module.faults.refused_enqueue and module.enqueues >= module.faults.refused_enqueue:
             module.say("IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (an illegal memory access)")
             return False
+        if module.faults.refused_captures and module.work.is_capturing(stream):
+            module.say(
+                "IExecutionContext::enqueueV3: Error Code 1: Cuda Runtime (operation not permitted in a capture)"
+            )
+            return False
         work, session, scratch = module.work, self.engine.session, self.scratch
         shape, target, addresses = self.shape, self.get_tensor_shape("upscaled"), dict(self.addresses)
         spoil = module.faults.spoiled_captures and work.is_capturing(stream)
@@ -147,8 +160,9 @@ class Context:
 class RuntimeCache:
     """IRuntimeCache: its blob says how often kernels have been compiled."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
         self.compiled = 0
+        self.faults = faults
 
     def deserialize(self, blob: bytes) -> bool:
         if not blob.startswith(b"compiled "):
@@ -156,19 +170,20 @@ class RuntimeCache:
         self.compiled = int(blob.split()[1])
         return True
 
-    def serialize(self) -> bytes:
-        return b"compiled %d" % self.compiled
+    def serialize(self) -> bytes | None:
+        return None if self.faults.no_kernel_blob else b"compiled %d" % self.compiled
 
 
 @dataclass
 class RuntimeConfig:
     """IRuntimeConfig."""
 
+    faults: Faults
     cuda_graph_strategy: str = "DISABLED"
     cache: RuntimeCache | None = None
 
     def create_runtime_cache(self) -> RuntimeCache:
-        return RuntimeCache()
+        return RuntimeCache(self.faults)
 
     def set_runtime_cache(self, cache: RuntimeCache) -> bool:
         self.cache = cache
@@ -202,7 +217,7 @@ class Engine:
         return self.module.uint8 if name else ""
 
     def create_runtime_config(self) -> RuntimeConfig:
-        return RuntimeConfig()
+        return RuntimeConfig(self.module.faults)
 
     def create_execution_context(self, how: Strategy | RuntimeConfig) -> Context | None:
         if self.module.faults.refused_contexts:
@@ -216,10 +231,23 @@ class Engine:
         return Context(self, managed=how is Strategy.USER_MANAGED)
 
 
+class PluginRegistry:
+    """IPluginRegistry."""
+
+    def __init__(self) -> None:
+        self.all_creators: list[Any] = []
+
+    def register_creator(self, creator: Any, namespace: str) -> bool:  # noqa: ANN401
+        assert namespace == creator.plugin_namespace
+        self.all_creators.append(creator)
+        return True
+
+
 @dataclass
 class TensorRt:
     """The module."""
 
+    __name__: str = "tensorrt"
     __version__: str = "10.3.0"
     uint8: str = "uint8"
     faults: Faults = field(default_factory=Faults)
@@ -229,12 +257,27 @@ class TensorRt:
     late: int = 0
     configs: list[RuntimeConfig] = field(default_factory=list)
     loggers: list[ILogger] = field(default_factory=list)
+    registry: PluginRegistry = field(default_factory=PluginRegistry)
+    aborted: bool = False
     ILogger: type = ILogger
+    IPluginV3: type = field(default_factory=lambda: type("IPluginV3", (), {}))
+    IPluginV3OneCore: type = field(default_factory=lambda: type("IPluginV3OneCore", (), {}))
+    IPluginV3OneBuild: type = field(default_factory=lambda: type("IPluginV3OneBuild", (), {}))
+    IPluginV3OneRuntime: type = field(default_factory=lambda: type("IPluginV3OneRuntime", (), {}))
+    IPluginCreatorV3One: type = field(default_factory=lambda: type("IPluginCreatorV3One", (), {}))
+    PluginFieldCollection: type = list
     ExecutionContextAllocationStrategy: type = Strategy
     TensorIOMode: Any = field(default_factory=lambda: SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT"))
     CudaGraphStrategy: Any = field(
         default_factory=lambda: SimpleNamespace(WHOLE_GRAPH_CAPTURE="WHOLE", DISABLED="DISABLED")
     )
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def get_plugin_registry(self) -> PluginRegistry:
+        """As TensorRT's."""
+        return self.registry
 
     def note_end(self) -> None:
         """An engine or context is freed, which needs a current CUDA context."""
@@ -249,8 +292,11 @@ class TensorRt:
         self.loggers.append(logger)
 
         def deserialize_cuda_engine(plan: bytes) -> Engine | None:
+            if plan.startswith(NEEDS_PLUGIN) and not self.registry.all_creators:
+                self.aborted = True  # TensorRT would end the process
+                return None
             try:
-                return Engine(self, plan)
+                return Engine(self, plan.removeprefix(NEEDS_PLUGIN))
             except Exception:
                 self.say("IRuntime::deserializeCudaEngine: Error Code 1: Serialization (magicTagRead == kMAGIC_TAG)")
                 return None

@@ -1,15 +1,14 @@
 """The real Python bindings of several TensorRT versions, importable without TensorRT and without a GPU.
 
 Their wheels come from PyPI into ``.cache/trt-bindings/<version>``; the three libraries that they link against are
-empty but for nine C functions. Classes, methods and enums are then the real ones. ``names_used`` collects what our
-code asks of a TensorRT module, ``missing_names`` says what a version does not have.
+empty but for nine C functions. Classes, methods and enums are then the real ones. ``missing_names`` says which of the
+names that our code uses (``trt_names.py``) a version does not have.
 
     python -m tests.doubles.trt_bindings runtime/plugin export/engine.py
 """
 
 from __future__ import annotations
 
-import ast
 import json
 import os
 import shutil
@@ -19,6 +18,8 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tests.doubles.trt_names import names_used
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -42,20 +43,27 @@ FUNCTIONS = (
     "getPluginRegistry",
     "initLibNvInferPlugins",
 )
-MODULE_NAMES = ("trt", "tensorrt", "tensorrt_rtx")
+RTX = "tensorrt_rtx"
+"""Stands for the installed TensorRT-RTX among the versions."""
 
 _PROBE = """
-import json, sys
-import tensorrt_bindings as trt
-missing = []
-for name in json.load(sys.stdin):
-    value = trt
-    for part in name.split("."):
-        if not hasattr(value, part):
-            missing.append(name)
-            break
-        value = getattr(value, part)
-print(json.dumps(missing))
+import functools, importlib, json, sys
+
+trt = importlib.import_module(sys.argv[1])
+
+def has(name):
+    owners, _, member = name.rpartition(".")
+    for owner in owners.split("|"):
+        try:
+            functools.reduce(getattr, [*filter(None, owner.split(".")), member], trt)
+            return True
+        except AttributeError:
+            pass
+    return False
+
+classes = [value for value in vars(trt).values() if isinstance(value, type)]
+members = {name for each in classes for name in dir(each) if not name.startswith("_")}
+print(json.dumps([[name for name in json.load(sys.stdin) if not has(name)], sorted(members)]))
 """
 
 
@@ -72,51 +80,33 @@ class Bindings:
     libraries: Path
 
 
-def names_used(paths: Iterable[Path]) -> set[str]:
-    """Dotted names that Python files ask of a TensorRT module, such as ``TensorFormat.HWC8``.
-
-    A chain of attributes counts when it begins with a variable called trt, tensorrt or tensorrt_rtx, or with an
-    attribute of that name (``self.trt``, ``self._trt``). The chain ends at the first call. Folders are searched.
-    """
-    names: set[str] = set()
-    for path in paths:
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-                if isinstance(node, ast.Attribute) and (name := _dotted(node)):
-                    names.add(name)
-    names = {name for name in names if not name.startswith("__")}
-    return {name for name in names if not any(other.startswith(f"{name}.") for other in names)}
-
-
-def _dotted(node: ast.Attribute) -> str | None:
-    parts: list[str] = []
-    value: ast.expr = node
-    while isinstance(value, ast.Attribute):
-        if value.attr.lstrip("_") in MODULE_NAMES:
-            break
-        parts.append(value.attr)
-        value = value.value
-    root = value.id if isinstance(value, ast.Name) else value.attr if isinstance(value, ast.Attribute) else ""
-    if root.lstrip("_") not in MODULE_NAMES or not parts:
-        return None
-    parts.reverse()
-    return ".".join(parts[: next((i for i, part in enumerate(parts) if part.startswith("__")), len(parts))]) or None
-
-
 def missing_names(version: str, names: Iterable[str]) -> list[str]:
-    """Those of the dotted names that a version's bindings do not have, found in a process of its own.
+    """Those of the dotted names that a version's bindings do not have; ``A|B.member`` is in A or in B.
 
     Raises:
         BindingsUnavailableError: the version cannot be fetched, linked or imported here.
     """
-    bindings = fetch(version)
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(bindings.packages),
-        "LD_LIBRARY_PATH": f"{bindings.libraries}{os.pathsep}{os.environ.get('LD_LIBRARY_PATH', '')}",
-    }
+    return _probe(version, names)[0]
+
+
+def members(version: str) -> set[str]:
+    """The names of all members of all classes of a version.
+
+    Raises:
+        BindingsUnavailableError: see ``missing_names``.
+    """
+    return set(_probe(version, ())[1])
+
+
+def _probe(version: str, names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Asked in a process of its own."""
+    module, environment = RTX, dict(os.environ)
+    if version != RTX:
+        bindings, module = fetch(version), "tensorrt_bindings"
+        libraries = filter(None, (str(bindings.libraries), os.environ.get("LD_LIBRARY_PATH")))
+        environment |= {"PYTHONPATH": str(bindings.packages), "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
     done = subprocess.run(
-        [sys.executable, "-c", _PROBE],
+        [sys.executable, "-c", _PROBE, module],
         input=json.dumps(sorted(names)),
         check=False,
         capture_output=True,
@@ -178,7 +168,7 @@ def _link_empty_libraries(folder: Path, major: int) -> None:
 def main(arguments: list[str]) -> int:
     """Print, for each version, the names used in the given files and folders that it does not have."""
     names = names_used(Path(each) for each in arguments)
-    absent = {version: missing_names(version, names) for version in VERSIONS}
+    absent = {version: missing_names(version, names) for version in (*VERSIONS, RTX)}
     print(f"{len(names)} names: {', '.join(sorted(names))}")
     for version, missing in absent.items():
         print(f"TensorRT {version}: {', '.join(missing) or 'has them all'}")

@@ -1,4 +1,4 @@
-"""``python -m runtime``: folders, resuming, bad files, tiles, comparison, video, the frame guard and the bar."""
+"""``python -m runtime``: folders, resuming, bad files, tiles, comparison, video, exit status and the bar."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from PIL import Image
 
 from runtime.__main__ import main
 from runtime.errors import DefianError
-from runtime.guard import FrameGuard, SuspiciousFrameWarning, is_suspicious
+from runtime.guard import SuspiciousFrameWarning
 from runtime.images import read_image
 from runtime.jobs import plan_jobs
 from runtime.manifest import Manifest
@@ -92,6 +92,29 @@ def test_results_of_another_engine_or_other_tiles_are_not_taken_for_finished(gra
     assert "c.png ->" in printed, "its result is newer than engine and photo, and of the run without tiles"
 
 
+def test_an_interrupted_run_goes_on_where_it_stopped(graph, photos, tmp_path, monkeypatch, capsys):
+    plain, calls = OnnxSession.__call__, []
+
+    def interrupted(self: OnnxSession, images: np.ndarray) -> np.ndarray:
+        calls.append(images.shape)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return plain(self, images)
+
+    command = (photos, "--engine", graph, "--out", tmp_path / "sr")
+    monkeypatch.setattr(OnnxSession, "__call__", interrupted)
+    assert run(*command) == 130
+    assert "goes on where it stopped" in capsys.readouterr().err
+    assert run(*command) == 0
+    assert "1 of 3 were finished already" in capsys.readouterr().out
+    assert len(calls) == 2 + 2
+
+
+def test_a_provider_for_an_engine_is_refused(photos, tmp_path, capsys):
+    assert run(photos, "--engine", "x.engine", "--out", tmp_path / "sr", "--provider", "cuda") == 2
+    assert "expected a graph (.onnx), found the engine x.engine" in capsys.readouterr().err
+
+
 def test_bad_files_are_reported_at_the_end_and_the_rest_is_done(graph, photos, tmp_path, capsys):
     (photos / "aa.png").write_text("text")
     assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1
@@ -99,6 +122,17 @@ def test_bad_files_are_reported_at_the_end_and_the_rest_is_done(graph, photos, t
     assert captured.out.count("->") == 3
     assert captured.err.strip().endswith("1 of 4 files failed")
     assert "aa.png cannot be decoded" in captured.err
+
+
+def test_a_broken_video_does_not_stop_the_photos_beside_it(graph, photos, tmp_path, capsys):
+    pytest.importorskip("av")
+    (photos / "a.mp4").write_bytes(b"no video")
+    assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1
+    captured = capsys.readouterr()
+    assert captured.out.count("->") == 3
+    assert "a.mp4: Invalid data" in captured.err
+    assert captured.err.strip().endswith("1 of 4 files failed")
+    assert not (tmp_path / "sr" / "a.mp4").exists()
 
 
 def test_tiles_are_made_when_asked_for_and_the_difference_is_mentioned(graph, photos, tmp_path, capsys):
@@ -193,25 +227,6 @@ def test_containers_that_cannot_hold_the_result_become_mkv(tmp_path):
     assert targets == ["a.mkv", "b.mov", "c.png"]
 
 
-@pytest.mark.parametrize(("value", "colour"), [(0, "black"), (255, "white")])
-def test_a_frame_without_a_picture_is_counted_and_warned_of_once(value, colour):
-    guard, images = FrameGuard(), noise(3, 8, 8, 3)
-    upscaled = noise(3, 16, 16, 3, seed=1)
-    upscaled[1:] = value
-    with pytest.warns(SuspiciousFrameWarning, match=f"Frame 2 came out {colour}") as warned:
-        guard.see(images, upscaled)
-    assert (guard.frames, guard.suspicious, len(warned)) == (3, 2, 1)
-
-
-@pytest.mark.parametrize("value", [0, 255])
-def test_a_black_or_white_picture_of_a_black_or_white_scene_is_no_mistake(value):
-    scene = np.full((8, 8, 3), value, np.uint8)
-    assert not is_suspicious(scene, np.full((16, 16, 3), value, np.uint8))
-    almost = np.full((16, 16, 3), value, np.uint8)
-    almost[7, 7] = 128
-    assert not is_suspicious(noise(8, 8, 3), almost)
-
-
 def test_suspicious_frames_end_the_command_with_1(graph, photos, tmp_path, monkeypatch, capsys):
     def black(self: OnnxSession, images: np.ndarray) -> np.ndarray:
         upscaled = np.zeros((len(images), 32, 36, 3), np.uint8)
@@ -222,7 +237,7 @@ def test_suspicious_frames_end_the_command_with_1(graph, photos, tmp_path, monke
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SuspiciousFrameWarning)
         assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1
-    assert "3 of 3 frames came out all black or all white" in capsys.readouterr().err
+    assert "3 of 3 frames came out black or white, in whole or in a patch" in capsys.readouterr().err
 
 
 class Terminal(io.StringIO):
@@ -242,3 +257,11 @@ def test_the_bar_shows_how_far_and_how_long_and_is_silent_in_a_pipe():
     assert terminal.getvalue().endswith("\r\x1b[K")
     assert pipe.getvalue() == ""
     assert ProgressBar(None, pipe, lambda: now[0]).line(now[0] + 1) == "0 done, 0.0/s"
+
+
+def test_a_folder_shows_its_progress_in_a_terminal(graph, photos, tmp_path, monkeypatch, capsys):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 0
+    assert f"[{30 * '#'}] 3/3 0:00 left" in terminal.getvalue()
+    assert capsys.readouterr().out.count("->") == 3

@@ -1,22 +1,27 @@
-"""The device path on a real GPU with real TensorRT: build, run, compare with ONNX Runtime. Skips elsewhere."""
+"""The device path on a real GPU with real TensorRT: what ``engine_checks.py`` asks of every engine. Skips elsewhere."""
 
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx_ir as ir
 import pytest
+from filelock import FileLock
 
-from calibration.metrics import psnr
 from export.compiler import Target, is_available
 from export.engine import EngineOptions, build_engine
-from runtime.engine.session import EngineSession, RunOptions
+from runtime.engine.session import EngineSession
 from runtime.errors import DefianError
 from runtime.manifest import Manifest
-from runtime.onnx_session import OnnxSession
 from runtime.profile import ShapeProfile
-from tests.conftest import noise, random_checkpoint, tiny
+from tests.conftest import random_checkpoint, tiny
+from tests.runtime.engine_checks import *  # noqa: F403
+from tests.runtime.engine_checks import noise
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.gpu
 PROFILE = ShapeProfile.parse("1x8x8,1x32x32,2x64x64")
@@ -53,42 +58,21 @@ def files(request, traced, tmp_path_factory):
     return made
 
 
-@pytest.mark.parametrize("cuda_graphs", [True, False])
-def test_pixels_are_those_of_the_graph(files, cuda_graphs):
-    graph, engine = files
-    options = RunOptions(cuda_graphs=cuda_graphs)
-    with OnnxSession(graph) as reference, EngineSession(engine, options) as session:
-        for turn in range(4):
-            for shape in ((1, 32, 32, 3), (2, 17, 64, 3)):
-                images = noise(*shape, seed=turn)
-                assert psnr(session(images), reference(images)) > 50
-        assert session.timing is not None
-        assert session.timing.compute > 0
-        print(session.describe())
+@pytest.fixture(autouse=True)
+def alone(tmp_path_factory) -> Iterator[None]:
+    """One test at a time has the GPU: some look at its free memory."""
+    with FileLock(tmp_path_factory.getbasetemp().parent / "gpu.lock"):
+        yield
 
 
-def test_a_stream_of_frames_is_that_of_single_calls(files):
-    source = [noise(32, 40, 3, seed=seed) for seed in range(20)]
+def test_pytorch_and_a_session_share_a_process(files):
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("this PyTorch has no CUDA")
+    images = noise(1, 32, 32, 3)
+    values = torch.arange(1000, device="cuda")
     with EngineSession(files[1]) as session:
-        streamed = list(session.upscale_frames(source))
-        single = [session(frame[None])[0] for frame in source]
-    assert all(np.array_equal(first, second) for first, second in zip(streamed, single, strict=True))
-
-
-def test_sessions_leave_the_gpus_memory_as_they_found_it(files):
-    import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
-
-    held = cuda.Device(0).retain_primary_context()
-    held.push()
-    try:
-        with EngineSession(files[1]) as session:
-            session(noise(1, 32, 32, 3))
-        before, _ = cuda.mem_get_info()
-        for _ in range(5):
-            with EngineSession(files[1]) as session:
-                for side in range(8, 64, 7):
-                    session(noise(1, side, side, 3))
-        after, _ = cuda.mem_get_info()
-        assert before - after < 4 << 20
-    finally:
-        cuda.Context.pop()
+        first = session(images)
+        assert int(values.sum()) == 499_500
+        assert np.array_equal(session(images), first)
+    assert int((values + torch.ones_like(values)).sum()) == 500_500

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
+import hashlib
+import re
 import sys
 from enum import Enum
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
+import onnx_ir as ir
 import pytest
+from PIL import Image
 
+from calibration.evaluator import session_of
+from runtime.device.context import import_pycuda
 from runtime.engine.module import KEPT_MESSAGES, RuntimeLog, import_flavour
 from runtime.engine.preflight import needed_bytes, require_device, require_shape
 from runtime.errors import DefianError, MissingPackageError
+from runtime.images import read_image
 from runtime.manifest import EngineFacts, Manifest
 from runtime.profile import ShapeProfile
-from tests.conftest import REPOSITORY
+from tests.conftest import noise, random_checkpoint, tiny
+from tests.doubles.deployment import deploy, run_alone
 
 
 class Severity(Enum):
@@ -72,12 +79,25 @@ def test_the_last_messages_are_kept_and_chatter_is_not():
     assert "no message" in log().failure("running").message
 
 
+def test_errors_come_before_warnings_and_no_failure_is_told_twice():
+    kept = log()
+    kept.logger.log(Severity.ERROR, SAID["too little free memory"])
+    for index in range(5):
+        kept.logger.log(Severity.WARNING, f"warning {index}")
+    message = kept.failure("creating an execution context").message
+    assert "too little free memory" in message
+    assert "warning" not in message
+    kept.logger.log(Severity.ERROR, "something new")
+    message = kept.failure("running the engine").message
+    assert message == "TensorRT failed at running the engine. It said: something new"
+
+
 def manifest(**changes: object) -> Manifest:
     facts = EngineFacts("tensorrt-rtx", "1.7.1", "8.9", 100 << 20, None, 7 << 20, 1.0, 1)
     profile = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")
     command = "python export.py --target tensorrt-rtx --sm 89 --out build/"
-    values: dict[str, Any] = {"profile": profile, "engine": facts, **changes}
-    return Manifest("m.engine", "0", "m", 2, "fp16", "uint8", "0", command, **values)
+    values: dict[str, Any] = {"profile": profile, "engine": facts, "command": command, **changes}
+    return Manifest("m.engine", "0", "m", 2, "fp16", "uint8", "0", **values)
 
 
 def test_memory_is_that_of_activations_weights_and_frames():
@@ -89,6 +109,10 @@ def test_the_command_that_rebuilds_names_the_gpu_that_is_there():
         require_device(manifest(), "Orin", (8, 7))
     assert "expected a GPU of compute capability 8.9, found Orin with 8.7" in raised.value.message
     assert "--sm 87 --out build/" in raised.value.hint
+    facts = EngineFacts("tensorrt", "10.3.0", "8.9", None, None, 1, 1.0, 1)
+    with pytest.raises(DefianError) as raised:
+        require_device(manifest(engine=facts, command="python export.py --target tensorrt"), "Orin", (8, 7))
+    assert raised.value.hint == "Rebuild it on this GPU: python export.py --target tensorrt"
 
 
 def test_a_shape_outside_the_profile_names_the_nearest_and_the_profile_that_would_do():
@@ -96,7 +120,12 @@ def test_a_shape_outside_the_profile_names_the_nearest_and_the_profile_that_woul
     with pytest.raises(DefianError) as raised:
         require_shape(manifest(), (1, 1080, 32))
     assert "nearest that fits is 1x540x64" in raised.value.message
-    assert "--profile 1x64x32,1x360x640,1x1080x960" in raised.value.hint
+    assert "--out build/ --profile 1x64x32,1x360x640,1x1080x960" in raised.value.hint
+    assert "--tile" not in raised.value.hint, "tiles are of no use to an image that is too narrow"
+    with pytest.raises(DefianError) as raised:
+        require_shape(manifest(command="python export.py --profile 1x64x64 --out build/"), (1, 1080, 100))
+    assert "--tile auto" in raised.value.hint
+    assert raised.value.hint.endswith("python export.py --profile 1x64x64,1x360x640,1x1080x960 --out build/")
 
 
 def test_a_flavour_that_is_not_installed_or_does_not_load_is_told_apart(monkeypatch):
@@ -112,15 +141,70 @@ def test_a_flavour_that_is_not_installed_or_does_not_load_is_told_apart(monkeypa
         import_flavour("tensorrt")
 
 
-def test_the_folder_alone_is_enough_to_deploy(tmp_path):
-    shutil.copytree(REPOSITORY / "runtime", tmp_path / "runtime", ignore=shutil.ignore_patterns("__pycache__"))
-    script = (
-        "import sys, runtime.session, runtime.__main__, runtime.video, runtime.quality\n"
-        "rooms = {name.split('.')[0] for name in sys.modules} & {'models', 'export', 'calibration', 'benchmark',\n"
-        "    'torch', 'onnx', 'onnx_ir', 'rich', 'skimage', 'av', 'onnxruntime', 'pycuda', 'tensorrt'}\n"
-        "print(runtime.__path__[0], sorted(rooms))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=tmp_path, env={}
-    )
-    assert done.stdout.strip() == f"{tmp_path / 'runtime'} []", done.stderr
+DRIVERS = {
+    "no driver": (
+        "raise ImportError('libcuda.so.1: cannot open shared object file')",
+        r"pycuda cannot load the NVIDIA driver: libcuda\.so\.1",
+    ),
+    "a driver too old": (
+        "class Error(Exception): pass\ndef init(): raise Error('cuInit failed: no CUDA-capable device')",
+        "The CUDA driver does not start: cuInit failed",
+    ),
+    "no GPU": (
+        "class Error(Exception): pass\ndef init(): pass\nclass Device:\n    count = staticmethod(lambda: 0)",
+        "The CUDA driver finds no GPU",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", DRIVERS)
+def test_a_machine_that_cannot_run_engines_is_told_why(tmp_path, monkeypatch, case):
+    source, message = DRIVERS[case]
+    (tmp_path / "pycuda").mkdir()
+    (tmp_path / "pycuda" / "__init__.py").touch()
+    (tmp_path / "pycuda" / "driver.py").write_text(source)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("pycuda", "pycuda.driver"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    with pytest.raises(DefianError, match=message) as raised:
+        import_pycuda()
+    assert "nvidia-smi" in raised.value.hint
+    for name in ("pycuda", "pycuda.driver"):
+        sys.modules.pop(name, None)
+
+
+BARE = {"numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging"}
+
+
+def test_the_folder_alone_upscales_photos_with_a_graph(tmp_path, traced):
+    deploy(tmp_path)
+    content = ir.to_proto(traced(random_checkpoint(tiny()))).SerializeToString()
+    (tmp_path / "g.onnx").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    Manifest("g.onnx", digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py").write(tmp_path)
+    Image.fromarray(noise(9, 11, 3)).save(tmp_path / "photo.png")
+    done = run_alone(tmp_path, BARE, ["photo.png", "--engine", "g.onnx", "--out", "sr"])
+    assert done.returncode == 0, done.stderr
+    expected = np.asarray(session_of(ir.load(tmp_path / "g.onnx")).run(None, {"image": noise(1, 9, 11, 3)})[0])[0]
+    assert np.array_equal(read_image(tmp_path / "sr" / "photo.png"), expected)
+
+
+@pytest.mark.parametrize(
+    ("without", "arguments", "message"),
+    [
+        ({"onnxruntime"}, ["photo.png"], r"needs the package 'onnxruntime'"),
+        (set(), ["photo.png", "--compare", "photo.png"], "needs the package 'scikit-image'"),
+        (set(), ["film.mp4"], r"needs the package 'av'[\s\S]*defian-edge\[video\]"),
+    ],
+)
+def test_what_a_bare_device_lacks_is_named(tmp_path, without, arguments, message):
+    deploy(tmp_path)
+    (tmp_path / "g.onnx").write_bytes(b"graph")
+    digest = hashlib.sha256(b"graph").hexdigest()
+    Manifest("g.onnx", digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py").write(tmp_path)
+    Image.fromarray(noise(9, 11, 3)).save(tmp_path / "photo.png")
+    (tmp_path / "film.mp4").touch()
+    done = run_alone(tmp_path, BARE - without, [*arguments, "--engine", "g.onnx", "--out", "sr"])
+    assert done.returncode == 2
+    assert re.search(message, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr

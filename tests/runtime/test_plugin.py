@@ -10,7 +10,7 @@ import pytest
 
 from export.plugin.mirror import Mirror, aligned, to_channels_last
 from runtime.errors import DefianError
-from runtime.plugin import PLUGIN_KEY, device, provide, register
+from runtime.plugin import PLUGIN_KEY, binary, device, provide, register
 from runtime.plugin.device import load_kernels
 from runtime.plugin.hessian_plugin import creator_class, format_is_supported, plugin_class
 from runtime.plugin.launch import KERNELS, SHARED_BYTES_PER_VECTOR, Features, plan
@@ -18,6 +18,8 @@ from tests.doubles.launch_driver import LaunchDriver
 from tests.export.hessian_cases import random_case, reference
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
 TensorRt = Any
@@ -199,6 +201,19 @@ def test_enqueue_launches_the_kernel_on_tensorrts_stream(
 def assert_equal_to_precision(maps: NDArray[Any], expected: NDArray[Any]) -> None:
     tolerance = 1e-3 if maps.dtype == np.float16 else 1e-5
     np.testing.assert_allclose(maps.astype(np.float64), expected, rtol=tolerance, atol=tolerance / 10)
+
+
+@pytest.mark.parametrize("record", ["{", "[]", "{}", '{"source_sha256": "of an older source"}'])
+def test_a_fatbin_whose_record_does_not_speak_for_it_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: str
+) -> None:
+    monkeypatch.setattr(binary, "source_folder", lambda: tmp_path)
+    monkeypatch.setattr(binary, "source_digest", lambda: "of this source")
+    (tmp_path / binary.FATBIN).write_bytes(b"code")
+    (tmp_path / binary.FATBIN_RECORD).write_text(record)
+    assert binary.ahead_of_time_image() is None
+    (tmp_path / binary.FATBIN_RECORD).write_text('{"source_sha256": "of this source"}')
+    assert binary.ahead_of_time_image() == b"code"
 
 
 def test_an_empty_batch_launches_nothing(driver: LaunchDriver) -> None:

@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from subprocess import run
+from types import SimpleNamespace
 
 import numpy as np
 import onnx_ir as ir
@@ -17,7 +20,7 @@ from runtime.__main__ import main
 from runtime.errors import DefianError
 from runtime.files import write_whole
 from runtime.images import downscale, images_in, read_image
-from runtime.manifest import Manifest, manifest_path, read_manifest
+from runtime.manifest import EngineFacts, Manifest, manifest_path, read_manifest
 from runtime.profile import ShapeProfile
 from runtime.session import open_session
 from runtime.timing import take_turns
@@ -49,6 +52,81 @@ def test_images_the_network_cannot_take_are_refused(graph, images):
         session(images)
 
 
+def test_a_path_may_be_text_and_a_closed_session_says_so(graph):
+    with open_session(str(graph)) as session:
+        assert session.profile is None
+        assert session.manifest.scale == 2
+    session.close()
+    with pytest.raises(DefianError, match="closed"):
+        session(noise(1, 8, 8, 3))
+
+
+def test_a_failure_of_onnx_runtime_names_the_shape_and_the_way_out(graph, monkeypatch):
+    with open_session(graph) as session:
+        inputs = session._session.get_inputs()  # pyright: ignore[reportAttributeAccessIssue]
+
+        def run(*_: object) -> None:
+            raise RuntimeError("std::bad_alloc\nat some line")
+
+        monkeypatch.setattr(session, "_session", SimpleNamespace(get_inputs=lambda: inputs, run=run))
+        with pytest.raises(DefianError, match=r"upscaling 1x8x9: std::bad_alloc\n.*--tile 192x192"):
+            session(noise(1, 8, 9, 3))
+
+
+@pytest.mark.parametrize(
+    ("left", "outcome"),
+    [
+        ({}, "ONNX Runtime CUDAExecutionProvider$"),
+        (
+            {"shape_1": "Shape", "gather_1": "Gather"},
+            "CUDAExecutionProvider, 2 nodes without convolution left to the CPU",
+        ),
+        (
+            {"shape_1": "Shape", "conv_7": "Conv"},
+            "all convolutions on CUDAExecutionProvider, found 1 .* such as conv_7",
+        ),
+        (None, "unknown before ONNX Runtime 1.24"),
+    ],
+)
+def test_a_provider_that_leaves_the_work_to_the_cpu_is_an_error_too(graph, monkeypatch, left, outcome):
+    """ONNX Runtime gives the CPU whatever a provider does not take, and ``get_providers`` does not tell."""
+    import onnxruntime
+
+    class OnTheGpu:
+        """As onnxruntime-gpu answers on a machine with a GPU."""
+
+        def __init__(self, _: str, options: onnxruntime.SessionOptions, providers: list[str]) -> None:
+            assert options.get_session_config_entry("session.record_ep_graph_assignment_info") == "1"
+            self.providers = [*providers, "CPUExecutionProvider"]
+            if left is not None:
+                nodes = [SimpleNamespace(name=name, op_type=kind) for name, kind in left.items()]
+                rest = SimpleNamespace(ep_name="CPUExecutionProvider", get_nodes=lambda: nodes)
+                most = SimpleNamespace(ep_name=providers[0], get_nodes=lambda: [SimpleNamespace(op_type="Conv")])
+                self.get_provider_graph_assignment_info = lambda: [most, rest]
+
+        def get_providers(self) -> list[str]:
+            return self.providers
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheGpu)
+    if "found 1" in outcome:
+        with pytest.raises(DefianError, match=outcome):
+            open_session(graph, provider="cuda")
+    else:
+        assert re.search(outcome, open_session(graph, provider="cuda").describe())
+
+
+def test_onnx_runtime_tells_where_nodes_run(graph):
+    """The double above answers as the real one does."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    places = session.get_provider_graph_assignment_info()
+    assert {each.ep_name for each in places} == {"CPUExecutionProvider"}
+    assert "Conv" in {node.op_type for each in places for node in each.get_nodes()}
+
+
 def test_a_provider_that_cannot_run_is_an_error_and_no_silent_fallback(graph):
     with pytest.raises(DefianError, match=r"CUDA|cannot load"):
         open_session(graph, provider="cuda")
@@ -71,6 +149,28 @@ def test_a_missing_or_foreign_manifest_is_refused(graph):
         read_manifest(graph)
     manifest.unlink()
     with pytest.raises(DefianError, match="has no manifest"):
+        read_manifest(graph)
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "value", "message"),
+    [
+        ("", "scale", "2", "expected scale as int, found '2'"),
+        ("", "sha256", None, "expected sha256 as str, found None"),
+        ("engine", "version", 10.3, "expected version as str, found 10.3"),
+        ("engine", "activation_bytes", "much", "expected activation_bytes as int or NoneType, found 'much'"),
+        ("engine", "no_such_fact", 1, "no manifest of this project"),
+    ],
+)
+def test_a_manifest_with_values_of_another_type_is_refused(graph, place, name, value, message):
+    content = json.loads(manifest_path(graph).read_text())
+    facts = EngineFacts("tensorrt", "10.3.0", "8.7", 1, None, 1, 1.0, 1)
+    content |= {"engine": asdict(facts), "profile": "1x64x64"}
+    manifest_path(graph).write_text(json.dumps(content))
+    assert read_manifest(graph).engine == facts
+    (content[place] if place else content)[name] = value
+    manifest_path(graph).write_text(json.dumps(content))
+    with pytest.raises(DefianError, match=message):
         read_manifest(graph)
 
 
@@ -132,6 +232,17 @@ def test_exif_orientation_and_grey_photos_are_read_upright_in_rgb(tmp_path):
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
     assert read_image(tmp_path / "turned.jpg").shape == (6, 4, 3)
+
+
+def test_sixteen_bit_photos_keep_their_brightness_and_values_without_a_white_are_refused(tmp_path):
+    values = np.array([[0, 128, 32768, 65535]] * 4, np.uint16)
+    for name in ("grey.png", "grey.tif"):
+        Image.fromarray(values).save(tmp_path / name)
+        assert read_image(tmp_path / name)[0, :, 1].tolist() == [0, 0, 128, 255]
+    for kind in (np.int32, np.float32):
+        Image.fromarray(values.astype(kind)).save(tmp_path / "values.tif")
+        with pytest.raises(DefianError, match="expected 8 or 16 bits"):
+            read_image(tmp_path / "values.tif")
 
 
 def test_images_are_found_recursively_in_one_order_and_lr_fits_the_scale(tmp_path):

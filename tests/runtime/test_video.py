@@ -32,8 +32,10 @@ class Seen:
     frames: list[np.ndarray] = field(default_factory=list)
     times: list[float] = field(default_factory=list)
     tags: tuple[int, int] = (0, 0)
+    rate: Fraction = Fraction(0)
     samples: int = 0
     audio_start: float = -1.0
+    sound: list[bytes] = field(default_factory=list)
 
 
 def write_video(path: Path, matrix: int = 1, colour_range: int = 1, *, size: int = 64, sound: bool = True) -> None:
@@ -71,6 +73,7 @@ def read_video(path: Path) -> Seen:
     seen = Seen()
     with av.open(str(path)) as source:
         stream = source.streams.video[0]
+        seen.rate = stream.average_rate or seen.rate
         seen.tags = (int(stream.codec_context.colorspace), int(stream.codec_context.color_range))
         for frame in source.decode(stream):
             matrix = "ITU709" if seen.tags[0] == 1 else "ITU601"
@@ -85,6 +88,8 @@ def read_video(path: Path) -> Seen:
         for frame in source.decode(audio=0) if source.streams.audio else ():
             seen.audio_start = frame.time if seen.samples == 0 and frame.time is not None else seen.audio_start
             seen.samples += frame.samples
+    with av.open(str(path)) as source:
+        seen.sound = [bytes(packet) for packet in source.demux(*source.streams.audio)] if source.streams.audio else []
     return seen
 
 
@@ -106,7 +111,28 @@ def test_frames_times_colours_and_sound_come_through(tmp_path, suffix, matrix, c
         assert np.abs(mean_colour(frame) - mean_colour(original)).max() <= ROUNDING
     np.testing.assert_allclose(np.subtract(after.times, after.times[0]), np.array(TIMES) / 1000, atol=0.0015)
     assert after.samples == before.samples > 40_000
+    assert after.sound == before.sound, "copied, not encoded again"
     assert after.audio_start == pytest.approx(before.audio_start, abs=0.002)
+
+
+@pytest.mark.parametrize("rate", [Fraction(24000, 1001), Fraction(25), Fraction(60000, 1001)])
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
+def test_the_frame_rate_and_the_order_of_frames_stay_as_they_were(tmp_path, rate, suffix):
+    """The source has B-frames, so that its packets come in another order than its frames."""
+    source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
+    with av.open(str(source), "w") as out:
+        video: Any = out.add_stream("libx264", rate=rate, options={"crf": "1", "bf": "3"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for index in range(24):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * index, np.uint8), format="rgb24")
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+    assert upscale_video(Enlarger(), source, target, lambda: None) == 24
+    before, after = read_video(source), read_video(target)
+    assert after.rate == before.rate == pytest.approx(rate, rel=1e-3)
+    np.testing.assert_allclose(np.diff(after.times), float(1 / rate), atol=0.0011)
+    assert [round(frame.mean() / 10) for frame in after.frames] == [round(frame.mean() / 10) for frame in before.frames]
+    assert np.all(np.diff([frame.mean() for frame in after.frames]) > 5)
 
 
 def test_a_video_that_names_no_matrix_is_tagged_with_the_one_it_was_read_by(tmp_path):
@@ -151,6 +177,21 @@ def test_a_failure_in_the_middle_leaves_nothing(tmp_path):
     with pytest.raises(DefianError, match="device is gone"):
         upscale_video(Failing(), source, tmp_path / "sr" / "out.mp4", lambda: None)
     assert not list((tmp_path / "sr").iterdir())
+
+
+@pytest.mark.parametrize("obstacle", ["a file for a folder", "a folder for a file"])
+def test_a_place_that_cannot_be_written_is_named(tmp_path, obstacle):
+    source = tmp_path / "in.mp4"
+    write_video(source, sound=False)
+    target = tmp_path / "sr" / "out.mp4"
+    if obstacle == "a file for a folder":
+        (tmp_path / "sr").touch()
+    else:
+        (target / "x").mkdir(parents=True)
+    with pytest.raises(DefianError, match=r"Cannot write .*out\.mp4: "):
+        upscale_video(Enlarger(), source, target, lambda: None)
+    left = list((tmp_path / "sr").iterdir()) if (tmp_path / "sr").is_dir() else []
+    assert left in ([], [target])
 
 
 def test_a_file_of_sound_alone_is_refused(tmp_path):

@@ -31,6 +31,7 @@ typedef struct Op {
     struct CUstream_st *stream; /* OP_WAIT: until this stream has done `until` */
     uint64_t until;
     uint64_t number; /* position in its stream, from 1 */
+    int64_t issued;  /* the host's virtual time when it was queued */
     struct Op *next;
 } Op;
 
@@ -49,7 +50,8 @@ struct CUgraphExec_st {
 struct CUstream_st {
     Queue ops;
     uint64_t queued, done;
-    int busy, destroyed;
+    int64_t *ended, clock; /* virtual time at which each op ended, by number; of the last one */
+    int busy, destroyed, waits_for_default;
     struct CUgraph_st *capture; /* not null between begin and end of a capture */
     int invalidated;
     struct CUstream_st *next;
@@ -61,6 +63,10 @@ struct CUevent_st {
     int64_t nanoseconds; /* when the record was executed */
 };
 
+/* Virtual time: what a GPU with streams that run side by side would take, if a copy or a host function took a fixed
+ * time and the host none. It does not depend on when an op is really executed here. */
+extern int64_t host_clock, copy_time, work_time;
+
 typedef enum { MEMORY_DEVICE, MEMORY_PINNED } MemoryKind;
 
 extern pthread_mutex_t lock;
@@ -68,6 +74,7 @@ extern pthread_cond_t changed;
 
 /* Counters that tests read, all under the lock. */
 extern long live_resources, misuses, pageable_copies;
+extern CUresult broken; /* what every wait answers, as after an illegal access in a kernel */
 
 /* device.c */
 int context_is_current(void);

@@ -1,6 +1,7 @@
 /* Device and pinned memory (both are malloc), the counter of live allocations, injected failures, copies. */
 #include "driver.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,7 +14,7 @@ typedef struct Block {
 
 static Block *blocks;
 static size_t total_memory = (size_t)8 << 30, used_memory;
-static long allocations, fail_from; /* fail_from 0: never */
+static long allocations, fail_from, fail_until; /* fail_from 0: never */
 
 long live_resources, misuses, pageable_copies;
 
@@ -23,7 +24,7 @@ CUresult count_allocation(void) {
         return CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED;
     }
     allocations += 1;
-    NEED(fail_from == 0 || allocations < fail_from, CUDA_ERROR_OUT_OF_MEMORY);
+    NEED(fail_from == 0 || allocations < fail_from || allocations > fail_until, CUDA_ERROR_OUT_OF_MEMORY);
     return CUDA_SUCCESS;
 }
 
@@ -190,9 +191,10 @@ EXPORT long standin_pageable_copies(void) { return pageable_copies; }
 EXPORT int standin_is_device(CUdeviceptr address, size_t bytes) { return on_device(address, bytes); }
 EXPORT void standin_set_memory(size_t bytes) { total_memory = bytes; }
 
-/* Fail the nth allocation from now (1: the next) and all that follow; 0: none. */
-EXPORT void standin_fail_from(long nth) {
+/* Fail the nth allocation from now (1: the next) and so many from it on; 0: none. */
+EXPORT void standin_fail(long nth, long count) {
     fail_from = nth > 0 ? allocations + nth : 0;
+    fail_until = count < LONG_MAX - fail_from ? fail_from + count - 1 : LONG_MAX;
 }
 
 EXPORT void standin_reset_counters(void) { allocations = fail_from = misuses = pageable_copies = 0; }

@@ -8,6 +8,10 @@
 pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 __thread struct CUstream_st *capturing;
+int64_t host_clock, copy_time, work_time;
+CUresult broken;
+
+enum { KEPT_ENDS = 1024 }; /* no event that somebody waits for is older than this many ops of its stream */
 
 static struct CUstream_st default_stream, *streams = &default_stream;
 
@@ -48,6 +52,7 @@ CUresult enqueue(struct CUstream_st *stream, Op op) {
         append(&stream->capture->ops, op);
     } else {
         op.number = ++stream->queued;
+        op.issued = host_clock;
         append(&stream->ops, op);
     }
     free(op.staging);
@@ -70,6 +75,25 @@ static void execute(const Op *op) {
     }
 }
 
+static int64_t ended_at(const struct CUstream_st *stream, uint64_t number) {
+    return number == 0 ? 0 : stream->ended[number % KEPT_ENDS];
+}
+
+/* The op starts when the host has queued it, its stream is free, and what it waits for has ended. */
+static void keep_time(struct CUstream_st *stream, const Op *op) {
+    int64_t start = op->issued > stream->clock ? op->issued : stream->clock;
+    if (op->kind == OP_WAIT && ended_at(op->stream, op->until) > start) {
+        start = ended_at(op->stream, op->until);
+    }
+    stream->clock = start + (op->kind == OP_COPY ? copy_time : op->kind == OP_HOST ? work_time : 0);
+    if (stream->ended == NULL) {
+        stream->ended = calloc(KEPT_ENDS, sizeof *stream->ended);
+    }
+    stream->ended[op->number % KEPT_ENDS] = stream->clock;
+}
+
+static void host_waits_until(int64_t time) { host_clock = time > host_clock ? time : host_clock; }
+
 /* Run a stream's work up to a position. The lock is given up while an op runs: host functions may be Python. */
 CUresult drain(struct CUstream_st *stream, uint64_t until) {
     while (stream->done < until) {
@@ -85,6 +109,7 @@ CUresult drain(struct CUstream_st *stream, uint64_t until) {
         pthread_mutex_unlock(&lock);
         execute(op);
         pthread_mutex_lock(&lock);
+        keep_time(stream, op);
         stream->done = op->number;
         stream->busy = 0;
         pthread_cond_broadcast(&changed);
@@ -119,12 +144,12 @@ int is_pending(const void *address, size_t bytes) {
 }
 
 EXPORT CUresult cuStreamCreate(CUstream *stream, unsigned int flags) {
-    (void)flags;
     NEED(context_is_current(), CUDA_ERROR_INVALID_CONTEXT);
     pthread_mutex_lock(&lock);
     CUresult status = count_allocation();
     if (status == CUDA_SUCCESS) {
         *stream = calloc(1, sizeof **stream);
+        (*stream)->waits_for_default = (flags & CU_STREAM_NON_BLOCKING) == 0;
         (*stream)->next = streams;
         streams = *stream;
         live_resources += 1;
@@ -163,7 +188,9 @@ EXPORT CUresult cuStreamSynchronize(CUstream handle) {
     pthread_mutex_lock(&lock);
     CUresult status = unless_capturing(stream);
     if (status == CUDA_SUCCESS) {
-        status = drain(stream, stream->queued);
+        drain(stream, stream->queued);
+        host_waits_until(stream->clock);
+        status = broken;
     }
     pthread_mutex_unlock(&lock);
     return status;
@@ -174,9 +201,10 @@ EXPORT CUresult cuCtxSynchronize(void) {
     pthread_mutex_lock(&lock);
     for (struct CUstream_st *stream = streams; stream != NULL; stream = stream->next) {
         drain(stream, stream->queued);
+        host_waits_until(stream->clock);
     }
     pthread_mutex_unlock(&lock);
-    return CUDA_SUCCESS;
+    return broken;
 }
 
 EXPORT CUresult cuStreamQuery(CUstream handle) {
@@ -233,9 +261,14 @@ EXPORT CUresult cuEventRecord(CUevent event, CUstream handle) {
 
 EXPORT CUresult cuEventSynchronize(CUevent event) {
     pthread_mutex_lock(&lock);
-    CUresult status = is_complete(event) ? CUDA_SUCCESS : drain(event->stream, event->number);
+    if (!is_complete(event)) {
+        drain(event->stream, event->number);
+    }
+    if (event->stream != NULL) {
+        host_waits_until(ended_at(event->stream, event->number));
+    }
     pthread_mutex_unlock(&lock);
-    return status;
+    return broken;
 }
 
 EXPORT CUresult cuEventQuery(CUevent event) { return is_complete(event) ? CUDA_SUCCESS : CUDA_ERROR_NOT_READY; }
@@ -257,4 +290,24 @@ EXPORT CUresult cuEventElapsedTime(float *milliseconds, CUevent start, CUevent e
     NEED(is_complete(start) && is_complete(end), CUDA_ERROR_NOT_READY);
     *milliseconds = (float)(end->nanoseconds - start->nanoseconds) / 1e6F;
     return CUDA_SUCCESS;
+}
+
+/* What tests ask and set. */
+
+EXPORT long standin_blocking_streams(void) {
+    long count = 0;
+    for (struct CUstream_st *stream = streams; stream != NULL; stream = stream->next) {
+        count += stream->waits_for_default;
+    }
+    return count;
+}
+EXPORT long standin_clock(void) { return (long)host_clock; }
+EXPORT void standin_break(int status) { broken = (CUresult)status; }
+EXPORT void standin_set_times(long copy, long work) {
+    host_clock = 0;
+    for (struct CUstream_st *stream = streams; stream != NULL; stream = stream->next) {
+        stream->clock = 0;
+    }
+    copy_time = copy;
+    work_time = work;
 }

@@ -1,0 +1,32 @@
+"""In the gate nothing of this room is skipped but what needs a GPU."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A skipped test is a failed one where ``DEFIAN_CI`` is set."""
+    report = yield
+    return _strict(report, needs_gpu=item.get_closest_marker("gpu") is not None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, Any, Any]:
+    """The same for a file that skips as a whole."""
+    report = yield
+    return _strict(report, needs_gpu=False)
+
+
+def _strict(report: Any, *, needs_gpu: bool) -> Any:  # noqa: ANN401 - a report of a test or of a collection
+    if "DEFIAN_CI" in os.environ and report.skipped and not needs_gpu:
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.outcome, report.longrepr = "failed", f"DEFIAN_CI is set and this was skipped: {reason}"
+    return report
