@@ -12,7 +12,7 @@ from benchmark.tables import sheets
 
 if TYPE_CHECKING:
     from benchmark.results import BenchResult
-    from benchmark.tables import Sheet
+    from benchmark.sheet import Sheet
 
 
 def show(result: BenchResult, console: Console | None = None) -> None:

@@ -49,7 +49,7 @@ def plots_of(measured: Sequence[Measured], shapes: Sequence[str]) -> list[tuple[
         rows = min(len(judged[0].quality.report.images), MOST_IMAGES) if judged[0].quality else 0
         plots.append(("Drift of every image, the largest loss first", _partial(_drift, judged, colours), 0.36 * rows))
         plots.append(("Differences from the reference", _partial(_differences, judged, colours), 2.4))
-    plots.append(("Memory", _partial(_memory, measured, colours), 0.55 * len(measured)))
+    plots.append(("Memory", _partial(_memory, measured, colours), 0.65 * len(measured)))
     both = [each for each in timed if each.quality is not None]
     if len(both) > 1:
         plots.append(("Speed against drift", _partial(_scatter, both, colours), 2.2))
@@ -156,12 +156,14 @@ def _differences(axes: Axes, judged: Sequence[Measured], colours: dict[str, str]
 def _memory(axes: Axes, measured: Sequence[Measured], colours: dict[str, str]) -> None:
     for row, each in enumerate(measured):
         colour = colours[each.candidate.name]
-        host = None if each.memory is None else each.memory.peak
-        for offset, size, words in ((-0.06, host, "host, peak"), (0.2, each.activation_bytes, "device, planned")):
-            if size is None:
-                continue
-            axes.barh(row + offset, size / MEGA, height=0.2, color=colour)
-            text, end = f"{size / MEGA:.0f} MB {words}", (size / MEGA, row + offset)
+        host = None if each.memory is None or each.memory.host is None else each.memory.host.peak
+        device = None if each.memory is None or each.memory.device is None else each.memory.device.peak
+        sizes = {"host, peak": host, "device, peak": device, "device, planned": each.activation_bytes}
+        known = [(words, size) for words, size in sizes.items() if size is not None]
+        for index, (words, size) in enumerate(known):
+            place = row - 0.08 + 0.24 * index
+            axes.barh(place, size / MEGA, height=0.18, color=colour)
+            text, end = f"{size / MEGA:.0f} MB {words}", (size / MEGA, place)
             axes.annotate(text, end, xytext=(5, 0), textcoords="offset points", color=MUTED, va="center", ha="left")
     _rows(axes, [each.candidate.name for each in measured])
     axes.margins(x=0.45)

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmark.latency import Plan, measure_latency
-from benchmark.memory import HostMemory
+from benchmark.memory import HostMemory, Memory
 from benchmark.quality import Quality, WorstImage
 from benchmark.report.crops import SIDE, amplification, busiest, detail_of
 from benchmark.report.page import write_page
@@ -57,7 +57,11 @@ def result() -> BenchResult:
     latencies = measure_latency(candidates, (1, 90, 160), Plan(20, 0, 0), clock)
     measured = [
         Measured(
-            each, 4_000_000, (latencies[each.name],), HostMemory(90_000_000, 130_000_000), quality=quality(each.name, i)
+            each,
+            4_000_000,
+            (latencies[each.name],),
+            Memory(HostMemory(90_000_000, 130_000_000)),
+            quality=quality(each.name, i),
         )
         for i, each in enumerate(candidates)
     ]
