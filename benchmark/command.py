@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.budget import Budget
@@ -70,12 +71,12 @@ def _run(options: argparse.Namespace, command: str) -> int:
     from benchmark.results import read_json
 
     try:
-        from rich.console import Console
+        import rich.console
     except ImportError as error:
         raise MissingPackageError("rich", "export", "bench.py") from error
 
     from benchmark.tables import change_table
-    from benchmark.terminal import rich_table, show
+    from benchmark.terminal import open_console, show, show_sheet
 
     chosen = _options(options, command)
     old = None if options.against is None else read_json(options.against)
@@ -86,24 +87,25 @@ def _run(options: argparse.Namespace, command: str) -> int:
     if options.report is not None:
         _require_report_packages()
         require_writable_folder(options.report)
-    console, progress = Console(), Console(stderr=True)
+    console, progress = open_console(), rich.console.Console(stderr=True)
     with progress.status("starting") as status:
         result = run_benchmark(chosen, say=status.update)
+    if old is not None:
+        conditions = other_conditions(old, result.as_json())
+        result = replace(
+            result, remarks=(*result.remarks, *(f"Against {options.against}: {each}" for each in conditions))
+        )
     show(result, console)
     if options.json is not None:
         result.write(options.json)
         console.print(f"wrote {options.json}", soft_wrap=True)
     changes = [] if old is None else [change_table(differences(old, result.as_json()))]
     for table in changes:
-        console.print(rich_table(table))
+        show_sheet(table, console)
     if options.report is not None:
         from benchmark.report.page import write_page
 
         console.print(f"wrote {write_page(result, options.report, changes)}", soft_wrap=True)
-    if old is not None:
-        new = result.as_json()
-        for sentence in other_conditions(old, new):
-            console.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
     return 1 if result.over_budget else 0
 
 
