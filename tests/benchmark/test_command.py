@@ -10,14 +10,11 @@ from benchmark.against import differences, other_conditions
 from benchmark.command import main
 from benchmark.memory import STATUS, measure_memory
 from export.compiler import Target
-from export.lowering import Eigen
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.precision import Precision
 from runtime.errors import DefianError
 from runtime.images import write_png
 from runtime.onnx_session import OnnxSession
 from runtime.profile import ShapeProfile
+from tests.benchmark.lowerings import both_lowerings
 from tests.conftest import REPOSITORY, noise
 
 QUICK = ["--shape", "12x16", "--rounds", "2", "--seconds", "0", "--warm-up", "0"]
@@ -89,30 +86,18 @@ def test_engines_without_a_gpu_get_bounds_and_the_compilers_memory_and_no_latenc
     assert "Latency at" not in said
 
 
-def test_engines_of_both_lowerings_stand_side_by_side(artefacts, photos, tmp_path, capsys, monkeypatch):
+def test_engines_of_both_lowerings_stand_side_by_side(artefacts, tmp_path, capsys, monkeypatch):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     monkeypatch.setattr("benchmark.candidates.has_gpu", lambda: False)
     monkeypatch.setenv("COLUMNS", "200")
-    for eigen in (Eigen.FUNCTION, Eigen.PLUGIN):
-        options = ExportOptions(
-            str(artefacts / "tiny.pth"),
-            tmp_path / eigen.value,
-            precisions=(Precision.FP16,),
-            target=Target.TENSORRT_RTX,
-            sm=89,
-            profile=ShapeProfile.parse("1x64x64,1x360x640,1x540x960"),
-            dataset=photos,
-            rewrite_memory=False,
-            eigen=eigen,
-        )
-        run_export(options)
-    engines = [tmp_path / eigen / "tiny.fp16.tensorrt-rtx.engine" for eigen in ("function", "plugin")]
+    profile = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")
+    engines = both_lowerings(artefacts / "tiny.fp32.onnx", tmp_path, Target.TENSORRT_RTX, 89, profile)
     path = tmp_path / "both.json"
     assert bench(*engines, *QUICK, "--no-memory", "--json", path) == 0
     function, plugin = json.loads(path.read_text())["candidates"]
     assert (function["name"], plugin["name"]) == (
-        "tiny.fp16.tensorrt-rtx.engine",
-        "plugin/tiny.fp16.tensorrt-rtx.engine",
+        "tiny.fp32.engine",
+        "plugin/tiny.fp32.engine",
     )
     assert (function["eigen"], plugin["eigen"]) == ("function", "plugin")
     assert plugin["activation_bytes_planned"] != function["activation_bytes_planned"]
