@@ -165,7 +165,7 @@ def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
             (*counted, "arithmetic", "memory", "bound", "reached"),
         )
     else:
-        table = Sheet(f"Work (counted, not measured) at {shape} LR; --device names a device for bounds", counted)
+        table = Sheet(f"Work (counted, not measured) at {shape} LR; --device for bounds", counted)
     for each in measured:
         if not each.work:
             continue
