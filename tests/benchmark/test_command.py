@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from benchmark.against import differences, other_conditions
@@ -60,6 +61,16 @@ def test_the_json_holds_every_sample_figure_and_definition(recorded):
     assert reference["bounds"][0]["device"] == "rtx4090"
     assert set(reference["work"][0]["macs"]) == {"fp32"}
     assert "Pillow's bicubic" in content["images"]
+    names = [each["name"] for each in content["candidates"]]
+    for pair in content["pairs"]:
+        ours, theirs = (
+            np.asarray(latency["seconds"])
+            for name in (pair["of"], pair["to"])
+            for latency in content["candidates"][names.index(name)]["latencies"]
+            if latency["shape"] == pair["shape"]
+        )
+        assert pair["ratio"] == pytest.approx(np.median(ours / theirs))
+    assert len(content["pairs"]) == 3 * len(content["shapes"])
     assert "odd.png: 47x41 is no multiple of 2, cropped to 46x40." in content["remarks"]
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from benchmark.budget import Budget
 from benchmark.quality import cropped_pairs, cropped_photos, measure_quality
 from benchmark.tiling import EvaluatedSession, require_fit, tile_remark
 from calibration.evaluator import Evaluation
@@ -91,6 +92,9 @@ def test_what_tiles_cost_is_the_picture_in_tiles_against_the_one_in_one_piece(ar
     assert image.psnr == pytest.approx(psnr_y(expected, pairs[0].hr, 2))
     assert image.psnr_to_reference == pytest.approx(psnr(expected, run(lr[None])[0]))
     assert image.drift > 0
+    [over] = Budget(tile_drift=image.drift / 2).exceeded({"blurred": quality})
+    assert over == f"blurred: ramp lost {image.drift:.4f} dB in tiles of at most {image.drift / 2:g}."
+    assert Budget(tile_drift=image.drift).exceeded({"blurred": quality}) == []
     local = made_up("local", lambda images: images.repeat(2, axis=1).repeat(2, axis=2))
     nothing = measure_quality([local], pairs, reference, "cpu", tiling=tiling)["local"].tiled
     assert nothing is not None
