@@ -12,11 +12,11 @@ from benchmark.statistics import STEADY_CV
 from runtime.errors import DefianError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 SAME_DRIFT = 1e-4
 """dB. The graphs compute the same bits on one machine; another one may round a sum differently."""
-COMPARED = ("cpu", "cores", "gpu", "power_mode", "threads", "packages")
+COMPARED = ("cpu", "cores", "board", "gpu", "power_mode", "threads", "packages")
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,25 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> list[Change]:
     Raises:
         DefianError: the results have no candidate in common.
     """
+    require_common(old, [each["name"] for each in new["candidates"]])
     before = {each["name"]: each for each in old["candidates"]}
     common = [each for each in new["candidates"] if each["name"] in before]
-    if not common:
+    return [change for each in common for change in _of(before[each["name"]], each)]
+
+
+def require_common(old: dict[str, Any], names: Sequence[str]) -> None:
+    """Refuse an earlier result that holds none of these artefacts; this can be told before anything is measured.
+
+    Raises:
+        DefianError: with the artefacts of both.
+    """
+    before = [each["name"] for each in old["candidates"]]
+    if not set(before) & set(names):
         raise DefianError(
             f"The two results have no artefact in common: {', '.join(before) or 'none'} before, "
-            f"{', '.join(each['name'] for each in new['candidates'])} now."
+            f"{', '.join(names)} now.",
+            "Compare with a result of the same artefacts: they are matched by name.",
         )
-    return [change for each in common for change in _of(before[each["name"]], each)]
 
 
 def _of(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:

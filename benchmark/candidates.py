@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from runtime.interface import Session
     from runtime.manifest import Manifest
+    from runtime.profile import ShapeProfile
 
 CHECKPOINTS = (".pth", ".pt", ".safetensors")
 
@@ -43,6 +44,7 @@ class Candidate:
         manifest: of a graph or engine; None for a checkpoint.
         timings: seconds that the device spent on the parts of the last run, by name: ``enqueue``, ``h2d``, ``compute``,
             ``d2h``; None where the session does not measure them (it has no method ``timings``).
+        on_gpu: whether a GPU computes.
     """
 
     name: str
@@ -57,6 +59,19 @@ class Candidate:
     not_run: str = ""
     manifest: Manifest | None = None
     timings: Callable[[], Mapping[str, float]] | None = None
+    on_gpu: bool = False
+
+    @property
+    def profile(self) -> ShapeProfile | None:
+        """The shapes that an engine accepts; None for any."""
+        return self.manifest.profile if self.kind == "engine" and self.manifest is not None else None
+
+
+def uses_gpu(artefact: Path, provider: str) -> bool:
+    """Whether a GPU runs the artefact: an engine always, a graph by its provider, a checkpoint never."""
+    if artefact.suffix == ".onnx":
+        return provider != "cpu"
+    return artefact.suffix not in CHECKPOINTS and artefact.name not in bundled_models()
 
 
 def open_candidates(artefacts: Iterable[str], provider: str, stack: ExitStack, threads: int = 0) -> list[Candidate]:
@@ -72,8 +87,8 @@ def open_candidates(artefacts: Iterable[str], provider: str, stack: ExitStack, t
         DefianError: an artefact is missing, does not fit its manifest or is of another scale than the first.
     """
     candidates: list[Candidate] = []
-    for artefact in artefacts:
-        name = _unique(artefact, [other.name for other in candidates])
+    given = list(artefacts)
+    for artefact, name in zip(given, names_of(given), strict=True):
         opened = _open(artefact, name, _Opener(provider, stack, threads))
         if candidates and opened.scale != candidates[0].scale:
             first = candidates[0]
@@ -84,6 +99,14 @@ def open_candidates(artefacts: Iterable[str], provider: str, stack: ExitStack, t
             )
         candidates.append(opened)
     return candidates
+
+
+def names_of(artefacts: Iterable[str]) -> list[str]:
+    """What the artefacts are called in the tables, without opening them."""
+    names: list[str] = []
+    for artefact in artefacts:
+        names.append(_unique(artefact, names))
+    return names
 
 
 def _unique(artefact: str, taken: list[str]) -> str:
@@ -134,6 +157,7 @@ def _open(artefact: str, name: str, session_of: _Opener) -> Candidate:
         reason,
         manifest,
         timings,
+        uses_gpu(path, session_of.provider),
     )
 
 

@@ -6,14 +6,19 @@ import argparse
 import importlib.util
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+from benchmark.budget import Budget
+from benchmark.candidates import names_of
 from benchmark.latency import Plan
 from benchmark.run import BenchOptions, run_benchmark
+from benchmark.tiling import parse_tiling
 from runtime.errors import DefianError, MissingPackageError
 from runtime.files import require_writable_folder
 from runtime.onnx_session import PROVIDERS
 from runtime.profile import Shape, ShapeProfile
+from runtime.tiles import DEFAULT_OVERLAP
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -40,15 +45,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--warm-up", type=float, default=Plan.warm_up_seconds, help="untimed seconds per artefact")
     parser.add_argument("--provider", default="cpu", choices=sorted(PROVIDERS), help="what runs the graphs")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves each library its choice")
-    parser.add_argument("--no-memory", action="store_true", help="do not measure the host's memory")
+    parser.add_argument("--no-memory", action="store_true", help="do not measure memory, which takes a process each")
+    parser.add_argument("--no-energy", action="store_true", help="do not measure energy, which takes 2 s each")
     parser.add_argument("--device", help="bounds for a device of the table, such as orin-nano, rtx4090 or h100")
     drift = parser.add_argument_group("drift")
     drift.add_argument("--dataset", type=Path, help="folder of HR images; LR is made by Pillow's bicubic")
     drift.add_argument("--lr", type=Path, help="folder of LR images, with --hr")
     drift.add_argument("--hr", type=Path, help="folder of HR images of the same names")
     drift.add_argument("--reference", help="checkpoint to measure against; by default found by its hash")
+    drift.add_argument("--tile", help="HxW in LR pixels: measure what tiles of this size cost as well")
+    drift.add_argument("--overlap", type=int, default=DEFAULT_OVERLAP, help="LR pixels that neighbouring tiles share")
     drift.add_argument("--max-drift", type=float, help="budget per image in dB; exit status 1 above it")
     drift.add_argument("--max-mean-drift", type=float, help="budget of the mean in dB")
+    drift.add_argument("--max-tile-drift", type=float, help="budget per image of what tiles cost in dB; needs --tile")
     drift.add_argument("--min-psnr-to-reference", type=float, help="least PSNR against the reference's output in dB")
     results = parser.add_argument_group("results")
     results.add_argument("--json", type=Path, help="file for figures, definitions and raw samples")
@@ -58,42 +67,45 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, command: str) -> int:
-    from benchmark.against import differences, other_conditions
+    from benchmark.against import differences, other_conditions, require_common
     from benchmark.results import read_json
 
     try:
-        from rich.console import Console
+        import rich.console
     except ImportError as error:
         raise MissingPackageError("rich", "export", "bench.py") from error
 
     from benchmark.tables import change_table
-    from benchmark.terminal import rich_table, show
+    from benchmark.terminal import open_console, show, show_sheet
 
     chosen = _options(options, command)
     old = None if options.against is None else read_json(options.against)
+    if old is not None:
+        require_common(old, names_of(chosen.artefacts))
     if options.json is not None:
-        require_writable_folder(options.json.parent)
+        _require_file(options.json)
     if options.report is not None:
         _require_report_packages()
         require_writable_folder(options.report)
-    console, progress = Console(), Console(stderr=True)
+    console, progress = open_console(), rich.console.Console(stderr=True)
     with progress.status("starting") as status:
         result = run_benchmark(chosen, say=status.update)
+    if old is not None:
+        conditions = other_conditions(old, result.as_json())
+        result = replace(
+            result, remarks=(*result.remarks, *(f"Against {options.against}: {each}" for each in conditions))
+        )
     show(result, console)
     if options.json is not None:
         result.write(options.json)
         console.print(f"wrote {options.json}", soft_wrap=True)
     changes = [] if old is None else [change_table(differences(old, result.as_json()))]
     for table in changes:
-        console.print(rich_table(table))
+        show_sheet(table, console)
     if options.report is not None:
         from benchmark.report.page import write_page
 
         console.print(f"wrote {write_page(result, options.report, changes)}", soft_wrap=True)
-    if old is not None:
-        new = result.as_json()
-        for sentence in other_conditions(old, new):
-            console.print(f"[yellow]note[/yellow] {sentence}", soft_wrap=True)
     return 1 if result.over_budget else 0
 
 
@@ -104,7 +116,18 @@ def _require_report_packages() -> None:
             raise MissingPackageError(package, "report", "--report")
 
 
+def _require_file(path: Path) -> None:
+    """Say before the work starts that the result cannot be written."""
+    if path.is_dir():
+        raise DefianError(
+            f"--json {path}: expected a file, found a folder.", f"For example --json {path / 'bench.json'}"
+        )
+    require_writable_folder(path.parent)
+
+
 def _options(options: argparse.Namespace, command: str) -> BenchOptions:
+    if options.max_tile_drift is not None and options.tile is None:
+        raise DefianError("A budget of the tile drift needs tiles.", "Give --tile 192x192, for example.")
     return BenchOptions(
         artefacts=tuple(options.artefacts),
         shapes=tuple(_shape(batch.strip(), options.shape) for batch in options.batch.split(",")),
@@ -117,9 +140,9 @@ def _options(options: argparse.Namespace, command: str) -> BenchOptions:
         device=options.device,
         threads=options.threads,
         memory=not options.no_memory,
-        max_drift=options.max_drift,
-        max_mean_drift=options.max_mean_drift,
-        min_psnr_to_reference=options.min_psnr_to_reference,
+        energy=not options.no_energy,
+        tiling=None if options.tile is None else parse_tiling(options.tile, options.overlap),
+        budget=Budget(options.max_drift, options.max_mean_drift, options.max_tile_drift, options.min_psnr_to_reference),
         command=command,
     )
 

@@ -10,8 +10,15 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from benchmark.gpu.energy import NOTHING, open_meter
+from benchmark.gpu.tegra import gpu_clocks
+
 PACKAGES = ("defian-edge", "numpy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx")
-GPU_QUERY = ("name", "driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "power.limit", "pstate")
+GPU_QUERY = (
+    *("name", "driver_version", "clocks.sm", "clocks.mem", "clocks.max.sm", "clocks.max.mem", "power.limit", "pstate"),
+    *("persistence_mode", "temperature.gpu"),
+)
+BOARD = Path("/proc/device-tree/model")
 
 
 def use_threads(threads: int) -> None:
@@ -36,15 +43,18 @@ def describe_environment(threads: int = 0) -> dict[str, Any]:
         "load_average_1min": _load(),
         "threads": _threads(threads),
         "packages": {name: _version(name) for name in PACKAGES},
+        "board": _board(),
         "gpu": _gpu(),
-        "power_mode": _said("nvpmodel", "-q"),
+        "gpu_clocks_mhz": gpu_clocks(),
+        "power_mode": _power_mode(),
+        "power_source": open_meter().source or f"none: {NOTHING}",
         "commit": _commit(),
     }
 
 
 def has_gpu() -> bool:
-    """Whether an NVIDIA GPU with a driver is visible: a device file of a graphics card, or of a Jetson's."""
-    return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0"))
+    """Whether an NVIDIA GPU with a driver is visible: a device file of a graphics card, a Jetson's or WSL's."""
+    return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0", "/dev/dxg"))
 
 
 def _cpu_name() -> str | None:
@@ -89,6 +99,23 @@ def _gpu() -> dict[str, str] | None:
     if said is None or not said.splitlines():
         return None
     return dict(zip(GPU_QUERY, (field.strip() for field in said.splitlines()[0].split(",")), strict=False))
+
+
+def _board() -> str | None:
+    """What the device tree calls the machine: a Jetson's module, its memory left out; None on a PC."""
+    try:
+        return BOARD.read_text(encoding="utf-8").strip("\0 \n")
+    except OSError:
+        return None
+
+
+def _power_mode() -> str | None:
+    """A Jetson's mode, such as ``MAXN_SUPER (2)``; None on other machines."""
+    said = _said("nvpmodel", "-q")
+    lines = (said or "").splitlines()
+    name = next((line.partition(":")[2].strip() for line in lines if line.startswith("NV Power Mode")), "")
+    number = next((line.strip() for line in lines if line.strip().isdigit()), "")
+    return f"{name} ({number})" if name and number else name or said
 
 
 def _commit() -> str | None:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from benchmark.tiling import in_tiles
 from calibration.drift import DriftReport, measure_drift
 from calibration.evaluator import Evaluation
 from models.bundled import bundled_models, resolve_model
 from runtime.errors import DefianError
 from runtime.files import sha256_of
-from runtime.images import images_in
+from runtime.images import images_in, read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from benchmark.candidates import Candidate
     from calibration.photos import EvaluationPair
+    from models.checkpoint import Checkpoint
+    from runtime.tiles import Tiling
 
 
 @dataclass(frozen=True)
@@ -41,11 +44,14 @@ class Quality:
         report: PSNR-Y, SSIM-Y and drift, image by image.
         differences: how many uint8 values differ from the reference's by 0, 1, 2, ...; trailing zeros left out.
         worst: the pictures of the worst image.
+        tiled: the candidate in tiles against the same candidate in one piece, as if that were the reference; None
+            without tiles.
     """
 
     report: DriftReport
     differences: tuple[int, ...]
     worst: WorstImage
+    tiled: DriftReport | None = None
 
 
 def measure_quality(
@@ -54,6 +60,7 @@ def measure_quality(
     reference: str | None,
     provider: str,
     say: Callable[[str], None] = lambda _: None,
+    tiling: Tiling | None = None,
 ) -> dict[str, Quality]:
     """Drift of every candidate that runs here, against the network of its own checkpoint.
 
@@ -66,6 +73,7 @@ def measure_quality(
         reference: checkpoint for all candidates; None finds each one's own by its hash.
         provider: what runs the graphs.
         say: told what is being done.
+        tiling: measures what these tiles cost as well; None for no tiles.
 
     Raises:
         DefianError: a candidate's checkpoint is not among the artefacts or the bundled models.
@@ -79,18 +87,36 @@ def measure_quality(
     results: dict[str, Quality] = {}
     for each in running:
         say(f"measuring the drift of {each.name}")
-        results[each.name] = _measure(each, pairs, outputs[str(checkpoints[each.name])], provider)
+        results[each.name] = _measure(each, pairs, outputs[str(checkpoints[each.name])], provider, tiling)
     return results
+
+
+def require_references(candidates: Sequence[Candidate], reference: str | None) -> None:
+    """Refuse candidates whose checkpoint is not at hand, or a reference of another scale, before anything is measured.
+
+    Raises:
+        DefianError: as :func:`measure_quality`.
+    """
+    for path in dict.fromkeys(_checkpoint(each, candidates, reference) for each in candidates if each.run is not None):
+        _load(path, candidates[0].scale)
 
 
 def _references(path: Path, pairs: Sequence[EvaluationPair], scale: int) -> list[np.ndarray]:
     from export.reference import reference_outputs
+
+    return reference_outputs(_load(path, scale).network(), (pair.lr for pair in pairs))
+
+
+def _load(path: Path, scale: int) -> Checkpoint:
     from models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
     if checkpoint.architecture.scale != scale:
-        raise DefianError(f"{path}: expected a reference of scale {scale}, found {checkpoint.architecture.scale}.")
-    return reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
+        raise DefianError(
+            f"{path}: expected a reference of scale {scale}, found {checkpoint.architecture.scale}.",
+            "Name a checkpoint of that scale with --reference, or leave it out to find each one's own.",
+        )
+    return checkpoint
 
 
 def _checkpoint(candidate: Candidate, candidates: Sequence[Candidate], reference: str | None) -> Path:
@@ -108,23 +134,34 @@ def _checkpoint(candidate: Candidate, candidates: Sequence[Candidate], reference
 
 
 def _measure(
-    candidate: Candidate, pairs: Sequence[EvaluationPair], references: Sequence[np.ndarray], provider: str
+    candidate: Candidate,
+    pairs: Sequence[EvaluationPair],
+    references: Sequence[np.ndarray],
+    provider: str,
+    tiling: Tiling | None,
 ) -> Quality:
     evaluate = _evaluator(candidate, provider)
     counts = np.zeros(256, np.int64)
-    position = iter(range(len(pairs)))
+    wholes: list[np.ndarray] = []
 
     def counted(lr: np.ndarray) -> Evaluation:
         result = evaluate(lr)
-        difference = np.abs(result.image.astype(np.int16) - references[next(position)])
+        difference = np.abs(result.image.astype(np.int16) - references[len(wholes)])
         counts[:] += np.bincount(difference.ravel(), minlength=256)
+        wholes.append(result.image)
         return result
 
     report = measure_drift(candidate.name, counted, references, pairs, candidate.scale)
     index = report.images.index(report.worst)
     pair = pairs[index]
-    worst = WorstImage(pair.name, pair.hr, references[index], evaluate(pair.lr).image)
-    return Quality(report, tuple(np.trim_zeros(counts, "b").tolist()), worst)
+    worst = WorstImage(pair.name, pair.hr, references[index], wholes[index])
+    tiled = None
+    if tiling is not None:
+        upscale = in_tiles(candidate, evaluate, tiling)
+        tiled = measure_drift(
+            candidate.name, lambda lr: Evaluation(upscale(lr), finite=True), wholes, pairs, candidate.scale
+        )
+    return Quality(report, tuple(np.trim_zeros(counts, "b").tolist()), worst, tiled)
 
 
 def _evaluator(candidate: Candidate, provider: str) -> Callable[[np.ndarray], Evaluation]:
@@ -138,6 +175,27 @@ def _evaluator(candidate: Candidate, provider: str) -> Callable[[np.ndarray], Ev
     if run is None:
         raise ValueError(f"{candidate.name} does not run here")
     return lambda lr: Evaluation(run(lr[None])[0], finite=True)
+
+
+def cropped_pairs(lr: Path, hr: Path, scale: int) -> list[str]:
+    """Sentences on HR images that are cropped to the size of their LR, and on those that have no LR.
+
+    Raises:
+        DefianError: a folder holds no image, or an image cannot be read.
+    """
+    small = {path.stem: path for path in images_in(lr)}
+    sentences = []
+    for path in images_in(hr):
+        if path.stem not in small:
+            sentences.append(f"{path.name} has no LR image of its name in {lr} and is left out.")
+            continue
+        height, width = (side * scale for side in read_image(small[path.stem]).shape[:2])
+        found = read_image(path).shape[:2]
+        if found != (height, width):
+            sentences.append(
+                f"{path.name}: {found[1]}x{found[0]} is not {scale} times its LR, cropped to {width}x{height}."
+            )
+    return sentences
 
 
 def cropped_photos(dataset: Path, scale: int) -> list[str]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from benchmark.statistics import DEFINITIONS, summarise
+import numpy as np
+
+from benchmark.statistics import DEFINITIONS, compare, summarise
 from runtime.errors import DefianError
 from runtime.files import write_whole
 
@@ -15,12 +18,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmark.candidates import Candidate
+    from benchmark.gpu.clocks import Clocks
+    from benchmark.gpu.energy import Energy
     from benchmark.latency import Latency
-    from benchmark.memory import HostMemory
+    from benchmark.memory import Memory
     from benchmark.quality import Quality
     from export.roofline import Bound, Work
 
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,8 @@ class Measured:
         candidate: what it is.
         file_bytes: size of its file.
         latencies: one per shape.
-        memory: of a host process that runs it.
+        memory: of a process that loads and runs it.
+        energy: per shape; None where it was not measured.
         work, bound: per shape; what it computes and moves, and how fast a device could be at best.
         quality: the drift section.
     """
@@ -39,7 +45,8 @@ class Measured:
     candidate: Candidate
     file_bytes: int
     latencies: tuple[Latency, ...] = ()
-    memory: HostMemory | None = None
+    memory: Memory | None = None
+    energy: tuple[Energy | None, ...] = ()
     work: tuple[Work, ...] = ()
     bound: tuple[Bound, ...] = ()
     quality: Quality | None = None
@@ -68,6 +75,8 @@ class BenchResult:
         measured: the candidates in order; the first is the base of all ratios.
         images: what the drift was measured on, in words; empty if it was not.
         remarks: warnings and what else a reader must know.
+        clocks: the GPU's clock while the candidates were timed, one per shape; empty where no GPU tells it.
+        tiles: the tiling of the tile drift, in words; empty for none.
         over_budget: sentences on what exceeded a budget; the exit status is 1 if there are any.
     """
 
@@ -78,6 +87,8 @@ class BenchResult:
     images: str = ""
     remarks: tuple[str, ...] = ()
     over_budget: tuple[str, ...] = field(default_factory=tuple)
+    clocks: tuple[Clocks, ...] = ()
+    tiles: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Everything but the pictures, in JSON's types; values that are not finite become null."""
@@ -88,11 +99,26 @@ class BenchResult:
             "environment": self.environment,
             "shapes": list(self.shapes),
             "images": self.images,
+            "tiles": self.tiles,
+            "gpu_clocks": [asdict(each) for each in self.clocks],
+            "pairs": self.pairs(),
             "remarks": list(self.remarks),
             "over_budget": list(self.over_budget),
             "candidates": [_candidate_json(each) for each in self.measured],
         }
         return _json_ready(content)
+
+    def pairs(self) -> list[dict[str, Any]]:
+        """Every two candidates at every shape: the ratio of the second one's latency to the first one's."""
+        found: list[dict[str, Any]] = []
+        for index, shape in enumerate(self.shapes):
+            timed = [each for each in self.measured if each.latencies]
+            for first, second in combinations(timed, 2):
+                before, after = (np.asarray(each.latencies[index].seconds) for each in (first, second))
+                compared = compare((after / before).tolist())
+                names = {"of": second.candidate.name, "to": first.candidate.name, "shape": shape}
+                found.append(names | asdict(compared) | {"verdict": compared.verdict})
+        return found
 
     def write(self, path: Path) -> None:
         """Write the JSON; the file appears whole or not at all."""
@@ -112,19 +138,32 @@ def _candidate_json(measured: Measured) -> dict[str, Any]:
         "not_run": candidate.not_run,
         "file_bytes": measured.file_bytes,
         "activation_bytes_planned": measured.activation_bytes,
-        "host_memory": None if measured.memory is None else asdict(measured.memory),
+        "memory": None if measured.memory is None else asdict(measured.memory),
         "latencies": [
             asdict(each)
             | {"part_summaries": {name: asdict(summarise(samples)) for name, samples in each.parts.items()}}
             | {"shape": "x".join(map(str, each.shape)), "verdict": each.comparison and each.comparison.verdict}
             for each in measured.latencies
         ],
+        "energy": [None if each is None else asdict(each) for each in measured.energy],
         "work": [asdict(each) for each in measured.work],
         "bounds": [asdict(each) | {"seconds": each.seconds, "limit": each.limit} for each in measured.bound],
         "drift": None
         if quality is None
         else quality.report.summary() | {"uint8_differences": list(quality.differences)},
+        "tile_drift": None if quality is None or quality.tiled is None else quality.tiled.summary(),
     }
+
+
+def _is_whole(content: dict[str, Any]) -> bool:
+    """Whether all is there that a later run compares with."""
+    try:
+        samples = [latency["seconds"] for each in content["candidates"] for latency in each["latencies"]]
+        named = [(each["name"], each["drift"]) for each in content["candidates"]]
+        shapes = [latency["shape"] for each in content["candidates"] for latency in each["latencies"]]
+    except (KeyError, TypeError):
+        return False
+    return bool(named) and all(shapes) and all(samples)
 
 
 def _json_ready(value: Any) -> Any:  # noqa: ANN401 - any of JSON's types
@@ -148,9 +187,10 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DefianError(f"{path} is not JSON ({error}).", "Write it again with --json.") from error
     found = content.get("schema") if isinstance(content, dict) else None
-    if found != SCHEMA or not isinstance(content.get("candidates"), list):
+    if found != SCHEMA or not _is_whole(content):
         raise DefianError(
-            f"{path}: expected a benchmark result of schema {SCHEMA}, found {found!r}.",
+            f"{path}: expected a whole benchmark result of schema {SCHEMA}, found "
+            f"{'a damaged one' if found == SCHEMA else f'schema {found!r}'}.",
             "Measure again with this version and --json.",
         )
     return content

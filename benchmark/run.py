@@ -6,12 +6,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from benchmark.budget import Budget
 from benchmark.candidates import open_candidates
-from benchmark.environment import describe_environment, use_threads
+from benchmark.environment import describe_environment, has_gpu, use_threads
+from benchmark.gpu.clocks import watch_clocks
+from benchmark.gpu.energy import NOTHING, measure_energy, open_meter
 from benchmark.latency import Plan, doubts, measure_latency
-from benchmark.memory import measure_host_memory
+from benchmark.limits import bounds_of, work_at
+from benchmark.memory import measure_memory
 from benchmark.results import BenchResult, Measured
-from export.devices import device_named, device_of_gpu
+from benchmark.tiling import require_fit, tile_remark
+from export.devices import device_named, device_of
 from runtime.errors import DefianError
 
 if TYPE_CHECKING:
@@ -19,11 +24,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmark.candidates import Candidate
+    from benchmark.gpu.clocks import Clocks
+    from benchmark.gpu.energy import Energy, Meter
     from benchmark.latency import Latency
+    from benchmark.memory import Memory
     from benchmark.quality import Quality
     from calibration.photos import EvaluationPair
     from export.devices import Device
+    from export.roofline import Work
     from runtime.profile import Shape
+    from runtime.tiles import Tiling
 
 CROWDED = 0.5
 """Load per core above which other programs are likely to disturb a measurement."""
@@ -42,8 +52,10 @@ class BenchOptions:
         reference: checkpoint of the drift section; None finds it by its hash.
         device: name in the table of published peaks; None for the GPU in use.
         threads: CPU threads of PyTorch and of ONNX Runtime; 0 leaves each its own choice.
-        memory: measure the host memory of each artefact in a process of its own.
-        max_drift, max_mean_drift, min_psnr_to_reference: budgets in dB; None for no budget.
+        memory: measure the memory of each artefact in a process of its own.
+        energy: measure the energy per image where the machine gives power.
+        tiling: measure what these tiles cost; None for no tiles.
+        budget: limits of the drift.
         command: the command line, for the record.
     """
 
@@ -58,9 +70,9 @@ class BenchOptions:
     device: str | None = None
     threads: int = 0
     memory: bool = True
-    max_drift: float | None = None
-    max_mean_drift: float | None = None
-    min_psnr_to_reference: float | None = None
+    energy: bool = True
+    tiling: Tiling | None = None
+    budget: Budget = field(default_factory=Budget)
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -71,13 +83,13 @@ class BenchOptions:
                 f"Expected at least one round and durations of 0 s or more, found {self.plan.rounds} rounds, "
                 f"{self.plan.seconds:g} s and {self.plan.warm_up_seconds:g} s of warm-up."
             )
-        budgets = (self.max_drift, self.max_mean_drift, self.min_psnr_to_reference)
-        if any(budget is not None for budget in budgets) and not self.measures_drift:
-            raise DefianError("A drift budget needs images to measure it on.", "Give --dataset, or --lr and --hr.")
-        if any(budget is not None and not budget >= 0.0 for budget in budgets):
-            raise DefianError("Expected budgets of 0 dB or more.")
         if self.threads < 0:
             raise DefianError(f"Expected 0 threads (each library's choice) or more, found {self.threads}.")
+        if self.measures_drift:
+            return
+        for given, what in ((self.budget, "A drift budget"), (self.tiling, "Tile drift")):
+            if given:
+                raise DefianError(f"{what} needs images to measure it on.", "Give --dataset, or --lr and --hr.")
 
     @property
     def measures_drift(self) -> bool:
@@ -94,27 +106,43 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
     """
     use_threads(options.threads)
     environment = describe_environment(options.threads)
-    device, own = _device(options, environment)
+    target = _device(options, environment)
     remarks = _crowd(environment)
     with ExitStack() as stack:
         say("opening the artefacts")
         candidates = open_candidates(options.artefacts, options.provider, stack, options.threads)
-        pairs, images, cropped = _images(options, candidates[0].scale)
-        remarks += cropped
-        latencies: list[dict[str, Latency]] = []
-        for shape in options.shapes:
-            say(f"timing {len(candidates)} artefacts at {'x'.join(map(str, shape))}")
-            latencies.append(measure_latency(candidates, shape, options.plan))
+        pairs, images, said = _images(options, candidates)
+        _require_shapes(candidates, options.shapes)
+        remarks += said
+        latencies, clocks = _timed(candidates, options, say)
         remarks += doubts(candidates, latencies, options.provider)
+        remarks += [sentence for each in clocks for sentence in each.doubts()]
+        energies, unknown = _energies(candidates, options, say)
+        remarks += unknown
         qualities: dict[str, Quality] = {}
         if pairs:
             from benchmark.quality import measure_quality
 
-            qualities = measure_quality(candidates, pairs, options.reference, options.provider, say)
+            qualities = measure_quality(candidates, pairs, options.reference, options.provider, say, options.tiling)
         measured = [
-            _measured(each, artefact, options, (device, own), say, latencies, qualities)
+            Measured(
+                each,
+                each.path.stat().st_size,
+                tuple(found[each.name] for found in latencies if each.name in found),
+                _memory(each, artefact, options, say),
+                energies.get(each.name, ()),
+                work,
+                bounds_of(each, work, target[0], own=target[1]),
+                qualities.get(each.name),
+            )
             for each, artefact in zip(candidates, options.artefacts, strict=True)
+            for work in [_work(each, options.shapes, say)]
         ]
+    remarks += [
+        f"{each.candidate.name}: the memory of the GPU was not measured. {each.memory.no_device}"
+        for each in measured
+        if each.memory is not None and each.memory.no_device
+    ]
     return BenchResult(
         options.command,
         environment,
@@ -122,14 +150,16 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
         tuple(measured),
         images,
         tuple(remarks),
-        tuple(_over_budget(qualities, options)),
+        tuple(options.budget.exceeded(qualities)),
+        tuple(clocks),
+        "" if options.tiling is None else str(options.tiling),
     )
 
 
 def _device(options: BenchOptions, environment: dict[str, object]) -> tuple[Device | None, bool]:
     """The device to bound for, and whether it is the GPU of this machine."""
     gpu = environment["gpu"]
-    own = device_of_gpu(str(gpu.get("name"))) if isinstance(gpu, dict) else None
+    own = device_of(str(gpu.get("name")) if isinstance(gpu, dict) else None, str(environment["board"] or ""))
     device = own if options.device is None else device_named(options.device)
     return device, device is not None and device == own
 
@@ -141,75 +171,89 @@ def _crowd(environment: dict[str, object]) -> list[str]:
     return []
 
 
-def _images(options: BenchOptions, scale: int) -> tuple[list[EvaluationPair], str, list[str]]:
+def _require_shapes(candidates: Sequence[Candidate], shapes: Sequence[Shape]) -> None:
+    for candidate in candidates:
+        profile = candidate.profile
+        for shape in shapes:
+            if candidate.run is not None and profile is not None and not profile.contains(shape):
+                found = "x".join(map(str, shape))
+                raise DefianError(
+                    f"{candidate.name}: expected shapes inside the profile {profile}, found {found}.",
+                    "Choose another --shape or --batch, or rebuild the engine with a wider --profile.",
+                )
+
+
+def _images(options: BenchOptions, candidates: Sequence[Candidate]) -> tuple[list[EvaluationPair], str, list[str]]:
+    """The images of the drift section, what they are in words, and what a reader must know of them."""
     if not options.measures_drift:
         return [], "", []
-    from benchmark.quality import cropped_photos
+    from benchmark.quality import cropped_pairs, cropped_photos, require_references
     from calibration.photos import evaluation_pairs
 
     if options.dataset is not None and (options.lr is not None or options.hr is not None):
         raise DefianError("Expected --dataset, or --lr with --hr, found both.")
+    scale = candidates[0].scale
     pairs = evaluation_pairs(scale, options.dataset, options.lr, options.hr)
+    require_references(candidates, options.reference)
+    require_fit(candidates, pairs, options.tiling)
+    remarks = tile_remark(pairs, options.tiling)
     if options.dataset is not None:
         words = f"{len(pairs)} images of {options.dataset}, LR by Pillow's bicubic"
-        return pairs, words, cropped_photos(options.dataset, scale)
-    return pairs, f"{len(pairs)} pairs of {options.lr} and {options.hr}", []
+        return pairs, words, cropped_photos(options.dataset, scale) + remarks
+    cropped = [] if options.lr is None or options.hr is None else cropped_pairs(options.lr, options.hr, scale)
+    return pairs, f"{len(pairs)} pairs of {options.lr} and {options.hr}", cropped + remarks
 
 
-def _measured(
-    candidate: Candidate,
-    artefact: str,
-    options: BenchOptions,
-    target: tuple[Device | None, bool],
-    say: Callable[[str], None],
-    latencies: Sequence[dict[str, Latency]],
-    qualities: dict[str, Quality],
-) -> Measured:
-    memory = None
-    if options.memory and candidate.run is not None:
-        say(f"measuring the host memory of {candidate.name}")
-        memory = measure_host_memory(artefact, max(options.shapes, key=lambda s: s[0] * s[1] * s[2]), options.provider)
-    work, bound = (), ()
-    device, own = target
-    if device is not None:
-        import onnx_ir as ir
-
-        from benchmark.candidates import graph_of
-        from export.roofline import bound_of, work_of
-
-        graph = graph_of(candidate)
-        if graph is not None:
-            say(f"counting the work of {candidate.name}")
-            model = ir.load(graph)
-            work = tuple(work_of(model, shape) for shape in options.shapes)
-            in_use = own and (candidate.kind == "engine" or options.provider != "cpu")
-            bound = tuple(bound_of(each, device, in_use=in_use) for each in work)
-    return Measured(
-        candidate,
-        candidate.path.stat().st_size,
-        tuple(each[candidate.name] for each in latencies if candidate.name in each),
-        memory,
-        work,
-        bound,
-        qualities.get(candidate.name),
-    )
+def _timed(
+    candidates: Sequence[Candidate], options: BenchOptions, say: Callable[[str], None]
+) -> tuple[list[dict[str, Latency]], list[Clocks]]:
+    """The latencies shape by shape, and the GPU's clock meanwhile."""
+    latencies: list[dict[str, Latency]] = []
+    clocks: list[Clocks] = []
+    for shape in options.shapes:
+        words = "x".join(map(str, shape))
+        say(f"timing {len(candidates)} artefacts at {words}")
+        with watch_clocks() as watch:
+            latencies.append(measure_latency(candidates, shape, options.plan))
+        seen = watch.clocks(words)
+        clocks += [seen] if seen is not None else []
+    return latencies, clocks
 
 
-def _over_budget(qualities: dict[str, Quality], options: BenchOptions) -> list[str]:
-    sentences: list[str] = []
-    for name, quality in qualities.items():
-        report = quality.report
-        sentences += [f"{name}: {image.name}: {image.fault}." for image in report.faults]
-        if options.max_drift is not None:
-            sentences += [
-                f"{name}: {image.name} lost {image.drift:.4f} dB of at most {options.max_drift:g}."
-                for image in report.over(options.max_drift)
-            ]
-        if options.max_mean_drift is not None and report.mean > options.max_mean_drift:
-            sentences.append(f"{name}: lost {report.mean:.4f} dB in the mean of at most {options.max_mean_drift:g}.")
-        least = options.min_psnr_to_reference
-        if least is not None and report.psnr_to_reference < least:
-            sentences.append(
-                f"{name}: {report.psnr_to_reference:.2f} dB against the reference's output of at least {least:g}."
-            )
-    return sentences
+def _energies(
+    candidates: Sequence[Candidate], options: BenchOptions, say: Callable[[str], None]
+) -> tuple[dict[str, tuple[Energy | None, ...]], list[str]]:
+    """Energies by candidate, one per shape; and why there are none where a reader would expect them."""
+    if not options.energy:
+        return {}, []
+    meter = open_meter()
+    if not meter.source:
+        expected = has_gpu() or any(each.on_gpu and each.run is not None for each in candidates)
+        return {}, [f"Energy per image is not known: {NOTHING}."] if expected else []
+    found: dict[str, tuple[Energy | None, ...]] = {}
+    remarks: list[str] = []
+    for each in candidates:
+        if each.run is None or not meter.covers(on_gpu=each.on_gpu):
+            continue
+        say(f"measuring the energy of {each.name}")
+        found[each.name] = _energy(each, options.shapes, meter)
+        if None in found[each.name]:
+            remarks.append(f"{each.name}: the {meter.source}, fell silent or did not move; its energy is not known.")
+    return found, remarks
+
+
+def _energy(candidate: Candidate, shapes: Sequence[Shape], meter: Meter) -> tuple[Energy | None, ...]:
+    run = candidate.run
+    return () if run is None else tuple(measure_energy(run, shape, meter) for shape in shapes)
+
+
+def _memory(candidate: Candidate, artefact: str, options: BenchOptions, say: Callable[[str], None]) -> Memory | None:
+    if not options.memory or candidate.run is None:
+        return None
+    say(f"measuring the memory of {candidate.name}")
+    return measure_memory(artefact, max(options.shapes, key=lambda s: s[0] * s[1] * s[2]), options.provider)
+
+
+def _work(candidate: Candidate, shapes: Sequence[Shape], say: Callable[[str], None]) -> tuple[Work, ...]:
+    say(f"counting the work of {candidate.name}")
+    return work_at(candidate, shapes)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 DEFINITIONS = {
     "latency": "seconds from a uint8 batch in host memory to the uint8 result in host memory, synchronised",
-    "enqueue": "seconds in which the host hands the work of one run to the device",
+    "enqueue": "seconds in which the host hands the network of one run to the device, by the host's clock, as trtexec",
     "h2d": "seconds from the start to the end of the copy of the batch to the device, by events on its stream",
     "compute": "seconds from the start to the end of the network on the device, by events on its stream",
     "d2h": "seconds from the start to the end of the copy of the result to the host, by events on its stream",
@@ -23,6 +23,11 @@ DEFINITIONS = {
     "cv": "coefficient of variation: sample standard deviation over mean",
     "ratio": "latency over that of the first candidate in the same round; the median of the rounds, its quartiles, "
     "and the order-statistic confidence interval of the median, 99 % or more",
+    "device memory": "bytes by which the GPU's free memory is smaller than before loading: after loading, and the most "
+    "after loading or any run; without the CUDA context",
+    "energy": "joules of the named source while one candidate runs over and over, over its images; idle power included",
+    "tile drift": "PSNR-Y lost in tiles against the same candidate in one piece, dB",
+    "bound": "no measurement: the larger of twice the MACs over the peak rates and the least bytes over the bandwidth",
     "verdict": "faster or slower if that interval excludes 1 and the ratio is at least 1 % away from it",
 }
 CONFIDENCE = 0.99

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from benchmark.sheet import Sheet, megabytes, milliseconds, share_text, signless_zero
+from benchmark.statistics import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -12,22 +14,7 @@ if TYPE_CHECKING:
     from benchmark.latency import Latency
     from benchmark.results import BenchResult, Measured
 
-MEGA = 1e6
-
-
-@dataclass
-class Sheet:
-    """A table: a title, headings, and rows of as many cells. The first column names, the others hold figures."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]] = field(default_factory=list)
-
-    def add(self, *cells: str) -> None:
-        """Append a row."""
-        if len(cells) != len(self.columns):
-            raise ValueError(f"expected {len(self.columns)} cells, found {len(cells)}")
-        self.rows.append(cells)
+PART_NAMES = {"enqueue": "enqueue", "h2d": "H2D", "compute": "GPU compute", "d2h": "D2H"}
 
 
 def sheets(result: BenchResult) -> list[Sheet]:
@@ -40,10 +27,17 @@ def sheets(result: BenchResult) -> list[Sheet]:
         if any(each.latencies and each.latencies[index].parts for each in result.measured)
     ]
     tables.append(memory_table(result.measured))
-    if any(each.bound for each in result.measured):
+    tables += [
+        energy_table(result.measured, index, shape)
+        for index, shape in enumerate(result.shapes)
+        if any(each.energy and each.energy[index] for each in result.measured)
+    ]
+    if any(each.work for each in result.measured):
         tables += [bound_table(result.measured, index, shape) for index, shape in enumerate(result.shapes)]
     if any(each.quality for each in result.measured):
         tables.append(drift_table(result.measured, result.images))
+    if any(each.quality and each.quality.tiled for each in result.measured):
+        tables.append(tile_table(result.measured, result.tiles))
     return tables
 
 
@@ -58,7 +52,7 @@ def latency_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet
     for each in timed:
         latency = each.latencies[index]
         of = latency.summary
-        times = (f"{1e3 * value:.1f}" for value in (of.minimum, of.median, of.p95))
+        times = (milliseconds(value) for value in (of.minimum, of.median, of.p95))
         throughput = f"{latency.images_per_second:.2f}", f"{latency.megapixels_per_second:.2f}"
         table.add(each.candidate.name, *times, f"{of.cv:.1%}", *throughput, ratio_text(latency))
     return table
@@ -76,22 +70,38 @@ def statistics_table(measured: Sequence[Measured], index: int, shape: str) -> Sh
         times = (of.minimum, of.maximum, of.mean, of.median, of.p90, of.p95, of.p99)
         interval = None if latency.comparison is None else latency.comparison.interval
         words = "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
-        table.add(each.candidate.name, str(of.count), *(f"{1e3 * value:.1f}" for value in times), words)
+        table.add(each.candidate.name, str(of.count), *map(milliseconds, times), words)
     return table
 
 
 def parts_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
     """What the device spends its time on, by its own clock."""
-    names = {"enqueue": "enqueue", "h2d": "H2D", "compute": "GPU compute", "d2h": "D2H"}
-    columns = ("artefact", *(f"{words} {which}" for words in names.values() for which in ("median", "p99")))
+    columns = ("artefact", *(f"{words} {which}" for words in PART_NAMES.values() for which in ("median", "p99")))
     table = Sheet(f"On the device at {shape} LR in ms, by CUDA events", columns)
     for each in measured:
         if not each.latencies or not each.latencies[index].parts:
             continue
-        summaries = [each.latencies[index].part(name) for name in names]
-        pairs = [("-", "-") if s is None else (f"{1e3 * s.median:.3f}", f"{1e3 * s.p99:.3f}") for s in summaries]
+        summaries = [each.latencies[index].part(name) for name in PART_NAMES]
+        pairs = [("-", "-") if s is None else (milliseconds(s.median), milliseconds(s.p99)) for s in summaries]
         table.add(each.candidate.name, *(cell for pair in pairs for cell in pair))
     return table
+
+
+def part_statistics_tables(measured: Sequence[Measured], index: int, shape: str) -> list[Sheet]:
+    """Every statistic of enqueue, H2D, GPU compute and D2H, as trtexec lists them; none without device timings."""
+    tables: list[Sheet] = []
+    for part, words in PART_NAMES.items():
+        known = [each for each in measured if each.latencies and each.latencies[index].parts.get(part)]
+        if not known:
+            continue
+        columns = ("artefact", "samples", "min", "max", "mean", "median", "p90", "p95", "p99")
+        table = Sheet(f"All statistics of {words} at {shape} in ms", columns)
+        for each in known:
+            of = summarise(each.latencies[index].parts[part])
+            times = (of.minimum, of.maximum, of.mean, of.median, of.p90, of.p95, of.p99)
+            table.add(each.candidate.name, str(of.count), *map(milliseconds, times))
+        tables.append(table)
+    return tables
 
 
 def ratio_text(latency: Latency) -> str:
@@ -104,44 +114,78 @@ def ratio_text(latency: Latency) -> str:
 
 
 def memory_table(measured: Sequence[Measured]) -> Sheet:
-    """Sizes in MB: what a process needs on the host, and what the compiler plans on a device."""
-    columns = ("artefact", "eigenvalue step", "file", "host, loaded", "host, peak", "device, planned")
-    table = Sheet("Memory in MB", columns)
+    """Sizes in MB: what a process needs on the host and on a device, and what the compiler plans there."""
+    on_device = any(each.memory and each.memory.device for each in measured)
+    found = ("device, loaded", "device, peak") if on_device else ()
+    table = Sheet(
+        "Memory in MB",
+        ("artefact", "eigenvalue step", "file", "host, loaded", "host, peak", *found, "device, planned"),
+    )
     for each in measured:
-        memory = each.memory
+        host = None if each.memory is None else each.memory.host
+        device = None if each.memory is None else each.memory.device
+        sizes = (None, None) if device is None else (device.loaded, device.peak)
         table.add(
             each.candidate.name,
             "-" if each.candidate.manifest is None else each.candidate.manifest.eigen,
             megabytes(each.file_bytes),
-            megabytes(None if memory is None else memory.loaded),
-            megabytes(None if memory is None else memory.peak),
+            megabytes(None if host is None else host.loaded),
+            megabytes(None if host is None else host.peak),
+            *(megabytes(size) for size in sizes if on_device),
             megabytes(each.activation_bytes),
         )
     return table
 
 
-def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
-    """Roofline bounds, not measurements; the share of them that was reached where the device is the one in use."""
-    devices = sorted({each.bound[index].device for each in measured if each.bound})
+def energy_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
+    """What an image costs in joules, and whose joules they are."""
+    known = [(each, each.energy[index]) for each in measured if each.energy]
+    sources = sorted({energy.source for _, energy in known if energy is not None})
     table = Sheet(
-        f"Bounds (not measured) at {shape} LR: the least ms that {', '.join(devices)} needs at its published peaks",
-        ("artefact", "GMACs", "INT8", "least MB", "conv MB", "arithmetic", "memory", "bound", "reached"),
+        f"Energy at {shape} LR, idle power included: {', '.join(sources)}",
+        ("artefact", "mJ an image", "images a joule", "mean W", "images", "seconds"),
     )
-    for each in measured:
-        if not each.bound:
+    for each, energy in known:
+        if energy is None:
+            table.add(each.candidate.name, *["-"] * 5)
             continue
-        work, bound = each.work[index], each.bound[index]
-        table.add(
-            each.candidate.name,
+        per_image = f"{1e3 * energy.joules_per_image:.2f}", f"{1 / energy.joules_per_image:.2f}"
+        table.add(each.candidate.name, *per_image, f"{energy.watts:.1f}", str(energy.images), f"{energy.seconds:.1f}")
+    return table
+
+
+def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
+    """Work and roofline bounds, not measurements; the share of a bound that was reached on the device in use."""
+    devices = sorted({each.bound[index].device for each in measured if each.bound})
+    counted = ("artefact", "GMACs", "INT8", "least MB", "conv MB")
+    if devices:
+        words = f"the least ms that {', '.join(devices)} needs at its published peaks"
+        table = Sheet(
+            f"Bounds (not measured) at {shape} LR: {words}",
+            (*counted, "arithmetic", "memory", "bound", "reached"),
+        )
+    else:
+        table = Sheet(f"Work (counted, not measured) at {shape} LR; --device for bounds", counted)
+    for each in measured:
+        if not each.work:
+            continue
+        work = each.work[index]
+        cells = (
             f"{work.total_macs / 1e9:.1f}",
             f"{work.macs.get('int8', 0) / max(work.total_macs, 1):.0%}",
             megabytes(work.least_bytes),
             megabytes(work.convolution_bytes),
-            f"{1e3 * bound.compute:.3f}",
-            f"{1e3 * bound.memory:.3f}",
-            f"{1e3 * bound.seconds:.3f} {bound.limit}",
-            "-" if (share := each.share_of_bound(index)) is None else f"{share:.0%}",
         )
+        if each.bound:
+            bound = each.bound[index]
+            cells = (
+                *cells,
+                f"{1e3 * bound.compute:.3f}",
+                f"{1e3 * bound.memory:.3f}",
+                f"{1e3 * bound.seconds:.3f} {bound.limit}",
+                "-" if (share := each.share_of_bound(index)) is None else f"{share:.0%}",
+            )
+        table.add(each.candidate.name, *cells)
     return table
 
 
@@ -169,12 +213,44 @@ def drift_table(measured: Sequence[Measured], images: str) -> Sheet:
     return table
 
 
+def tile_table(measured: Sequence[Measured], tiles: str) -> Sheet:
+    """What tiles cost each candidate: its picture in tiles against its own picture in one piece."""
+    table = Sheet(
+        f"Tile drift in dB PSNR-Y: tiles of {tiles}, against the same artefact in one piece",
+        ("artefact", "PSNR-Y in tiles", "mean", "worst", "worst image", "to one piece"),
+    )
+    for each in measured:
+        tiled = None if each.quality is None else each.quality.tiled
+        if tiled is None:
+            continue
+        worst = tiled.worst
+        table.add(
+            tiled.variant,
+            f"{tiled.mean_psnr:.3f}",
+            signless_zero(tiled.mean),
+            signless_zero(worst.drift),
+            worst.name,
+            f"{tiled.psnr_to_reference:.1f}",
+        )
+    return table
+
+
+def pairs_table(result: BenchResult, shape: str) -> Sheet:
+    """Every two candidates: how much longer one takes than the other, round by round."""
+    table = Sheet(f"Latency ratios of every pair at {shape}", ("artefact", "to", "ratio", "quartiles", "verdict"))
+    for pair in result.pairs():
+        if pair["shape"] == shape:
+            low, high = pair["quartiles"]
+            table.add(pair["of"], pair["to"], f"{pair['ratio']:.3f}", f"{low:.3f} to {high:.3f}", pair["verdict"])
+    return table
+
+
 def change_table(changes: Sequence[Change]) -> Sheet:
     """Old against new; what exceeds the noise is marked."""
     table = Sheet("Against the earlier result", ("artefact", "figure", "before", "now", "change", "noise", "verdict"))
     for change in changes:
         if change.what == "latency":
-            figures = f"{1e3 * change.old:.1f} ms", f"{1e3 * change.new:.1f} ms"
+            figures = f"{milliseconds(change.old)} ms", f"{milliseconds(change.new)} ms"
             sizes = f"{change.new / change.old - 1:+.1%}", f"{change.noise:.1%}"
             worse = "slower", "faster"
         else:
@@ -184,20 +260,3 @@ def change_table(changes: Sequence[Change]) -> Sheet:
         verdict = "within the noise" if not change.exceeds else worse[change.new < change.old]
         table.add(change.name, change.what, *figures, *sizes, verdict)
     return table
-
-
-def share_text(part: int, whole: int) -> str:
-    """A share in per cent that says 100 only if nothing is missing."""
-    text = f"{part / whole:.2%}"
-    return ">99.99%" if text == "100.00%" and part < whole else text
-
-
-def megabytes(size: int | None) -> str:
-    """Bytes as MB; a dash for what is not known."""
-    return "-" if size is None else f"{size / MEGA:.1f}"
-
-
-def signless_zero(value: float) -> str:
-    """``-0.0000`` reads like a gain; it is none."""
-    text = f"{value:.4f}"
-    return "0.0000" if text == "-0.0000" else text

@@ -2,7 +2,7 @@
 
 A bound must not be beaten, so where a device has several rates for a type the fastest counts: FP32 convolutions may
 run as TF32 on tensor cores, FP16 ones may accumulate in FP16. Jetson figures are those of the GPU alone, without DLA,
-at the module's highest power mode.
+at the clock of the power mode that the name stands for.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ class Device:
         fp32, fp16, int8: operations per second, dense.
         bandwidth: of the device's memory, bytes per second.
         source: where the figures come from.
-        gpu_name: part of what the driver calls it; empty for none.
+        drivers_name: what the driver calls it, without "NVIDIA " and "GeForce "; empty for a Jetson.
+        board: what a Jetson's device tree calls its module; empty for a card, and for a mode that is not its fastest.
     """
 
     name: str
@@ -35,40 +36,48 @@ class Device:
     int8: float
     bandwidth: float
     source: str
-    gpu_name: str = ""
+    drivers_name: str = ""
+    board: str = ""
 
     def peak(self, precision: str) -> float:
         """Operations per second of ``fp32``, ``fp16`` or ``int8``."""
         return {"fp32": self.fp32, "fp16": self.fp16, "int8": self.int8}[precision]
 
 
-def _orin(name: str, multiprocessors: int, megahertz: float, bandwidth: float, source: str) -> Device:
+def _orin(name: str, shape: tuple[int, float], bandwidth: float, source: str, board: str = "") -> Device:
+    multiprocessors, megahertz = shape
     cycles = multiprocessors * megahertz * 1e6
-    return Device(name, cycles * 1024, cycles * 2048, cycles * 4096, bandwidth * GIGA, f"{source}; {_JETSON}", "")
+    return Device(
+        name, cycles * 1024, cycles * 2048, cycles * 4096, bandwidth * GIGA, f"{source}; {_JETSON}", board=board
+    )
 
 
-def _card(name: str, teras: tuple[float, float, float], bandwidth: float, source: str, gpu_name: str) -> Device:
+def _card(name: str, teras: tuple[float, float, float], bandwidth: float, source: str, drivers_name: str) -> Device:
     fp32, fp16, int8 = (value * TERA for value in teras)
-    return Device(name, fp32, fp16, int8, bandwidth * GIGA, source, gpu_name)
+    return Device(name, fp32, fp16, int8, bandwidth * GIGA, source, drivers_name)
 
 
-_ORIN = "NVIDIA Jetson Orin module data sheets"
+_NANO = "NVIDIA Jetson Orin Nano Series data sheet (DS-11105-001), 8GB module"
+_NX = "NVIDIA Jetson Orin NX Series data sheet (DS-10712-001), 16GB module"
+_AGX = "NVIDIA Jetson AGX Orin Series data sheet (DS-10662-001), 64GB module"
+_SUPER = "NVIDIA's table of the super modes of JetPack 6.2"
 _AMPERE = "NVIDIA Ampere GA102 GPU Architecture whitepaper, appendix A"
 _ADA = "NVIDIA Ada GPU Architecture whitepaper, appendix A"
-_LARGE = "data sheet, tensor-core rates halved where quoted with sparsity"
+_HALVED = "tensor-core rates halved where quoted with sparsity"
 
 DEVICES = {
     device.name: device
     for device in (
-        _orin("orin-nano", 8, 625.0, 68.0, f"{_ORIN}: Orin Nano 8GB, 15 W"),
-        _orin("orin-nano-super", 8, 1020.0, 102.0, f"{_ORIN}: Orin Nano 8GB, JetPack 6.2 super mode"),
-        _orin("orin-nx", 8, 918.0, 102.4, f"{_ORIN}: Orin NX 16GB, 25 W"),
-        _orin("agx-orin", 16, 1300.0, 204.8, f"{_ORIN}: AGX Orin 64GB, MAXN"),
+        _orin("orin-nano", (8, 625.0), 68.0, f"{_NANO}, 15 W"),
+        _orin("orin-nano-super", (8, 1020.0), 102.0, f"{_NANO}, MAXN_SUPER: {_SUPER}", "Jetson Orin Nano"),
+        _orin("orin-nx", (8, 918.0), 102.4, f"{_NX}, 25 W"),
+        _orin("orin-nx-super", (8, 1173.0), 102.4, f"{_NX}, MAXN_SUPER: {_SUPER}", "Jetson Orin NX"),
+        _orin("agx-orin", (16, 1300.0), 204.8, f"{_AGX}, MAXN", "Jetson AGX Orin"),
         _card("rtx3090", (35.6, 142.3, 284.7), 936.0, _AMPERE, "RTX 3090"),
         _card("rtx4090", (82.6, 330.3, 660.6), 1008.0, _ADA, "RTX 4090"),
-        _card("a100", (156.0, 312.0, 624.0), 2039.0, f"NVIDIA A100 80GB SXM {_LARGE}", "A100"),
-        _card("h100", (494.7, 989.4, 1978.9), 3350.0, f"NVIDIA H100 SXM {_LARGE}", "H100"),
-        _card("h200", (494.7, 989.4, 1978.9), 4800.0, f"NVIDIA H200 SXM {_LARGE}", "H200"),
+        _card("a100", (156.0, 312.0, 624.0), 2039.0, "NVIDIA A100 data sheet, 80GB SXM", "A100-SXM4-80GB"),
+        _card("h100", (494.7, 989.4, 1978.9), 3350.0, f"NVIDIA H100 data sheet, SXM; {_HALVED}", "H100 80GB HBM3"),
+        _card("h200", (494.7, 989.4, 1978.9), 4800.0, f"NVIDIA H200 data sheet, SXM; {_HALVED}", "H200"),
     )
 }
 
@@ -84,7 +93,20 @@ def device_named(name: str) -> Device:
     return DEVICES[name]
 
 
-def device_of_gpu(gpu_name: str | None) -> Device | None:
-    """The table's entry for what the driver calls the GPU; None if the table lacks it."""
-    known = (each for each in DEVICES.values() if each.gpu_name and gpu_name and each.gpu_name in gpu_name)
+def device_of(gpu_name: str | None, board: str = "") -> Device | None:
+    """The table's entry for this machine; None if the table lacks it.
+
+    A card is found by its whole name, because a laptop's or a PCIe card's of the same number is another device. A
+    Jetson is found by its board, and its fastest mode counts, since no mode may beat the bound.
+
+    Args:
+        gpu_name: what the driver calls the GPU; None without one.
+        board: what the device tree calls the machine; empty for none.
+    """
+    plain = (gpu_name or "").removeprefix("NVIDIA ").removeprefix("GeForce ")
+    known = (
+        each
+        for each in DEVICES.values()
+        if (each.drivers_name and each.drivers_name == plain) or (each.board and each.board in board)
+    )
     return next(known, None)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from export.emit import producer_of
 from export.statistics import WEIGHTED, macs_of, with_shape
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from export.devices import Device
     from runtime.profile import Shape
 
+FLOAT_BYTES = 4
 PRECISIONS = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16"}
 
 
@@ -84,6 +90,36 @@ def work_of(model: ir.Model, shape: Shape) -> Work:
         convolution_bytes += _bytes(source, one_byte=quantised) + _bytes(result)
     ends = [*concrete.graph.inputs, *concrete.graph.outputs]
     return Work(macs, weights + sum(_bytes(value) for value in ends), convolution_bytes)
+
+
+class _Convolutions(TorchDispatchMode):
+    """Counts every convolution that PyTorch computes, and the elements that go in and come out."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs = self.elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204 - torch's own
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.convolution.default:
+            source, weight, transposed = args[0], args[1], args[6]
+            counted = source if transposed else result
+            self.macs += counted.numel() * prod(weight.shape[1:])
+            self.elements += source.numel() + result.numel()
+        return result
+
+
+def work_of_network(network: nn.Module, shape: Shape) -> Work:
+    """Count the work of the PyTorch network in FP32 for an LR batch of this shape; nothing is computed.
+
+    The image is uint8 on both ends, as for a graph.
+    """
+    weights = sum(value.numel() * value.element_size() for value in network.state_dict().values())
+    image = torch.empty((shape[0], 3, *shape[1:]), device="meta")
+    with torch.no_grad(), _Convolutions() as counted:  # inference mode would hide which convolution it is
+        upscaled = copy.deepcopy(network).to("meta")(image)
+    ends = image.numel() + upscaled.numel()
+    return Work({"fp32": counted.macs}, weights + ends, FLOAT_BYTES * counted.elements)
 
 
 def _bytes(value: ir.Value | None, *, one_byte: bool = False) -> int:

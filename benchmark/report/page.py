@@ -11,14 +11,14 @@ from markupsafe import Markup
 from benchmark.report.crops import detail_of
 from benchmark.report.plots import SERIES, plots_of
 from benchmark.statistics import DEFINITIONS
-from benchmark.tables import sheets, statistics_table
+from benchmark.tables import pairs_table, part_statistics_tables, sheets, statistics_table
 from runtime.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmark.results import BenchResult
-    from benchmark.tables import Sheet
+    from benchmark.sheet import Sheet
 
 FOLDER = Path(__file__).parent
 FILE = "index.html"
@@ -42,7 +42,7 @@ def write_page(result: BenchResult, folder: Path, more: Sequence[Sheet] = ()) ->
     page = environment.get_template("page.html.j2").render(
         result=result,
         sheets=[*sheets(result), *more],
-        statistics=[statistics_table(result.measured, index, shape) for index, shape in enumerate(result.shapes)],
+        statistics=_statistics(result),
         plots=[
             (title, {name: Markup(svg) for name, svg in drawn.items()})  # noqa: S704 - matplotlib's own
             for title, drawn in plots_of(result.measured, result.shapes)
@@ -57,6 +57,16 @@ def write_page(result: BenchResult, folder: Path, more: Sequence[Sheet] = ()) ->
     path = folder / FILE
     write_whole(path, page.encode())
     return path
+
+
+def _statistics(result: BenchResult) -> list[Sheet]:
+    """The tables that are folded away: all statistics, and the ratio of every pair."""
+    tables: list[Sheet] = []
+    for index, shape in enumerate(result.shapes):
+        tables.append(statistics_table(result.measured, index, shape))
+        tables += part_statistics_tables(result.measured, index, shape)
+        tables.append(pairs_table(result, shape))
+    return [table for table in tables if table.rows]
 
 
 def _flat(values: dict[str, object]) -> dict[str, str]:

@@ -49,7 +49,7 @@ def plots_of(measured: Sequence[Measured], shapes: Sequence[str]) -> list[tuple[
         rows = min(len(judged[0].quality.report.images), MOST_IMAGES) if judged[0].quality else 0
         plots.append(("Drift of every image, the largest loss first", _partial(_drift, judged, colours), 0.36 * rows))
         plots.append(("Differences from the reference", _partial(_differences, judged, colours), 2.4))
-    plots.append(("Memory", _partial(_memory, measured, colours), 0.55 * len(measured)))
+    plots.append(("Memory", _partial(_memory, measured, colours), 0.65 * len(measured)))
     both = [each for each in timed if each.quality is not None]
     if len(both) > 1:
         plots.append(("Speed against drift", _partial(_scatter, both, colours), 2.2))
@@ -128,6 +128,7 @@ def _drift(axes: Axes, judged: Sequence[Measured], colours: dict[str, str]) -> N
         rows = np.arange(len(shown)) + 0.5 * ((index + 0.5) / len(drifts) - 0.5)  # so that equal drifts do not hide
         axes.scatter([of_image[image] for image in shown], rows, s=30, color=colours[name], linewidths=0)
     axes.axvline(0.0, color=MUTED, linewidth=1)
+    axes.xaxis.set_major_locator(MaxNLocator(5 if _inches(axes)[0] < WIDTHS["wide"] else 8))
     axes.set_yticks(range(len(shown)), shown)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     more = "" if len(shown) == len(images) else f", the worst {len(shown)} of {len(images)} images"
@@ -156,12 +157,14 @@ def _differences(axes: Axes, judged: Sequence[Measured], colours: dict[str, str]
 def _memory(axes: Axes, measured: Sequence[Measured], colours: dict[str, str]) -> None:
     for row, each in enumerate(measured):
         colour = colours[each.candidate.name]
-        host = None if each.memory is None else each.memory.peak
-        for offset, size, words in ((-0.06, host, "host, peak"), (0.2, each.activation_bytes, "device, planned")):
-            if size is None:
-                continue
-            axes.barh(row + offset, size / MEGA, height=0.2, color=colour)
-            text, end = f"{size / MEGA:.0f} MB {words}", (size / MEGA, row + offset)
+        host = None if each.memory is None or each.memory.host is None else each.memory.host.peak
+        device = None if each.memory is None or each.memory.device is None else each.memory.device.peak
+        sizes = {"host, peak": host, "device, peak": device, "device, planned": each.activation_bytes}
+        known = [(words, size) for words, size in sizes.items() if size is not None]
+        for index, (words, size) in enumerate(known):
+            place = row - 0.08 + 0.24 * index
+            axes.barh(place, size / MEGA, height=0.18, color=colour)
+            text, end = f"{size / MEGA:.0f} MB {words}", (size / MEGA, place)
             axes.annotate(text, end, xytext=(5, 0), textcoords="offset points", color=MUTED, va="center", ha="left")
     _rows(axes, [each.candidate.name for each in measured])
     axes.margins(x=0.45)
@@ -177,16 +180,40 @@ def _scatter(axes: Axes, both: Sequence[Measured], colours: dict[str, str]) -> N
     }
     if not points:
         return
-    reach = np.ptp(np.asarray(list(points.values())), axis=0)
-    placed: list[tuple[float, float]] = []
-    for name, point in sorted(points.items(), key=lambda item: item[1]):
+    for name, point in points.items():
         axes.scatter(*point, s=80, color=colours[name])
-        # Names of points that lie together stand one above the other, each in the colour of its point.
-        nearby = sum(abs(point[0] - x) <= 0.4 * reach[0] and abs(point[1] - y) <= 0.2 * reach[1] for x, y in placed)
-        offset = (0, 9 + 14 * nearby)
-        axes.annotate(name, point, xytext=offset, textcoords="offset points", color=colours[name], ha="center")
-        placed.append(point)
     axes.margins(x=0.3, y=0.45)
+    axes.autoscale_view()
+    for name, offset in _name_places(axes, points).items():
+        axes.annotate(
+            name, points[name], xytext=offset, textcoords="offset points", color=colours[name], ha="center", va="bottom"
+        )
     axes.grid(visible=True, axis="y", color=GRID, linewidth=0.8)
     axes.set_xlabel("median latency, ms")
     axes.set_ylabel("worst drift, dB")
+
+
+def _inches(axes: Axes) -> np.ndarray:
+    """Width and height of the whole figure."""
+    figure = axes.get_figure(root=True)
+    if figure is None:
+        raise ValueError("axes of no figure")
+    return figure.get_size_inches()
+
+
+def _name_places(axes: Axes, points: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
+    """Where each name stands, in points from its mark: above it, inside of the plot, and never on another name."""
+    size = 72 * _inches(axes) - np.asarray([2.0, 4.5]) * FONT_SIZE * 2  # less what the axes take
+    low, high = np.asarray([axes.get_xlim(), axes.get_ylim()], np.float64).T
+    taken: list[tuple[float, float, float]] = []
+    places: dict[str, tuple[float, float]] = {}
+    for name, point in sorted(points.items(), key=lambda item: item[1]):
+        x, y = (np.asarray(point) - low) / (high - low) * size
+        half = 0.31 * FONT_SIZE * len(name)
+        middle = float(np.clip(x, half, max(size[0] - half, half)))
+        bottom = y + 8.0
+        while any(abs(middle - m) < half + h + 4 and abs(bottom - b) < 1.35 * FONT_SIZE for m, b, h in taken):
+            bottom += 1.35 * FONT_SIZE
+        taken.append((middle, bottom, half))
+        places[name] = (middle - float(x), float(bottom - y))
+    return places

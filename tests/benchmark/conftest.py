@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from benchmark.candidates import Candidate
 from export.compiler import Target, is_available
@@ -28,8 +30,22 @@ def photos(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def artefacts(tmp_path_factory, photos) -> Path:
-    """A folder with tiny.pth, its FP32 and INT8 graphs and, with TensorRT-RTX, an FP32 and an INT8 engine."""
-    folder = tmp_path_factory.mktemp("artefacts")
+    """A folder with tiny.pth, its FP32 and INT8 graphs and, with TensorRT-RTX, an FP32 and an INT8 engine.
+
+    It is made once for all workers; tests only read it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    folder = (shared.parent if os.environ.get("PYTEST_XDIST_WORKER") else shared) / "artefacts"
+    with FileLock(f"{folder}.lock"):
+        if not folder.is_dir():
+            making = folder.with_name("artefacts.making")
+            _make_artefacts(making, photos)
+            making.rename(folder)
+    return folder
+
+
+def _make_artefacts(folder: Path, photos: Path) -> None:
+    folder.mkdir()
     torch.save({"state_dict": random_checkpoint(tiny()).state}, folder / "tiny.pth")
     torch.save({"state_dict": random_checkpoint(tiny(3)).state}, folder / "other-scale.pth")
     rtx = is_available(Target.TENSORRT_RTX)
@@ -46,7 +62,6 @@ def artefacts(tmp_path_factory, photos) -> Path:
         command="python export.py --model tiny.pth",
     )
     run_export(options)
-    return folder
 
 
 class FakeClock:

@@ -4,20 +4,18 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from benchmark.against import differences, other_conditions
 from benchmark.command import main
-from benchmark.memory import STATUS, measure_host_memory
+from benchmark.memory import STATUS, measure_memory
 from export.compiler import Target
-from export.lowering import Eigen
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.precision import Precision
 from runtime.errors import DefianError
 from runtime.images import write_png
 from runtime.onnx_session import OnnxSession
 from runtime.profile import ShapeProfile
+from tests.benchmark.lowerings import both_lowerings
 from tests.conftest import REPOSITORY, noise
 
 QUICK = ["--shape", "12x16", "--rounds", "2", "--seconds", "0", "--warm-up", "0"]
@@ -42,7 +40,7 @@ def recorded(artefacts, photos, tmp_path_factory):
 def test_the_json_holds_every_sample_figure_and_definition(recorded):
     status, _, content = recorded
     assert status == 0
-    assert content["schema"] == 2
+    assert content["schema"] == 3
     assert content["shapes"] == ["1x12x16", "2x12x16"]
     assert {"latency", "percentile", "throughput", "ratio", "verdict"} <= set(content["definitions"])
     assert {"cpu", "cores", "threads", "packages", "gpu", "commit", "power_mode"} <= set(content["environment"])
@@ -60,8 +58,19 @@ def test_the_json_holds_every_sample_figure_and_definition(recorded):
     assert sum(int8["drift"]["uint8_differences"]) == 3 * (40 * 48 + 40 * 46)
     assert int8["work"][0]["macs"]["int8"] > 0
     assert int8["bounds"][0]["device"] == "rtx4090"
-    assert not reference["bounds"]
+    assert reference["bounds"][0]["device"] == "rtx4090"
+    assert set(reference["work"][0]["macs"]) == {"fp32"}
     assert "Pillow's bicubic" in content["images"]
+    names = [each["name"] for each in content["candidates"]]
+    for pair in content["pairs"]:
+        ours, theirs = (
+            np.asarray(latency["seconds"])
+            for name in (pair["of"], pair["to"])
+            for latency in content["candidates"][names.index(name)]["latencies"]
+            if latency["shape"] == pair["shape"]
+        )
+        assert pair["ratio"] == pytest.approx(np.median(ours / theirs))
+    assert len(content["pairs"]) == 3 * len(content["shapes"])
     assert "odd.png: 47x41 is no multiple of 2, cropped to 46x40." in content["remarks"]
 
 
@@ -88,30 +97,18 @@ def test_engines_without_a_gpu_get_bounds_and_the_compilers_memory_and_no_latenc
     assert "Latency at" not in said
 
 
-def test_engines_of_both_lowerings_stand_side_by_side(artefacts, photos, tmp_path, capsys, monkeypatch):
+def test_engines_of_both_lowerings_stand_side_by_side(artefacts, tmp_path, capsys, monkeypatch):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     monkeypatch.setattr("benchmark.candidates.has_gpu", lambda: False)
     monkeypatch.setenv("COLUMNS", "200")
-    for eigen in (Eigen.FUNCTION, Eigen.PLUGIN):
-        options = ExportOptions(
-            str(artefacts / "tiny.pth"),
-            tmp_path / eigen.value,
-            precisions=(Precision.FP16,),
-            target=Target.TENSORRT_RTX,
-            sm=89,
-            profile=ShapeProfile.parse("1x64x64,1x360x640,1x540x960"),
-            dataset=photos,
-            rewrite_memory=False,
-            eigen=eigen,
-        )
-        run_export(options)
-    engines = [tmp_path / eigen / "tiny.fp16.tensorrt-rtx.engine" for eigen in ("function", "plugin")]
+    profile = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")
+    engines = both_lowerings(artefacts / "tiny.fp32.onnx", tmp_path, Target.TENSORRT_RTX, 89, profile)
     path = tmp_path / "both.json"
     assert bench(*engines, *QUICK, "--no-memory", "--json", path) == 0
     function, plugin = json.loads(path.read_text())["candidates"]
     assert (function["name"], plugin["name"]) == (
-        "tiny.fp16.tensorrt-rtx.engine",
-        "plugin/tiny.fp16.tensorrt-rtx.engine",
+        "tiny.fp32.engine",
+        "plugin/tiny.fp32.engine",
     )
     assert (function["eigen"], plugin["eigen"]) == ("function", "plugin")
     assert plugin["activation_bytes_planned"] != function["activation_bytes_planned"]
@@ -158,14 +155,14 @@ def test_a_budget_that_is_exceeded_makes_the_exit_status_one(artefacts, tmp_path
 def test_the_host_memory_is_that_of_a_process_with_one_artefact(artefacts, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # the process finds the package wherever it is started
     small, large = (
-        measure_host_memory(str(artefacts / "tiny.fp32.onnx"), shape, "cpu") for shape in ((1, 8, 8), (1, 400, 400))
+        measure_memory(str(artefacts / "tiny.fp32.onnx"), shape, "cpu").host for shape in ((1, 8, 8), (1, 400, 400))
     )
     assert small is not None
     assert large is not None
     assert 10e6 < small.loaded <= small.peak < 1e9
     assert large.peak - small.peak > 400 * 400 * 16 * 4
     with pytest.raises(DefianError, match=r"Measuring the memory of nothing\.onnx failed: .*No file"):
-        measure_host_memory("nothing.onnx", (1, 8, 8), "cpu")
+        measure_memory("nothing.onnx", (1, 8, 8), "cpu")
 
 
 def test_against_tells_a_change_from_noise(recorded, artefacts, capsys):
@@ -220,6 +217,7 @@ def a_json(content):
     return make
 
 
+PHOTO = folder_with("photo.png", noise(16, 16, 3))
 CASES = {
     "no artefact there": (["nothing.onnx"], [], "No file at nothing.onnx"),
     "no manifest": ([a_json("{}")], [], "has no manifest"),
@@ -227,10 +225,33 @@ CASES = {
     "no images": (["tiny.fp32.onnx"], ["--dataset", an_empty_folder], "No image below"),
     "LR without HR": (["tiny.fp32.onnx"], ["--lr", folder_with("a.png", noise(8, 8, 3))], "both --lr and --hr"),
     "dataset and LR": (["tiny.fp32.onnx"], ["--dataset", "x", "--lr", "y"], "found both"),
-    "JSON of another schema": (["tiny.fp32.onnx"], ["--against", a_json('{"schema": 1}')], "schema 2, found 1"),
-    "a list for JSON": (["tiny.fp32.onnx"], ["--against", a_json("[1]")], "schema 2, found None"),
+    "JSON of another schema": (["tiny.fp32.onnx"], ["--against", a_json('{"schema": 1}')], "schema 3, found schema 1"),
+    "a list for JSON": (["tiny.fp32.onnx"], ["--against", a_json("[1]")], "schema 3, found schema None"),
     "not JSON": (["tiny.fp32.onnx"], ["--against", a_json("hello")], "is not JSON"),
     "no JSON there": (["tiny.fp32.onnx"], ["--against", "none.json"], "No benchmark result at none.json"),
+    "an older JSON": (["tiny.fp32.onnx"], ["--against", a_json('{"schema": 2}')], "found schema 2"),
+    "a damaged JSON": (
+        ["tiny.fp32.onnx"],
+        ["--against", a_json('{"schema": 3, "candidates": [{"name": "tiny.fp32.onnx"}]}')],
+        "found a damaged one",
+    ),
+    "JSON of other artefacts": (
+        ["tiny.fp32.onnx"],
+        ["--against", a_json('{"schema": 3, "candidates": [{"name": "other", "latencies": [], "drift": null}]}')],
+        "no artefact in common: other before, tiny.fp32.onnx now",
+    ),
+    "LR without its HR": (["tiny.fp32.onnx"], ["--lr", PHOTO, "--hr", an_empty_folder], "No image"),
+    "a folder for JSON": (["tiny.fp32.onnx"], ["--json", "."], "expected a file, found a folder"),
+    "a reference of another scale": (
+        ["tiny.fp32.onnx"],
+        ["--dataset", PHOTO, "--reference", lambda _: "defian-s-x4"],
+        "expected a reference of scale 2, found 4",
+    ),
+    "tiles without images": (["tiny.fp32.onnx"], ["--tile", "8x8", "--overlap", "2"], "Tile drift needs images"),
+    "bad tiles": (["tiny.fp32.onnx"], ["--dataset", PHOTO, "--tile", "8"], "expected a size such as 192x192"),
+    "bad overlap": (["tiny.fp32.onnx"], ["--dataset", PHOTO, "--tile", "8x8", "--overlap", "9"], "half a tile"),
+    "a tile budget without tiles": (["tiny.fp32.onnx"], ["--dataset", PHOTO, "--max-tile-drift", "1"], "needs tiles"),
+    "a negative budget": (["tiny.fp32.onnx"], ["--dataset", PHOTO, "--max-drift", "-1"], "budgets of 0 dB or more"),
     "unknown device": (["tiny.fp32.onnx"], ["--device", "toaster"], "No device 'toaster'"),
     "bad shape": (["tiny.fp32.onnx"], ["--shape", "640"], "expected height x width"),
     "bad batch": (["tiny.fp32.onnx"], ["--batch", "1,0"], "expected height x width"),
@@ -242,16 +263,20 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_bad_input_gets_a_clear_error(case, artefacts, tmp_path, capsys):
+def test_bad_input_gets_a_clear_error_before_anything_is_measured(case, artefacts, tmp_path, capsys, monkeypatch):
     given, options, message = CASES[case]
     files = [
         each(tmp_path) if callable(each) else artefacts / each if "tiny" in each or "other" in each else each
         for each in given
     ]
     made = [each(tmp_path) if callable(each) else each for each in options]
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.setattr("benchmark.run.measure_latency", lambda *_: pytest.fail("measured before it was refused"))
     assert bench(*files, *QUICK, "--no-memory", *made) == 2
     said = capsys.readouterr().err
     assert message in said, said
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_a_pair_that_does_not_match_and_results_without_a_common_artefact_are_errors(

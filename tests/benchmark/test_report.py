@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmark.latency import Plan, measure_latency
-from benchmark.memory import HostMemory
+from benchmark.memory import HostMemory, Memory
 from benchmark.quality import Quality, WorstImage
 from benchmark.report.crops import SIDE, amplification, busiest, detail_of
 from benchmark.report.page import write_page
@@ -57,7 +57,11 @@ def result() -> BenchResult:
     latencies = measure_latency(candidates, (1, 90, 160), Plan(20, 0, 0), clock)
     measured = [
         Measured(
-            each, 4_000_000, (latencies[each.name],), HostMemory(90_000_000, 130_000_000), quality=quality(each.name, i)
+            each,
+            4_000_000,
+            (latencies[each.name],),
+            Memory(HostMemory(90_000_000, 130_000_000)),
+            quality=quality(each.name, i),
         )
         for i, each in enumerate(candidates)
     ]
@@ -269,3 +273,40 @@ def test_the_json_of_such_a_result_is_json(result, tmp_path):
     content = json.loads((tmp_path / "b.json").read_text())
     assert content["candidates"][-1]["latencies"] == []
     assert content["candidates"][1]["latencies"][0]["verdict"] == "faster"
+
+
+def test_names_in_the_speed_and_drift_plot_do_not_cover_each_other(chromium, tmp_path, result):
+    drift = [DriftReport(n, (ImageDrift("a", 37.0, 37.0, 0.9, 0.9, 60.0),)) for n in NAMES]
+    near = [
+        replace(each, quality=replace(each.quality, report=report))
+        for each, report in zip(result.measured, drift, strict=False)
+        if each.quality is not None
+    ]
+    path = write_page(replace(result, measured=tuple(near)), tmp_path)
+    for width in (400, 1400):
+        tab, _ = opened(chromium, path, width)
+        boxes = tab.evaluate(
+            """() => [...document.querySelectorAll('.plots figure:last-child svg text')]
+                .filter(e => e.checkVisibility() && /[a-z]-/.test(e.textContent))
+                .map(e => e.getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom])"""
+        )
+        assert len(boxes) == len(NAMES)
+        for index, one in enumerate(boxes):
+            for other in boxes[index + 1 :]:
+                apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] + 1 or other[3] <= one[1] + 1
+                assert apart, (width, one, other)
+
+
+def test_cells_of_a_telephones_cards_do_not_run_into_each_other(chromium, written):
+    tab, _ = opened(chromium, written, 400)
+    wide = tab.evaluate(
+        """() => [...document.querySelectorAll('.sheets td')].filter(e => e.scrollWidth > e.clientWidth + 1)
+            .map(e => e.dataset.label)"""
+    )
+    assert wide == []
+
+
+def test_warnings_are_on_the_page_as_in_the_terminal(chromium, written, result):
+    tab, _ = opened(chromium, written)
+    said = tab.locator(".notes li").all_inner_texts()
+    assert said == list(result.remarks)

@@ -3,18 +3,19 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 
 from benchmark.candidates import Candidate, graph_of
-from export.devices import DEVICES, device_named, device_of_gpu
+from export.devices import DEVICES, device_named, device_of
 from export.emit import Emitter
 from export.precision import Precision
 from export.rewrites import apply_rewrites
-from export.roofline import Bound, Work, bound_of, work_of
+from export.roofline import Bound, Work, bound_of, work_of, work_of_network
 from export.statistics import statistics
 from export.variants import make_half
 from runtime.errors import DefianError
 from runtime.manifest import read_manifest
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, random_checkpoint, tiny
 
 SHAPE = (2, 90, 160)
 
@@ -55,8 +56,8 @@ def test_the_bound_is_the_larger_part():
     assert Bound("x", 2.0, 1.0).limit == "arithmetic"
 
 
-def test_a_networks_macs_are_those_of_its_graph_and_fp16_moves_half(traced, bundled_x2):
-    wide = traced(bundled_x2)
+def test_a_networks_macs_are_those_of_its_graph_and_fp16_moves_half(traced):
+    wide = traced(random_checkpoint(tiny()))
     apply_rewrites(wide)
     half = make_half(wide)
     work, half_work = work_of(wide, SHAPE), work_of(half, SHAPE)
@@ -68,6 +69,24 @@ def test_a_networks_macs_are_those_of_its_graph_and_fp16_moves_half(traced, bund
     assert work.least_bytes > picture
 
 
+def test_a_checkpoint_does_the_work_of_its_plain_graph(traced):
+    checkpoint = random_checkpoint(tiny())
+    graph, network = work_of(traced(checkpoint), SHAPE), work_of_network(checkpoint.network(), SHAPE)
+    assert network.macs == graph.macs
+    assert network.convolution_bytes == graph.convolution_bytes
+    parameters = sum(value.numel() for value in checkpoint.state.values())
+    assert network.least_bytes == 4 * parameters + 2 * 90 * 160 * 3 * (1 + 4)
+    assert network.least_bytes == pytest.approx(graph.least_bytes, rel=0.02)
+
+
+def test_the_bundled_networks_work_is_the_one_counted_by_pytorch(bundled_x2):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        bundled_x2.network().to("meta")(torch.empty((2, 3, 90, 160), device="meta"))
+    assert 2 * work_of_network(bundled_x2.network(), SHAPE).total_macs == counter.get_total_flops()
+
+
 def test_every_device_has_plausible_peaks_and_a_source():
     for device in DEVICES.values():
         assert 1e12 < device.fp32 <= device.fp16 < device.int8 < 3e15
@@ -76,14 +95,40 @@ def test_every_device_has_plausible_peaks_and_a_source():
     # The modules' data sheets round to these.
     assert DEVICES["agx-orin"].int8 == pytest.approx(85e12, rel=0.01)
     assert DEVICES["orin-nano"].int8 == pytest.approx(20e12, rel=0.03)
+    assert DEVICES["orin-nano-super"].int8 == pytest.approx(33e12, rel=0.02)
+    assert DEVICES["orin-nx"].int8 == pytest.approx(30e12, rel=0.03)
+    assert DEVICES["orin-nx-super"].int8 == pytest.approx(38e12, rel=0.02)
 
 
-def test_a_gpu_is_found_by_the_drivers_name_for_it_and_an_unknown_device_is_refused():
-    found = device_of_gpu("NVIDIA GeForce RTX 4090")
-    assert found is not None
-    assert found.name == "rtx4090"
-    assert device_of_gpu("Something Else") is None
-    assert device_of_gpu(None) is None
+@pytest.mark.parametrize(
+    ("gpu", "board", "name"),
+    [
+        ("NVIDIA GeForce RTX 4090", "", "rtx4090"),
+        ("NVIDIA H100 80GB HBM3", "", "h100"),
+        ("NVIDIA A100-SXM4-80GB", "", "a100"),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", "", None),
+        ("NVIDIA H100 PCIe", "", None),
+        ("Something Else", "", None),
+        (None, "", None),
+        ("Orin (nvgpu)", "NVIDIA Jetson Orin NX Engineering Reference Developer Kit", "orin-nx-super"),
+        (None, "NVIDIA Jetson Orin Nano Developer Kit", "orin-nano-super"),
+        (None, "NVIDIA Jetson AGX Orin Developer Kit", "agx-orin"),
+        (None, "NVIDIA Jetson AGX Xavier", None),
+    ],
+)
+def test_this_machines_device_is_found_by_the_drivers_or_the_boards_whole_name(gpu, board, name):
+    found = device_of(gpu, board)
+    assert (found and found.name) == name
+
+
+def test_the_fastest_mode_of_a_board_is_the_one_that_bounds_it():
+    for fast, slow in (("orin-nano-super", "orin-nano"), ("orin-nx-super", "orin-nx")):
+        assert DEVICES[fast].int8 > DEVICES[slow].int8
+        assert DEVICES[fast].board
+        assert not DEVICES[slow].board
+
+
+def test_an_unknown_device_is_refused():
     with pytest.raises(DefianError, match=r"No device 'rtx9090'.*orin-nano.*h100"):
         device_named("rtx9090")
 

@@ -21,7 +21,10 @@ from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision
 from export.rewrites import apply_rewrites
+from export.rewriting import planned_activation_bytes
 from export.variants import Variant, copy_of, make_half
+from models.bundled import bundled_models
+from models.checkpoint import load_checkpoint
 from runtime.errors import DefianError
 from runtime.images import write_png
 from runtime.manifest import read_manifest
@@ -205,3 +208,15 @@ def test_manifests_without_the_new_fields_still_read(traced, tmp_path):
     assert (manifest.eigen, manifest.plugins) == ("function", ())
     assert manifest.engine is not None
     assert manifest.engine.plugin_layers == 0
+
+
+@needs_rtx
+@pytest.mark.parametrize(("name", "most"), [("defian-s-x2", 310e6), ("defian-s-x4", 330e6)])
+def test_the_plan_with_the_plugin_stays_inside_its_memory(name, most, small_s, traced):
+    model = small_s
+    if name != "defian-s-x2":
+        model = traced(load_checkpoint(bundled_models()[name]))
+        apply_rewrites(model)
+    planned = planned_activation_bytes(model, ShapeProfile.parse("1x64x64,1x360x640,1x540x960"), plugin=True)
+    assert planned is not None
+    assert 100e6 < planned <= most

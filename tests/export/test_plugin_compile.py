@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -124,11 +125,22 @@ def test_nvrtc_compiles_all_kernels_with_no_toolkit(capability: tuple[int, int])
     assert all(name.encode() in cubin for name in KERNELS)
 
 
-@pytest.mark.skipif(nvrtc_is_here(), reason="NVRTC is installed")
+class _NoLibrary:
+    """cuda.bindings.nvrtc where the NVRTC library itself is missing."""
+
+    @staticmethod
+    def nvrtcVersion() -> None:  # noqa: N802
+        raise RuntimeError("Failed to dlopen libnvrtc.so.13")
+
+
+@pytest.mark.parametrize(("module", "package"), [(None, "defian-edge"), (_NoLibrary, "nvidia-cuda-nvrtc")])
 def test_without_any_binary_or_nvrtc_the_error_says_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: object, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(binary, "ahead_of_time_image", lambda: None)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", module)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DefianError) as raised:
         binary.kernel_image((8, 7), tmp_path)
     assert "pip install" in raised.value.hint
+    assert package in raised.value.hint
+    assert not list(tmp_path.iterdir())

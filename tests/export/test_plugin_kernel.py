@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from export.plugin.mirror import Cache, Mirror, Variation, compile_mirror
+from export.plugin.occupancy import MULTIPROCESSORS
 from runtime.plugin import launch
 from runtime.plugin.launch import Features, plan
 from tests.export.hessian_cases import AROUND_A_VECTOR, SHAPES, photo_features, random_case, reference
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 LAYOUTS = pytest.mark.parametrize("channels_last", [False, True], ids=["linear", "channels-last"])
 HALF_MAX = 65504.0
+T4 = Cache(resident=40, l2_bytes=4096 * 1024)
+GTX_1660 = Cache(resident=22, l2_bytes=1536 * 1024)
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +184,12 @@ def test_a_large_image_moves_less_than_1_3_times_the_least_bytes(
     assert traffic.cached_ratio <= 1.15  # whole sectors, with the L2 of the model
     if channels_last:
         assert traffic.sector_ratio <= 1.3  # whole sectors, no L2
+
+
+def test_on_sm_75_a_second_half_of_a_sector_is_still_in_the_l2_of_a_t4(mirror: Mirror) -> None:
+    features = Features(1, 32, 270, 960, fp16=True, channels_last=True)
+    vectors = plan(features, MULTIPROCESSORS[75].shared_per_block).vectors
+    assert vectors == 1
+    assert mirror.traffic(features, vectors, T4).cached_ratio <= 1.3
+    # A GTX 16 has too little: what does not fit is read again, and the documents say so.
+    assert mirror.traffic(features, vectors, GTX_1660).cached_ratio > 1.3

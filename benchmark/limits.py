@@ -1,0 +1,46 @@
+"""What a candidate's network computes and moves, and how fast a device could do that at best."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmark.candidates import graph_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from benchmark.candidates import Candidate
+    from export.devices import Device
+    from export.roofline import Bound, Work
+    from runtime.profile import Shape
+
+
+def work_at(candidate: Candidate, shapes: Sequence[Shape]) -> tuple[Work, ...]:
+    """The work of every shape; empty for an engine whose graph is not beside it any more.
+
+    A checkpoint is counted as the PyTorch network that runs it, an engine as the graph that it was built from.
+    """
+    if candidate.kind == "pytorch":
+        from export.roofline import work_of_network
+        from models.checkpoint import load_checkpoint
+
+        network = load_checkpoint(candidate.path).network()
+        return tuple(work_of_network(network, shape) for shape in shapes)
+    graph = graph_of(candidate)
+    if graph is None:
+        return ()
+    import onnx_ir as ir
+
+    from export.roofline import work_of
+
+    model = ir.load(graph)
+    return tuple(work_of(model, shape) for shape in shapes)
+
+
+def bounds_of(candidate: Candidate, work: Sequence[Work], device: Device | None, *, own: bool) -> tuple[Bound, ...]:
+    """The roofline bounds of that work; empty without a device. ``own``: it is this machine's GPU."""
+    if device is None:
+        return ()
+    from export.roofline import bound_of
+
+    return tuple(bound_of(each, device, in_use=own and candidate.on_gpu) for each in work)
