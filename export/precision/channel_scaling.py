@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from export.emit import Emitter, array_of, producer_of, set_constant
+from export.precision.equalisation import to_one_range
 from export.precision.linear_sum import LinearSum
 from export.precision.sites import SCALED, UNSCALED, Scope, find_sites
 
@@ -20,9 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import onnx_ir as ir
-
-SMALLEST_SHARE = 1e-3
-"""A channel below this share of the tensor's largest magnitude is scaled as if it had it."""
 
 
 def scalable(model: ir.Model) -> dict[str, int]:
@@ -51,9 +49,9 @@ def scale_channels(model: ir.Model, maxima: Mapping[str, np.ndarray]) -> None:
     convolutions = {site.node for site in find_sites(model, Scope.FEATURES).convolutions}
     values = {value.name: value for node in model.graph for value in node.outputs}
     for tensor, limits in maxima.items():
-        largest = float(limits.max())
-        if largest > 0.0:
-            _scale(values[tensor], largest / np.maximum(limits, SMALLEST_SHARE * largest), convolutions)
+        factors = to_one_range(limits)
+        if factors is not None:
+            _scale(values[tensor], factors, convolutions)
 
 
 def _scale(value: ir.Value, factors: np.ndarray, convolutions: set[str]) -> None:

@@ -39,6 +39,12 @@ def equalisable(model: ir.Model) -> dict[str, tuple[ir.Node, ir.Node]]:
     return pairs
 
 
+def to_one_range(limits: np.ndarray) -> np.ndarray | None:
+    """Factor per channel that makes all largest magnitudes [C] the largest of them; None if all are zero."""
+    largest = float(limits.max())
+    return None if largest == 0.0 else largest / np.maximum(limits, SMALLEST_SHARE * largest)
+
+
 def equalise_blocks(model: ir.Model, maxima: Mapping[str, np.ndarray]) -> int:
     """Scale the channels between a block's convolutions to one range, in place; returns the number of blocks.
 
@@ -48,11 +54,9 @@ def equalise_blocks(model: ir.Model, maxima: Mapping[str, np.ndarray]) -> int:
     """
     pairs = equalisable(model)
     for tensor, (first, second) in pairs.items():
-        limits = maxima[tensor]
-        largest = float(limits.max())
-        if largest == 0.0:
+        scales = to_one_range(maxima[tensor])
+        if scales is None:
             continue
-        scales = largest / np.maximum(limits, SMALLEST_SHARE * largest)
         for index in range(1, len(first.inputs)):
             array = array_of(first.inputs[index])
             if array is not None:
