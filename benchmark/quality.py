@@ -80,7 +80,7 @@ def measure_quality(
     """
     running = [each for each in candidates if each.run is not None]
     checkpoints = {each.name: _checkpoint(each, candidates, reference) for each in running}
-    outputs: dict[str, list[np.ndarray]] = {}
+    outputs: dict[str, list[Evaluation]] = {}
     for path in dict.fromkeys(checkpoints.values()):
         say(f"running the PyTorch reference {path.name} on {len(pairs)} images")
         outputs[str(path)] = _references(path, pairs, candidates[0].scale)
@@ -101,10 +101,11 @@ def require_references(candidates: Sequence[Candidate], reference: str | None) -
         _load(path, candidates[0].scale)
 
 
-def _references(path: Path, pairs: Sequence[EvaluationPair], scale: int) -> list[np.ndarray]:
+def _references(path: Path, pairs: Sequence[EvaluationPair], scale: int) -> list[Evaluation]:
     from export.reference import reference_outputs
 
-    return reference_outputs(_load(path, scale).network(), (pair.lr for pair in pairs))
+    outputs = reference_outputs(_load(path, scale).network(), (pair.lr for pair in pairs))
+    return [Evaluation(output, finite=True) for output in outputs]
 
 
 def _load(path: Path, scale: int) -> Checkpoint:
@@ -136,25 +137,25 @@ def _checkpoint(candidate: Candidate, candidates: Sequence[Candidate], reference
 def _measure(
     candidate: Candidate,
     pairs: Sequence[EvaluationPair],
-    references: Sequence[np.ndarray],
+    references: Sequence[Evaluation],
     provider: str,
     tiling: Tiling | None,
 ) -> Quality:
     evaluate = _evaluator(candidate, provider)
     counts = np.zeros(256, np.int64)
-    wholes: list[np.ndarray] = []
+    wholes: list[Evaluation] = []
 
     def counted(lr: np.ndarray) -> Evaluation:
         result = evaluate(lr)
-        difference = np.abs(result.image.astype(np.int16) - references[len(wholes)])
+        difference = np.abs(result.image.astype(np.int16) - references[len(wholes)].image)
         counts[:] += np.bincount(difference.ravel(), minlength=256)
-        wholes.append(result.image)
+        wholes.append(Evaluation(result.image, result.finite))
         return result
 
     report = measure_drift(candidate.name, counted, references, pairs, candidate.scale)
     index = report.images.index(report.worst)
     pair = pairs[index]
-    worst = WorstImage(pair.name, pair.hr, references[index], wholes[index])
+    worst = WorstImage(pair.name, pair.hr, references[index].image, wholes[index].image)
     tiled = None
     if tiling is not None:
         upscale = in_tiles(candidate, evaluate, tiling)

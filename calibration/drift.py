@@ -11,7 +11,7 @@ import numpy as np
 from calibration.metrics import psnr, psnr_y, ssim_y
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from calibration.evaluator import Evaluation
     from calibration.photos import EvaluationPair
@@ -30,6 +30,9 @@ class ImageDrift:
         ssim, reference_ssim: SSIM-Y of both against HR.
         psnr_to_reference: PSNR over RGB of the variant against the reference's output, dB, no border cut.
         fault: what a guard found: values that are not finite, or a black frame; empty if nothing.
+        unrounded_to_reference: the same of the values before they were rounded to 8 bits; NaN where either has none
+            to show. Two roundings turn an error of a tenth of a step into a whole step in every tenth pixel, so this
+            is the one to compare methods by.
     """
 
     name: str
@@ -39,6 +42,7 @@ class ImageDrift:
     reference_ssim: float
     psnr_to_reference: float
     fault: str = ""
+    unrounded_to_reference: float = math.nan
 
     @property
     def drift(self) -> float:
@@ -83,9 +87,12 @@ class DriftReport:
     @property
     def psnr_to_reference(self) -> float:
         """PSNR against the reference's output in dB, from the mean of the squared errors."""
-        errors = [10.0 ** (-image.psnr_to_reference / 10.0) for image in self.images]
-        mean = float(np.mean(errors))
-        return math.inf if mean == 0.0 else -10.0 * math.log10(mean)
+        return _pooled(image.psnr_to_reference for image in self.images)
+
+    @property
+    def unrounded_to_reference(self) -> float:
+        """The same of the values before rounding to 8 bits; NaN if an image has none."""
+        return _pooled(image.unrounded_to_reference for image in self.images)
 
     @property
     def faults(self) -> list[ImageDrift]:
@@ -107,6 +114,7 @@ class DriftReport:
             "mean_psnr_y": _finite(self.mean_psnr),
             "mean_ssim_y": _finite(self.mean_ssim),
             "psnr_to_reference": _finite(self.psnr_to_reference),
+            "unrounded_to_reference": _finite(self.unrounded_to_reference),
             "faults_on_hard_images": list(self.hard),
         }
 
@@ -114,7 +122,7 @@ class DriftReport:
 def measure_drift(
     variant: str,
     evaluate: Callable[[np.ndarray], Evaluation],
-    references: Sequence[np.ndarray],
+    references: Sequence[Evaluation],
     pairs: Sequence[EvaluationPair],
     scale: int,
 ) -> DriftReport:
@@ -123,22 +131,34 @@ def measure_drift(
     Args:
         variant: its name in reports.
         evaluate: uint8 RGB [H, W, 3] -> :class:`~calibration.evaluator.Evaluation`.
-        references: the PyTorch reference's uint8 output for every pair.
+        references: the PyTorch reference's result for every pair.
         pairs: the images.
         scale: border pixels left out of PSNR-Y and SSIM-Y.
     """
+    return report_of(variant, (evaluate(pair.lr) for pair in pairs), references, pairs, scale)
+
+
+def report_of(
+    variant: str,
+    results: Iterable[Evaluation],
+    references: Sequence[Evaluation],
+    pairs: Sequence[EvaluationPair],
+    scale: int,
+) -> DriftReport:
+    """The same from results that are at hand, one per pair."""
     images = []
-    for pair, reference in zip(pairs, references, strict=True):
-        result = evaluate(pair.lr)
+    for pair, result, reference in zip(pairs, results, references, strict=True):
+        both_show = result.values.size > 0 and reference.values.size > 0
         images.append(
             ImageDrift(
                 name=pair.name,
                 psnr=psnr_y(result.image, pair.hr, scale),
-                reference_psnr=psnr_y(reference, pair.hr, scale),
+                reference_psnr=psnr_y(reference.image, pair.hr, scale),
                 ssim=ssim_y(result.image, pair.hr, scale),
-                reference_ssim=ssim_y(reference, pair.hr, scale),
-                psnr_to_reference=psnr(result.image, reference),
-                fault=fault_of(result, reference),
+                reference_ssim=ssim_y(reference.image, pair.hr, scale),
+                psnr_to_reference=psnr(result.image, reference.image),
+                fault=fault_of(result, reference.image),
+                unrounded_to_reference=psnr(result.values, reference.values) if both_show else math.nan,
             )
         )
     return DriftReport(variant, tuple(images))
@@ -151,6 +171,12 @@ def fault_of(result: Evaluation, reference: np.ndarray) -> str:
     if result.image.max() <= BLACK < reference.max():
         return "black frame"
     return ""
+
+
+def _pooled(each: Iterable[float]) -> float:
+    """PSNR in dB of the mean of the images' squared errors."""
+    mean = float(np.mean([10.0 ** (-one / 10.0) for one in each]))
+    return math.inf if mean == 0.0 else -10.0 * math.log10(mean)
 
 
 def _finite(value: float) -> float | None:

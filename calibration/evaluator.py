@@ -11,6 +11,8 @@ import onnxruntime
 from calibration.emulation import emulate_half
 
 UNCLAMPED = "unclamped"
+REARRANGING = ("DepthToSpace", "Transpose", "Reshape")
+"""What may stand between the clamp and the uint8 output besides the rounding and casts."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class Evaluation:
     Attributes:
         image: uint8 RGB [sH, sW, 3].
         finite: whether all values were finite before they were clamped.
-        values: 0 to 255 before rounding, in the layout in which the graph clamps them; empty if it does not.
+        values: RGB [sH, sW, 3], 0 to 255 before rounding to 8 bits; empty where they can't be seen.
     """
 
     image: np.ndarray
@@ -35,9 +37,7 @@ class GraphEvaluator:
         emulated = emulate_half(model)
         clip = next((node for node in emulated.graph if _ends_the_picture(node)), None)
         if clip is not None and clip.inputs[0] is not None:
-            clip.inputs[0].name = UNCLAMPED
-            clip.inputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-            emulated.graph.outputs.append(clip.inputs[0])
+            emulated.graph.outputs.append(_unclamped(emulated.graph, clip, clip.inputs[0]))
         self._session = session_of(emulated, threads)
 
     def __call__(self, lr: np.ndarray) -> Evaluation:
@@ -46,8 +46,8 @@ class GraphEvaluator:
         upscaled, *unclamped = (np.asarray(result) for result in results)
         if not unclamped:
             return Evaluation(upscaled[0], finite=True)
-        finite = bool(np.isfinite(unclamped[0]).all())
-        return Evaluation(upscaled[0], finite, np.clip(unclamped[0], 0.0, 255.0))
+        values = unclamped[0][0]
+        return Evaluation(upscaled[0], bool(np.isfinite(values).all()), np.clip(values, 0.0, 255.0))
 
 
 def _ends_the_picture(node: ir.Node) -> bool:
@@ -58,6 +58,20 @@ def _ends_the_picture(node: ir.Node) -> bool:
     while readers and all(reader.op_type == "Cast" for reader in readers):
         readers = [use.node for reader in readers for use in reader.outputs[0].uses()]
     return any(reader.op_type == "Round" for reader in readers)
+
+
+def _unclamped(graph: ir.Graph, clip: ir.Node, value: ir.Value) -> ir.Value:
+    """What the Clip reads, rearranged as the uint8 output is: [N, sH, sW, 3] in FP32."""
+    node = clip
+    while readers := [use.node for use in node.outputs[0].uses()]:
+        node = readers[0]
+        if node.op_type in REARRANGING:
+            rearranged = ir.Node("", node.op_type, [value, *node.inputs[1:]], list(node.attributes.values()))
+            graph.insert_after(node, rearranged)
+            value = rearranged.outputs[0]
+    value.name = UNCLAMPED
+    value.type = ir.TensorType(ir.DataType.FLOAT)
+    return value
 
 
 def session_of(model: ir.Model, threads: int = 0) -> onnxruntime.InferenceSession:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 import time
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from calibration.drift import DriftReport, measure_drift
+from calibration.drift import DriftReport, report_of
 from calibration.evaluator import GraphEvaluator
 from calibration.photos import calibration_set, evaluation_pairs
 from calibration.ranges import RangeMethod
@@ -22,8 +21,9 @@ from export.emit import nodes_of_type, set_constant
 from export.precision.recipe import HELPERS, Recipe
 from export.precision.sites import Scope, Sites
 from export.quantisation import calibrate
-from export.reference import reference_outputs
+from export.reference import reference_evaluations
 from export.rewrites import apply_rewrites
+from export.tables import DRIFT_COLUMNS, drift_cells
 from export.trace import trace
 from export.variants import copy_of, settle
 from models.bundled import resolve_model
@@ -54,16 +54,14 @@ class Row:
     Attributes:
         label: the trial.
         report: drift against the PyTorch reference.
-        unrounded: PSNR of the values before rounding to 8 bits against those of the FP32 graph, dB.
-        constant: share of that error's power that is one constant per image and channel, all that the best
-            correction of biases could remove.
+        constant: share of the power of the error before rounding that is one constant per image and channel, all
+            that the best correction of biases could remove.
         seconds: calibration and graph.
         cached: whether the measurements came from the cache.
     """
 
     label: str
     report: DriftReport
-    unrounded: float
     constant: float
     seconds: float
     cached: bool
@@ -112,9 +110,7 @@ def ablate(
     """Trace and rewrite once, then measure every trial whose label contains ``wanted`` on the same images."""
     graph = trace(checkpoint)
     apply_rewrites(graph)
-    references = reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
-    full = GraphEvaluator(graph)
-    expected = [full(pair.lr).values for pair in pairs]
+    references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
     for trial in trials():
         if wanted not in trial.label:
             continue
@@ -123,27 +119,16 @@ def ablate(
         variant = trial.change(calibrated).variant()
         seconds = time.monotonic() - start
         evaluator = GraphEvaluator(variant.model)
-        report = measure_drift(trial.label, evaluator, references, pairs, checkpoint.architecture.scale)
-        errors = unrounded_errors(evaluator, pairs, expected)
+        results = [evaluator(pair.lr) for pair in pairs]
+        report = report_of(trial.label, results, references, pairs, checkpoint.architecture.scale)
+        errors = [result.values - wanted.values for result, wanted in zip(results, references, strict=True)]
         cached = calibrated.record["cache"] == "hit"
-        yield Row(trial.label, report, psnr_of(errors), constant_share(errors), seconds, cached)
-
-
-def unrounded_errors(
-    evaluate: GraphEvaluator, pairs: Sequence[EvaluationPair], expected: Sequence[np.ndarray]
-) -> list[np.ndarray]:
-    """Values before rounding to 8 bits less the expected ones, [1, channels, height, width] per image."""
-    return [evaluate(pair.lr).values - values for pair, values in zip(pairs, expected, strict=True)]
-
-
-def psnr_of(errors: Sequence[np.ndarray]) -> float:
-    """PSNR in dB, peak 255, of the mean of the images' mean squared errors."""
-    return 10.0 * math.log10(255.0**2 / float(np.mean([np.mean(error**2) for error in errors])))
+        yield Row(trial.label, report, constant_share(errors), seconds, cached)
 
 
 def constant_share(errors: Sequence[np.ndarray]) -> float:
-    """Share of the errors' power that is one constant per image and channel."""
-    constant = np.mean([np.mean(error.mean(axis=(2, 3)) ** 2) for error in errors])
+    """Share of the power of errors [height, width, channels] that is one constant per image and channel."""
+    constant = np.mean([np.mean(error.mean(axis=(0, 1)) ** 2) for error in errors])
     return float(constant / np.mean([np.mean(error**2) for error in errors]))
 
 
@@ -157,19 +142,15 @@ def main() -> None:
     parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
     parser.add_argument("--only", default="", help="rows whose label contains this")
     options = parser.parse_args()
-    table = Table("recipe", "mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB", "constant", "seconds")
+    table = Table("recipe", *DRIFT_COLUMNS, "constant", "seconds")
     try:
         checkpoint = load_checkpoint(resolve_model(options.model))
         scale = checkpoint.architecture.scale
         pairs = evaluation_pairs(scale, None, options.lr, options.hr)
         chosen = calibration_set(options.calibration, scale, options.patches)
         for row in ablate(checkpoint, chosen, pairs, options.only):
-            worst = row.report.worst
-            table.add_row(
-                row.label, f"{row.report.mean:+.4f}", f"{worst.drift:+.4f}", worst.name,
-                f"{row.report.psnr_to_reference:.2f}", f"{row.unrounded:.2f}", f"{row.constant:.1%}",
-                f"{row.seconds:.1f}{' (cache)' if row.cached else ''}",
-            )  # fmt: skip
+            seconds = f"{row.seconds:.1f}{' (cache)' if row.cached else ''}"
+            table.add_row(row.label, *drift_cells(row.report), f"{row.constant:.1%}", seconds)
     except DefianError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

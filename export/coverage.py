@@ -9,6 +9,7 @@ import numpy as np
 
 from calibration.drift import DriftReport, measure_drift
 from calibration.evaluator import GraphEvaluator
+from calibration.metrics import PEAK
 from export.emit import nodes_of_type
 from export.precision.sites import Scope, Sites, find_sites, origin_of
 from export.statistics import macs_of, with_shape
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from calibration.evaluator import Evaluation
     from calibration.photos import EvaluationPair
     from export.quantisation import Calibrated
 
@@ -27,7 +29,7 @@ class Validation:
     """What harm is measured on: photos that calibration did not use, and the PyTorch reference's outputs for them."""
 
     pairs: Sequence[EvaluationPair]
-    references: Sequence[np.ndarray]
+    references: Sequence[Evaluation]
     scale: int
 
     def drift(self, calibrated: Calibrated, sites: Sites) -> DriftReport:
@@ -43,15 +45,16 @@ class Harm:
     Attributes:
         group: its name.
         mean_drift_db, worst_drift_db: against the PyTorch reference.
-        psnr_to_reference: of the 8-bit output, dB; the FP16 graph without INT8 has a finite one as well.
-        excess_error: mean squared difference from the reference beyond that of the FP16 graph, in 8-bit steps squared.
+        unrounded_to_reference: PSNR of the values before rounding, dB; the FP16 graph has a finite one as well.
+        excess_error: mean squared difference of those from the reference's beyond that of the FP16 graph, in 8-bit
+            steps squared.
         mac_share, byte_share: of all convolutions' MACs and of the feature maps' bytes.
     """
 
     group: str
     mean_drift_db: float
     worst_drift_db: float
-    psnr_to_reference: float
+    unrounded_to_reference: float
     excess_error: float
     mac_share: float
     byte_share: float
@@ -124,7 +127,7 @@ def rank(
                 group,
                 report.mean,
                 report.worst.drift,
-                report.psnr_to_reference,
+                report.unrounded_to_reference,
                 _error(report) - base,
                 shares.macs(sites),
                 shares.bytes(sites),
@@ -134,8 +137,8 @@ def rank(
 
 
 def _error(report: DriftReport) -> float:
-    """Mean squared difference of the 8-bit outputs from the reference's."""
-    return float(np.mean([255.0**2 * 10.0 ** (-image.psnr_to_reference / 10.0) for image in report.images]))
+    """Mean squared difference from the reference before rounding, in 8-bit steps squared."""
+    return PEAK**2 * 10.0 ** (-report.unrounded_to_reference / 10.0)
 
 
 def choose(

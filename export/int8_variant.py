@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from export.coverage import Coverage, Shares, Validation, as_json, choose, rank
 from export.quantisation import calibrate
-from export.reference import reference_outputs
+from export.reference import reference_evaluations
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ def make_int8(
     if needs_validation(options):
         training, held_back = patches.split()
         pairs = held_back.pairs()
-        references = reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
+        references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
         validation = Validation(pairs, references, checkpoint.architecture.scale)
     say(f"calibrating INT8 on {training.patches} patches of {len(training.photos)} photos")
     calibrated = replace(calibrate(graph, training, options.recipe, say), beyond=beyond)

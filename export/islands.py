@@ -15,10 +15,10 @@ from calibration.drift import DriftReport, measure_drift
 from calibration.evaluator import GraphEvaluator
 from calibration.hard_images import faults_on_hard_images, hard_images
 from calibration.photos import evaluation_pairs
-from export.ablation import psnr_of, unrounded_errors
 from export.precision.half import ISLANDS
-from export.reference import reference_outputs
+from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import apply_rewrites
+from export.tables import DRIFT_COLUMNS, drift_cells
 from export.trace import trace
 from export.variants import make_half
 from models.bundled import resolve_model
@@ -40,13 +40,11 @@ class Row:
     Attributes:
         label: which are in FP32.
         report: drift against the PyTorch reference.
-        unrounded: PSNR of the values before rounding to 8 bits against those of the FP32 graph, dB.
         faults: ``image: fault`` on the hard images.
     """
 
     label: str
     report: DriftReport
-    unrounded: float
     faults: tuple[str, ...]
 
 
@@ -63,16 +61,13 @@ def measure_islands(checkpoint: Checkpoint, pairs: Sequence[EvaluationPair]) -> 
     graph = trace(checkpoint)
     apply_rewrites(graph)
     network = checkpoint.network()
-    references = reference_outputs(network, (pair.lr for pair in pairs))
+    references = reference_evaluations(network, (pair.lr for pair in pairs))
     hard = hard_images()
     hard_references = dict(zip(hard, reference_outputs(network, hard.values()), strict=True))
-    full = GraphEvaluator(graph)
-    wanted = [full(pair.lr).values for pair in pairs]
     for label, islands in choices():
         evaluator = GraphEvaluator(make_half(graph, islands=islands))
         report = measure_drift(label, evaluator, references, pairs, checkpoint.architecture.scale)
-        unrounded = psnr_of(unrounded_errors(evaluator, pairs, wanted))
-        yield Row(label, report, unrounded, faults_on_hard_images(evaluator, hard_references))
+        yield Row(label, report, faults_on_hard_images(evaluator, hard_references))
 
 
 def main() -> None:
@@ -82,18 +77,12 @@ def main() -> None:
     parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr; default: bundled photos")
     parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
     options = parser.parse_args()
-    table = Table(
-        "FP32 islands", "mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB", "faults on hard images"
-    )
+    table = Table("FP32 islands", *DRIFT_COLUMNS, "faults on hard images")
     try:
         checkpoint = load_checkpoint(resolve_model(options.model))
         pairs = evaluation_pairs(checkpoint.architecture.scale, None, options.lr, options.hr)
         for row in measure_islands(checkpoint, pairs):
-            worst = row.report.worst
-            table.add_row(
-                row.label, f"{row.report.mean:+.4f}", f"{worst.drift:+.4f}", worst.name,
-                f"{row.report.psnr_to_reference:.2f}", f"{row.unrounded:.2f}", ", ".join(row.faults) or "none",
-            )  # fmt: skip
+            table.add_row(row.label, *drift_cells(row.report), ", ".join(row.faults) or "none")
     except DefianError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

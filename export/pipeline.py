@@ -17,7 +17,7 @@ from export.int8_variant import make_int8, needs_validation
 from export.lowering import Eigen, inline_functions
 from export.precision import Precision
 from export.realised import Realised, feature_names, realised
-from export.reference import reference_outputs
+from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import Rewrite, select
 from export.rewriting import Step, can_measure_memory, rewrite_with_account
 from export.trace import Io, trace
@@ -194,7 +194,7 @@ def _measure(
     if options.io is Io.FLOAT:
         return [None] * len(variants)
     say(f"running the PyTorch reference on {len(inputs.pairs)} images")
-    references = reference_outputs(inputs.checkpoint.network(), (pair.lr for pair in inputs.pairs))
+    references = reference_evaluations(inputs.checkpoint.network(), (pair.lr for pair in inputs.pairs))
     hard = hard_images()
     hard_references = dict(zip(hard, reference_outputs(inputs.checkpoint.network(), hard.values()), strict=True))
     reports: list[DriftReport | None] = []

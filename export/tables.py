@@ -13,12 +13,15 @@ from export.realised import verdict
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from calibration.drift import DriftReport
     from export.options import ExportOptions
     from export.pipeline import Artefact
     from export.rewriting import Step
     from runtime.profile import ShapeProfile
 
 MEGA = 1e6
+DRIFT_COLUMNS = ("mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB")
+"""Heads of :func:`drift_cells`."""
 
 
 def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
@@ -34,10 +37,10 @@ def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
 
 
 def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
-    """Per variant: picture quality and drift."""
+    """Per variant: picture quality, drift, and PSNR against the reference's own output with and without rounding."""
     limit = "" if budget is None else f", budget {budget:g} dB per image"
     table = Table(title=f"Drift in dB PSNR-Y against the PyTorch FP32 reference{limit}", title_justify="left")
-    for name in ("variant", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "MB"):
+    for name in ("variant", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "unrounded", "MB"):
         table.add_column(name, justify="left" if name in ("variant", "worst image") else "right")
     for artefact in artefacts:
         report = artefact.drift
@@ -52,9 +55,21 @@ def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
             _signless_zero(report.worst.drift),
             report.worst.name,
             f"{report.psnr_to_reference:.1f}",
+            f"{report.unrounded_to_reference:.1f}",
             f"{size:.2f}" if artefact.files else "not written",
         )
     return table
+
+
+def drift_cells(report: DriftReport) -> tuple[str, ...]:
+    """What a method cost in the tables that compare methods: drift, and PSNR against the reference's own output."""
+    return (
+        f"{report.mean:+.4f}",
+        f"{report.worst.drift:+.4f}",
+        report.worst.name,
+        f"{report.psnr_to_reference:.2f}",
+        f"{report.unrounded_to_reference:.2f}",
+    )
 
 
 def realised_table(artefacts: Sequence[Artefact]) -> Table:

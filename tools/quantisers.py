@@ -24,13 +24,13 @@ from rich.table import Table
 from calibration.drift import measure_drift
 from calibration.evaluator import GraphEvaluator
 from calibration.photos import calibration_set, evaluation_pairs
-from export.ablation import psnr_of, unrounded_errors
 from export.lowering import inline_functions
 from export.precision.recipe import Recipe
 from export.precision.sites import Scope
 from export.quantisation import calibrate
-from export.reference import reference_outputs
+from export.reference import reference_evaluations
 from export.rewrites import apply_rewrites
+from export.tables import DRIFT_COLUMNS, drift_cells
 from export.trace import trace
 from export.variants import copy_of
 from models.bundled import resolve_model
@@ -108,21 +108,13 @@ def compare(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     pairs = evaluation_pairs(scale, options.dataset, options.lr, options.hr)
     chosen = calibration_set(options.calibration, scale, options.patches)
     graph = trace(checkpoint)
-    references = reference_outputs(checkpoint.network(), (pair.lr for pair in pairs))
+    references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
 
-    def row(name: str, full: ir.Model, model: ir.Model, seconds: float) -> tuple[str, ...]:
-        exact = GraphEvaluator(full)
-        expected = [exact(pair.lr).values for pair in pairs]
-        evaluator = GraphEvaluator(model)
-        report = measure_drift(name, evaluator, references, pairs, scale)
+    def row(name: str, model: ir.Model, seconds: float) -> tuple[str, ...]:
+        report = measure_drift(name, GraphEvaluator(model), references, pairs, scale)
         convolutions = [node for node in model.graph if node.op_type == "Conv"]
         int8 = sum(_reads_int8(node) for node in convolutions)
-        unrounded = psnr_of(unrounded_errors(evaluator, pairs, expected))
-        worst = report.worst
-        return (
-            name, f"{int8} of {len(convolutions)}", f"{report.mean:+.4f}", f"{worst.drift:+.4f}", worst.name,
-            f"{report.psnr_to_reference:.2f}", f"{unrounded:.2f}", f"{seconds:.0f}",
-        )  # fmt: skip
+        return name, f"{int8} of {len(convolutions)}", *drift_cells(report), f"{seconds:.0f}"
 
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.onnx"
@@ -133,13 +125,13 @@ def compare(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
                 continue
             out, start = plain.with_name("quantised.onnx"), time.monotonic()
             quantise(plain, out, patches)
-            yield row(name, graph, ir.from_proto(onnx.load(out)), time.monotonic() - start)
+            yield row(name, ir.from_proto(onnx.load(out)), time.monotonic() - start)
     apply_rewrites(graph)
     for scope in Scope:
         name, start = f"this project, {scope.value}", time.monotonic()
         if options.only in name:
             model = calibrate(graph, chosen, Recipe(scope=scope)).variant().model
-            yield row(name, graph, model, time.monotonic() - start)
+            yield row(name, model, time.monotonic() - start)
 
 
 def _reads_int8(node: ir.Node) -> bool:
@@ -157,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr")
     parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
     parser.add_argument("--only", default="", help="rows whose name contains this")
-    table = Table("quantiser", "INT8 conv", "mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB", "seconds")
+    table = Table("quantiser", "INT8 conv", *DRIFT_COLUMNS, "seconds")
     try:
         for cells in compare(parser.parse_args(arguments)):
             table.add_row(*cells)

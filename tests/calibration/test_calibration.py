@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from calibration.drift import measure_drift
+from calibration.drift import report_of
 from calibration.emulation import emulate_half
 from calibration.evaluator import Evaluation, session_of
 from calibration.histogram import BINS, Histogram
@@ -57,8 +57,22 @@ def test_a_planted_tenth_of_a_decibel_is_found_to_a_hundredth():
     extra = random.normal(0, 6.0 * math.sqrt(10**0.01 - 1), (256, 256, 1))
     reference, candidate = (np.repeat(np.round(hr[..., :1] + e), 3, 2).astype(np.uint8) for e in (error, error + extra))
     pair = EvaluationPair("planted", hr[::2, ::2], hr)
-    report = measure_drift("candidate", lambda _: Evaluation(candidate, finite=True), [reference], [pair], 2)
+    found, wanted = (Evaluation(image, finite=True) for image in (candidate, reference))
+    report = report_of("candidate", [found], [wanted], [pair], 2)
     assert report.mean == pytest.approx(0.1, abs=0.01)
+
+
+def test_psnr_before_rounding_pools_the_errors_of_all_images_and_needs_values_on_both_sides():
+    image = np.full((8, 8, 3), 100, np.uint8)
+    pairs = [EvaluationPair(name, image[::2, ::2], image) for name in "ab"]
+    wanted = [Evaluation(image, finite=True, values=image.astype(np.float32))] * 2
+    shifted = [Evaluation(image, finite=True, values=image + np.float32(shift)) for shift in (0.1, 0.3)]
+    report = report_of("v", shifted, wanted, pairs, 2)
+    assert report.psnr_to_reference == math.inf
+    assert report.unrounded_to_reference == pytest.approx(10 * math.log10(255**2 / 0.05), abs=1e-3)
+    blind = report_of("v", shifted, [Evaluation(image, finite=True), wanted[1]], pairs, 2)
+    assert math.isnan(blind.unrounded_to_reference)
+    assert blind.summary()["unrounded_to_reference"] is None
 
 
 def test_the_border_is_left_out_of_the_metrics():
@@ -75,7 +89,7 @@ def test_the_border_is_left_out_of_the_metrics():
 )
 def test_a_guard_refuses_whatever_the_psnr(image, finite, fault):
     pair = EvaluationPair("one", noise(4, 4, 3), noise(8, 8, 3))
-    report = measure_drift("v", lambda _: Evaluation(image, finite=finite), [pair.hr], [pair], 2)
+    report = report_of("v", [Evaluation(image, finite=finite)], [Evaluation(pair.hr, finite=True)], [pair], 2)
     assert fault in report.faults[0].fault
     assert report.worst.drift == math.inf
     assert report.summary()["worst_drift_db"] is None

@@ -13,7 +13,7 @@ from export.coverage import Shares, Validation, choose, rank
 from export.precision.recipe import Recipe
 from export.precision.sites import ConvolutionSite, Scope, Sites
 from export.quantisation import calibrate
-from export.reference import reference_outputs
+from export.reference import reference_evaluations
 from export.rewrites import apply_rewrites
 from tests.conftest import random_checkpoint, tiny
 
@@ -38,8 +38,8 @@ class _Adding:
     def drift(self, _, sites):
         self.asked += 1
         total = sum(COST[group] for group in sites.groups)
-        error = 0.05 + total
-        return DriftReport("int8", (ImageDrift("v", 30.0 - total, 30.0, 1.0, 1.0, psnr(error)),))
+        image = ImageDrift("v", 30.0 - total, 30.0, 1.0, 1.0, 50.0, unrounded_to_reference=psnr(0.05 + total))
+        return DriftReport("int8", (image,))
 
 
 def stand_ins() -> tuple[Any, Any, Any]:
@@ -94,7 +94,7 @@ def test_on_a_real_network_the_measured_drift_keeps_the_budget(traced):
     apply_rewrites(model)
     training, held_back = replace(calibration_set(None, 2, patches=10), size=32).split()
     pairs = held_back.pairs()
-    validation = Validation(pairs, reference_outputs(checkpoint.network(), (pair.lr for pair in pairs)), 2)
+    validation = Validation(pairs, reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs)), 2)
     calibrated = calibrate(model, training, Recipe(scope=Scope.FEATURES))
     shares = Shares(model, (1, 48, 64))
     full, _ = choose(calibrated, validation, shares, None)

@@ -1,0 +1,37 @@
+"""The values before rounding come in the layout of the picture, whatever a graph does after its clamp."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from calibration.evaluator import GraphEvaluator
+from export.reference import reference_evaluations, reference_outputs
+from export.rewrites import apply_rewrites
+from export.variants import make_half
+from tests.conftest import noise, random_checkpoint, tiny
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("rewritten", [False, True], ids=["plain", "rewritten"])
+def test_values_rounded_are_the_picture(scale, rewritten, traced):
+    checkpoint = random_checkpoint(tiny(scale))
+    model = traced(checkpoint)
+    if rewritten:
+        apply_rewrites(model)
+    image = noise(17, 23, 3)
+    [reference] = reference_evaluations(checkpoint.network(), [image])
+    for graph, tolerance in ((model, 1e-3), (make_half(model), 1.0)):
+        result = GraphEvaluator(graph)(image)
+        assert result.values.shape == result.image.shape == (17 * scale, 23 * scale, 3)
+        np.testing.assert_array_equal(np.rint(result.values), result.image)
+        np.testing.assert_allclose(result.values, reference.values, atol=tolerance)
+
+
+def test_the_reference_keeps_its_values_and_its_picture():
+    network, image = random_checkpoint(tiny()).network(), noise(9, 7, 3)
+    [reference] = reference_evaluations(network, [image])
+    assert reference.finite
+    assert reference.values.dtype == np.float32
+    np.testing.assert_array_equal(reference.image, reference_outputs(network, [image])[0])
+    np.testing.assert_array_equal(np.rint(reference.values), reference.image)
