@@ -12,8 +12,7 @@ from export.variants import make_half
 from tests.conftest import noise, random_checkpoint, tiny
 
 
-@pytest.mark.parametrize("scale", [2, 3, 4])
-@pytest.mark.parametrize("rewritten", [False, True], ids=["plain", "rewritten"])
+@pytest.mark.parametrize(("scale", "rewritten"), [(2, False), (3, True), (4, True)])
 def test_values_rounded_are_the_picture(scale, rewritten, traced):
     checkpoint = random_checkpoint(tiny(scale))
     model = traced(checkpoint)

@@ -54,7 +54,7 @@ def test_int8_keeps_its_budget(result):
     drift = drift_of(result, Precision.INT8)
     assert drift.mean <= 0.02
     assert drift.worst.drift <= 0.06
-    assert drift.unrounded_to_reference >= 56.9
+    assert drift.unrounded_to_reference >= 57.0
 
 
 def test_the_card_holds_for_pytorch_itself(set5):
