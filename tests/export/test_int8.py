@@ -186,7 +186,7 @@ def test_int8_runs_in_batches_and_at_odd_sizes(quantised):
     assert np.abs(both.astype(int) - alone).max() <= 1
 
 
-def test_rewrites_do_not_change_what_int8_costs(traced, bundled_x2):
+def test_rewrites_do_not_raise_what_int8_costs(traced, bundled_x2):
     pairs = [p for p in evaluation_pairs(2) if p.name == "chelsea"]
     references = reference_evaluations(bundled_x2.network(), (pair.lr for pair in pairs))
     patches = calibration_set(None, 2, patches=6)
@@ -198,5 +198,5 @@ def test_rewrites_do_not_change_what_int8_costs(traced, bundled_x2):
         # The sum in front of the upscaling is linear on both sides only in the rewritten graph.
         int8 = make_int8(model, patches, side=False, basis=False)
         drifts.append(measure_drift("int8", GraphEvaluator(int8.model), references, pairs, 2))
-    assert abs(drifts[0].mean - drifts[1].mean) < 0.02
-    assert abs(drifts[0].unrounded_to_reference - drifts[1].unrounded_to_reference) < 1.5
+    assert drifts[1].mean < drifts[0].mean + 0.005
+    assert drifts[1].unrounded_to_reference > drifts[0].unrounded_to_reference - 0.5
