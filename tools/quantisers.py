@@ -78,6 +78,8 @@ def with_onnx_runtime(plain: Path, out: Path, patches: Sequence[np.ndarray]) -> 
 def with_model_optimizer(plain: Path, out: Path, patches: Sequence[np.ndarray], method: str) -> None:
     """NVIDIA Model Optimizer as it comes, calibrated on the CPU, FP32 elsewhere.
 
+    It wants one array: patches of small photos are cropped to the size that all have.
+
     Raises:
         DefianError: it is not installed here.
     """
@@ -88,8 +90,10 @@ def with_model_optimizer(plain: Path, out: Path, patches: Sequence[np.ndarray], 
             "NVIDIA Model Optimizer is not installed here.",
             "It wants an environment of its own: pip install -r tools/quantisers.txt",
         ) from None
+    height, width = (min(patch.shape[axis] for patch in patches) for axis in (0, 1))
+    images = np.stack([patch[:height, :width] for patch in patches])
     quantize(
-        str(plain), quantize_mode="int8", calibration_data={"image": np.stack(patches)}, calibration_method=method,
+        str(plain), quantize_mode="int8", calibration_data={"image": images}, calibration_method=method,
         calibration_eps=["cpu"], high_precision_dtype="fp32", output_path=str(out), log_level="ERROR",
     )  # fmt: skip
 
