@@ -30,9 +30,9 @@ class ImageDrift:
         ssim, reference_ssim: SSIM-Y of both against HR.
         psnr_to_reference: PSNR over RGB of the variant against the reference's output, dB, no border cut.
         fault: what a guard found: values that are not finite, or a black frame; empty if nothing.
-        unrounded_to_reference: the same of the values before they were rounded to 8 bits; NaN where either has none
-            to show. Two roundings turn an error of a tenth of a step into a whole step in every tenth pixel, so this
-            is the one to compare methods by.
+        unrounded_to_reference: as ``psnr_to_reference``, of the values before they were rounded to 8 bits; NaN
+            where either has none to show. Two roundings turn an error of a tenth of a step into a whole step in every
+            tenth pixel, so this is the one to compare methods by.
     """
 
     name: str
@@ -107,7 +107,7 @@ class DriftReport:
     def summary(self) -> dict[str, Any]:
         """What the manifest keeps, in JSON's types."""
         return {
-            "images": [_json_ready(asdict(image) | {"drift": image.drift}) for image in self.images],
+            "images": [json_ready(asdict(image) | {"drift": image.drift}) for image in self.images],
             "mean_drift_db": _finite(self.mean),
             "worst_drift_db": _finite(self.worst.drift),
             "worst_image": self.worst.name,
@@ -184,5 +184,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _json_ready(values: dict[str, Any]) -> dict[str, Any]:
+def json_ready(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with null for floats that are not finite."""
     return {key: _finite(value) if isinstance(value, float) else value for key, value in values.items()}

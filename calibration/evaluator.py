@@ -9,10 +9,12 @@ import onnx_ir as ir
 import onnxruntime
 
 from calibration.emulation import emulate_half
+from runtime.errors import DefianError
 
 UNCLAMPED = "unclamped"
 REARRANGING = ("DepthToSpace", "Transpose", "Reshape")
-"""What may stand between the clamp and the uint8 output besides the rounding and casts."""
+"""What moves values between the clamp and the uint8 output."""
+KEEPS_PLACES = ("Round", "Cast", "Identity")
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ def _unclamped(graph: ir.Graph, clip: ir.Node, value: ir.Value) -> ir.Value:
             rearranged = ir.Node("", node.op_type, [value, *node.inputs[1:]], list(node.attributes.values()))
             graph.insert_after(node, rearranged)
             value = rearranged.outputs[0]
+        elif node.op_type not in KEEPS_PLACES:
+            raise DefianError(
+                f"The values before rounding cannot be followed through {node.op_type} to the graph's output.",
+                f"Expected behind the last Clip: {', '.join((*REARRANGING, *KEEPS_PLACES))}.",
+            )
     value.name = UNCLAMPED
     value.type = ir.TensorType(ir.DataType.FLOAT)
     return value

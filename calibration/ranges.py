@@ -26,8 +26,8 @@ SMALLEST_SHARE = 0.05
 """MSE and entropy never clip below this share of the largest magnitude."""
 CANDIDATES = 128
 CLIPPING = 1.5
-"""How much a squared error of clipping weighs against one of rounding in MSE: other photos than the calibration's clip
-more than it saw, and what is clipped has one sign and stands together, so that convolutions do not average it away.
+"""How much a squared error of clipping weighs against one of rounding in MSE, because other photos clip more than the
+calibration's. ``python -m export.ablation`` tries others (docs/quantisation.md has the table).
 """
 SMALLEST_PROBABILITY = 1e-12
 """Stands for zero where the quantised distribution has none of what the clipped one has."""
@@ -48,7 +48,9 @@ class RangeMethod(str, Enum):
     ENTROPY = "entropy"
 
 
-def range_of(histogram: Histogram, method: RangeMethod, roundings: float = 1.0) -> float:
+def range_of(
+    histogram: Histogram, method: RangeMethod, roundings: float = 1.0, clipping: float = CLIPPING
+) -> float:
     """Largest magnitude to represent, > 0 and never above the largest seen.
 
     Args:
@@ -56,6 +58,7 @@ def range_of(histogram: Histogram, method: RangeMethod, roundings: float = 1.0) 
         method: the estimator.
         roundings: how often the values are rounded on their way, for MSE. In a residual stream each block rounds
             again, and the errors add up, while what was clipped once stays clipped.
+        clipping: weight of a squared error of clipping against one of rounding, for MSE.
 
     A tensor that is zero everywhere gets the range 1: any scale represents it exactly.
     """
@@ -64,7 +67,7 @@ def range_of(histogram: Histogram, method: RangeMethod, roundings: float = 1.0) 
     if method is RangeMethod.PERCENTILE:
         limit = histogram.percentile(LARGEST_PERCENTILE)
     elif method is RangeMethod.MSE:
-        limit = _least(lambda seen, limit: _squared_error(seen, limit, roundings), histogram)
+        limit = _least(lambda seen, limit: _squared_error(seen, limit, roundings, clipping), histogram)
     elif method is RangeMethod.ENTROPY:
         limit = _least(_divergence, histogram)
     else:
@@ -79,7 +82,7 @@ def _least(cost: Callable[[Histogram, float], float], histogram: Histogram) -> f
     return float(candidates[int(np.argmin(costs))])
 
 
-def _squared_error(histogram: Histogram, limit: float, roundings: float) -> float:
+def _squared_error(histogram: Histogram, limit: float, roundings: float, clipping: float) -> float:
     """Weighted sum of squared errors of rounding (spread evenly where a step has few bins) and of clipping."""
     step = limit / LEVELS
     used = histogram.counts > 0
@@ -88,7 +91,7 @@ def _squared_error(histogram: Histogram, limit: float, roundings: float) -> floa
         rounding = np.full(len(centres), step**2 / 12.0)
     else:
         rounding = (centres - np.rint(centres / step) * step) ** 2
-    return float(np.where(centres > limit, CLIPPING * (centres - limit) ** 2, roundings * rounding) @ counts)
+    return float(np.where(centres > limit, clipping * (centres - limit) ** 2, roundings * rounding) @ counts)
 
 
 def _divergence(histogram: Histogram, limit: float) -> float:

@@ -54,8 +54,8 @@ class Row:
     Attributes:
         label: the trial.
         report: drift against the PyTorch reference.
-        constant: share of the power of the error before rounding that is one constant per image and channel, all
-            that the best correction of biases could remove.
+        constant: share of the power of the error before rounding that is one constant per image, channel and phase of
+            the upscaling, all that the best correction of the last convolution's biases could remove.
         seconds: calibration and graph.
         cached: whether the measurements came from the cache.
     """
@@ -84,7 +84,9 @@ def trials() -> Iterator[Trial]:
         recipe = replace(base, scope=scope)
         for factor in (0.8, 1.25):
             yield Trial(f"{scope.value}, mse, ranges x {factor:g}", recipe, lambda c, f=factor: with_ranges(c, f))
-    yield Trial("weights alone, activations FP16", base, with_weights_alone)
+        for weight in (1.0, 2.0, 4.0):
+            yield Trial(f"{scope.value}, mse, clipping x {weight:g}", replace(recipe, clipping=weight))
+        yield Trial(f"{scope.value}, weights alone, activations FP16", recipe, with_weights_alone)
 
 
 def with_ranges(calibrated: Calibrated, factor: float) -> Calibrated:
@@ -108,7 +110,7 @@ def ablate(
     checkpoint: Checkpoint, chosen: CalibrationSet, pairs: Sequence[EvaluationPair], wanted: str = ""
 ) -> Iterator[Row]:
     """Trace and rewrite once, then measure every trial whose label contains ``wanted`` on the same images."""
-    graph = trace(checkpoint)
+    graph, scale = trace(checkpoint), checkpoint.architecture.scale
     apply_rewrites(graph)
     references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
     for trial in trials():
@@ -120,16 +122,22 @@ def ablate(
         seconds = time.monotonic() - start
         evaluator = GraphEvaluator(variant.model)
         results = [evaluator(pair.lr) for pair in pairs]
-        report = report_of(trial.label, results, references, pairs, checkpoint.architecture.scale)
-        errors = [result.values - wanted.values for result, wanted in zip(results, references, strict=True)]
+        report = report_of(trial.label, results, references, pairs, scale)
+        errors = [result.values - reference.values for result, reference in zip(results, references, strict=True)]
         cached = calibrated.record["cache"] == "hit"
-        yield Row(trial.label, report, constant_share(errors), seconds, cached)
+        yield Row(trial.label, report, constant_share(errors, scale), seconds, cached)
 
 
-def constant_share(errors: Sequence[np.ndarray]) -> float:
-    """Share of the power of errors [height, width, channels] that is one constant per image and channel."""
-    constant = np.mean([np.mean(error.mean(axis=(0, 1)) ** 2) for error in errors])
+def constant_share(errors: Sequence[np.ndarray], scale: int) -> float:
+    """Share of the power of errors [sH, sW, 3] that is one constant per image, channel and phase of the upscaling."""
+    constant = np.mean([np.mean(_phases(error, scale).mean(axis=(0, 2)) ** 2) for error in errors])
     return float(constant / np.mean([np.mean(error**2) for error in errors]))
+
+
+def _phases(error: np.ndarray, scale: int) -> np.ndarray:
+    """[sH, sW, 3] as [H, s, W, s, 3]."""
+    height, width, channels = error.shape
+    return error.reshape(height // scale, scale, width // scale, scale, channels)
 
 
 def main() -> None:

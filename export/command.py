@@ -53,7 +53,7 @@ def export(
         str, typer.Option(help="convolutions, or features: every feature map of C channels as well.")
     ] = "convolutions",
     int8_without: Annotated[
-        list[str] | None, typer.Option(help="Leave a helper out: equalise, side, basis; repeatable.")
+        list[str] | None, typer.Option(help="Leave a helper out: equalise, channels, side, basis; repeatable.")
     ] = None,
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Measure what each part of the network costs in INT8.")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibration.drift import DriftReport, measure_drift
+from calibration.drift import DriftReport, json_ready, measure_drift
 from calibration.evaluator import GraphEvaluator
 from calibration.metrics import PEAK
 from export.emit import nodes_of_type
@@ -117,6 +118,7 @@ def rank(
 ) -> list[Harm]:
     """Measure every group alone; the most harmful first."""
     base = _error(validation.drift(calibrated, Sites((), ())))
+    base = base if math.isfinite(base) else 0.0  # nothing to subtract from a graph at fault without any INT8
     harms = []
     for group in calibrated.sites.groups:
         say(f"sensitivity: {group}")
@@ -137,7 +139,9 @@ def rank(
 
 
 def _error(report: DriftReport) -> float:
-    """Mean squared difference from the reference before rounding, in 8-bit steps squared."""
+    """Mean squared difference from the reference before rounding, in 8-bit steps squared; infinite at a fault."""
+    if report.faults or math.isnan(report.unrounded_to_reference):
+        return math.inf
     return PEAK**2 * 10.0 ** (-report.unrounded_to_reference / 10.0)
 
 
@@ -198,5 +202,5 @@ def _coverage(shares: Shares, sites: Sites, dropped: tuple[str, ...], report: Dr
 
 
 def as_json(harms: Sequence[Harm]) -> list[dict[str, Any]]:
-    """The ranking in JSON's types."""
-    return [asdict(harm) for harm in harms]
+    """The ranking in JSON's types; null for what is not finite."""
+    return [json_ready(asdict(harm)) for harm in harms]

@@ -95,7 +95,9 @@ def calibrate(
     sites = find_sites(model, recipe.scope)
     streams = {site.tensor for site in sites.features if is_stream(site.group)}
     limits = {
-        name: range_of(_histogram(arrays, name), recipe.method, STREAM_ROUNDINGS if name in streams else 1.0)
+        name: range_of(
+            _histogram(arrays, name), recipe.method, STREAM_ROUNDINGS if name in streams else 1.0, recipe.clipping
+        )
         for name in sites.tensors
     }
     record = {

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from export.precision.sites import TAIL, is_stream
@@ -42,13 +43,14 @@ def draw(harms: Sequence[dict[str, Any]], title: str) -> Figure:
     """Bars of the error that each group adds when it alone is INT8, the most harmful first.
 
     Args:
-        harms: as :func:`export.coverage.as_json` writes them, in any order.
+        harms: as :func:`export.coverage.as_json` writes them, in any order; a group at fault has no bar.
         title: above the picture.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    ranked = sorted(harms, key=lambda harm: -harm["excess_error"])
+    measured = [harm for harm in harms if harm["excess_error"] is not None]
+    ranked = sorted(measured, key=lambda harm: -harm["excess_error"])
     bars = [(harm["group"], float(harm["excess_error"]), COLOURS[kind_of(harm["group"])]) for harm in ranked[:SHOWN]]
     rest = ranked[SHOWN:]
     if rest:
@@ -89,7 +91,7 @@ def _is_harm(harm: object) -> bool:
     return (
         isinstance(harm, dict)
         and isinstance(harm.get("group"), str)
-        and isinstance(harm.get("excess_error"), (int, float))
+        and isinstance(harm.get("excess_error", ""), (int, float, NoneType))
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from calibration.ranges import RangeMethod
+from calibration.ranges import CLIPPING, RangeMethod
 from export.precision.sites import Scope
 from runtime.errors import DefianError
 
@@ -27,6 +27,7 @@ class Recipe:
         channels: in the features scope, scale the channels of every other feature map to one range as well.
         side: take what the image predicts out of the sum in front of the upscaling, into FP16 side channels.
         basis: change the basis of that sum.
+        clipping: weight of clipping against rounding in MSE ranges.
     """
 
     scope: Scope = Scope.CONVOLUTIONS
@@ -35,6 +36,7 @@ class Recipe:
     channels: bool = True
     side: bool = True
     basis: bool = True
+    clipping: float = CLIPPING
 
     @classmethod
     def of(cls, scope: Scope, method: RangeMethod, without: Collection[str]) -> Recipe:

@@ -20,7 +20,7 @@ def pairs():
 
 def test_every_estimator_helper_scope_and_bound_has_a_row():
     labels = [trial.label for trial in trials()]
-    assert len(labels) == len(set(labels)) == 2 * 4 + (3 + 1) + (4 + 1) + 2 * 2 + 1
+    assert len(labels) == len(set(labels)) == 2 * 4 + (3 + 1) + (4 + 1) + 2 * 2 + 2 * 3 + 2
 
 
 def unrounded(row):
@@ -44,17 +44,25 @@ def test_a_row_has_drift_psnr_and_time(rows):
 
 def test_trials_change_what_they_name(rows):
     base = unrounded(rows["convolutions, mse"])
-    assert unrounded(rows["weights alone, activations FP16"]) > base
+    assert unrounded(rows["convolutions, weights alone, activations FP16"]) > base
     for factor in ("0.8", "1.25"):
         assert unrounded(rows[f"convolutions, mse, ranges x {factor}"]) != base
+    assert unrounded(rows["convolutions, mse, clipping x 4"]) != base
 
 
 def test_the_constant_share_is_that_of_a_shift():
     noise = np.random.default_rng(0).normal(size=(32, 32, 3))
     noise -= noise.mean(axis=(0, 1), keepdims=True)
     shifted = noise + np.sqrt(np.mean(noise**2))
-    assert constant_share([noise]) == pytest.approx(0.0, abs=1e-12)
-    assert constant_share([shifted]) == pytest.approx(0.5)
+    assert constant_share([noise], 1) == pytest.approx(0.0, abs=1e-12)
+    assert constant_share([shifted], 1) == pytest.approx(0.5)
+
+
+def test_the_constant_share_counts_every_phase_of_the_upscaling():
+    checkerboard = np.indices((32, 32)).sum(axis=0) % 2 - 0.5
+    errors = [np.repeat(checkerboard[..., None], 3, axis=2)]
+    assert constant_share(errors, 1) == pytest.approx(0.0, abs=1e-12)
+    assert constant_share(errors, 2) == pytest.approx(1.0)
 
 
 def test_every_island_is_left_out_once(pairs):

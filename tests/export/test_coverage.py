@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 
 from calibration.drift import DriftReport, ImageDrift
 from calibration.photos import calibration_set
-from export.coverage import Shares, Validation, choose, rank
+from export.coverage import Shares, Validation, as_json, choose, rank
 from export.precision.recipe import Recipe
 from export.precision.sites import ConvolutionSite, Scope, Sites
 from export.quantisation import calibrate
@@ -34,11 +36,15 @@ class _Adding:
     """A validation whose drift is the sum of the groups' costs."""
 
     asked: int = 0
+    faulty: str = ""
 
     def drift(self, _, sites):
         self.asked += 1
         total = sum(COST[group] for group in sites.groups)
-        image = ImageDrift("v", 30.0 - total, 30.0, 1.0, 1.0, 50.0, unrounded_to_reference=psnr(0.05 + total))
+        fault, unrounded = "", psnr(0.05 + total)
+        if self.faulty in sites.groups:
+            fault, unrounded = "values are not finite", math.nan
+        image = ImageDrift("v", 30.0 - total, 30.0, 1.0, 1.0, 50.0, fault, unrounded)
         return DriftReport("int8", (image,))
 
 
@@ -48,8 +54,6 @@ def stand_ins() -> tuple[Any, Any, Any]:
 
 
 def psnr(error):
-    import math
-
     return 10 * math.log10(255.0**2 / error)
 
 
@@ -66,6 +70,16 @@ class _Equal:
 def test_the_ranking_is_by_harm():
     assert [harm.group for harm in rank(*stand_ins())] == ["c", "b", "d", "a"]
     assert rank(*stand_ins())[0].excess_error == pytest.approx(0.1)
+
+
+def test_a_group_at_fault_is_the_most_harmful_and_goes_first():
+    known, validation, equal = stand_ins()
+    validation.faulty = "a"
+    harms = rank(known, validation, equal)
+    assert [harm.group for harm in harms] == ["a", "c", "b", "d"]
+    assert json.loads(json.dumps(as_json(harms), allow_nan=False))[0]["excess_error"] is None
+    coverage, _ = choose(known, validation, equal, 0.03, harms)
+    assert "".join(coverage.groups) == "bd"
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx_ir as ir
 import pytest
 
 from calibration.evaluator import GraphEvaluator
 from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import apply_rewrites
 from export.variants import make_half
+from runtime.errors import DefianError
 from tests.conftest import noise, random_checkpoint, tiny
 
 
@@ -25,6 +27,18 @@ def test_values_rounded_are_the_picture(scale, rewritten, traced):
         assert result.values.shape == result.image.shape == (17 * scale, 23 * scale, 3)
         np.testing.assert_array_equal(np.rint(result.values), result.image)
         np.testing.assert_allclose(result.values, reference.values, atol=tolerance)
+
+
+def test_what_cannot_be_followed_to_the_output_is_an_error(traced):
+    model = traced(random_checkpoint(tiny()))
+    [old] = [node for node in model.graph if node.op_type == "Round"]
+    doubled = ir.Node("", "Mul", [old.outputs[0], old.outputs[0]])
+    old.outputs[0].replace_all_uses_with(doubled.outputs[0])
+    doubled.replace_input_with(0, old.outputs[0])
+    doubled.replace_input_with(1, old.outputs[0])
+    model.graph.insert_after(old, doubled)
+    with pytest.raises(DefianError, match="followed through Mul"):
+        GraphEvaluator(model)
 
 
 def test_the_reference_keeps_its_values_and_its_picture():

@@ -24,6 +24,13 @@ def test_the_most_harmful_groups_come_first_and_the_rest_is_summed():
     assert sum(widths) == pytest.approx(sum(harm["excess_error"] for harm in HARMS))
 
 
+def test_a_group_at_fault_has_no_bar(tmp_path):
+    ranking = tmp_path / "net.int8.sensitivity.json"
+    ranking.write_text(json.dumps([*HARMS[:3], {"group": "tail", "excess_error": None}]))
+    [axes] = draw(load_harms(ranking), "x").axes
+    assert "tail" not in [label.get_text() for label in axes.get_yticklabels()]
+
+
 def test_every_kind_of_group_has_its_name():
     groups = ["body.1.stream", "tail", "upscale", "body.0.coder", "body.0.body_block.3"]
     assert [kind_of(group) for group in groups] == [

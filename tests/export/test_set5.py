@@ -11,6 +11,8 @@ from calibration.photos import evaluation_pairs
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision
+from export.precision.recipe import Recipe
+from export.precision.sites import Scope
 from export.reference import reference_evaluations
 from models.bundled import bundled_models
 from models.checkpoint import load_checkpoint
@@ -55,6 +57,24 @@ def test_int8_keeps_its_budget(result):
     assert drift.mean <= 0.02
     assert drift.worst.drift <= 0.06
     assert drift.unrounded_to_reference >= 57.0
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_int8_of_all_feature_maps_keeps_its_budget(scale, set5, tmp_path):
+    options = ExportOptions(
+        model=f"defian-s-x{scale}",
+        out=tmp_path,
+        precisions=(Precision.INT8,),
+        patches=24,
+        recipe=Recipe(scope=Scope.FEATURES),
+        lr=set5 / f"LRx{scale}",
+        hr=set5 / "HR",
+        rewrite_memory=False,
+    )
+    [artefact] = run_export(options).artefacts
+    assert artefact.drift is not None
+    assert artefact.drift.mean <= 0.05
+    assert artefact.drift.worst.drift <= 0.15
 
 
 def test_the_card_holds_for_pytorch_itself(set5):
