@@ -48,9 +48,7 @@ class RangeMethod(str, Enum):
     ENTROPY = "entropy"
 
 
-def range_of(
-    histogram: Histogram, method: RangeMethod, roundings: float = 1.0, clipping: float = CLIPPING
-) -> float:
+def range_of(histogram: Histogram, method: RangeMethod, roundings: float = 1.0, clipping: float = CLIPPING) -> float:
     """Largest magnitude to represent, > 0 and never above the largest seen.
 
     Args:
