@@ -64,7 +64,7 @@ class CalibrationSet:
 
     photos: tuple[Path, ...]
     scale: int
-    patches: int = 48
+    patches: int = 64
     size: int = PATCH
     seed: int = SEED
 
@@ -122,7 +122,7 @@ class CalibrationSet:
         return digest.hexdigest()
 
 
-def calibration_set(folder: Path | None, scale: int, patches: int = 48) -> CalibrationSet:
+def calibration_set(folder: Path | None, scale: int, patches: int = 64) -> CalibrationSet:
     """The calibration set from a folder of HR photos (any format, recursive), or the bundled default.
 
     Photos are taken in path order, at most as many as there are patches, evenly over the folder.

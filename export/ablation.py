@@ -145,7 +145,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m export.ablation", description=__doc__)
     parser.add_argument("--model", required=True, help="bundled name, or path of a checkpoint")
     parser.add_argument("--calibration", type=Path, help="folder of HR photos; default: bundled")
-    parser.add_argument("--patches", type=int, default=48, help="calibration patches")
+    parser.add_argument("--patches", type=int, default=64, help="calibration patches")
     parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr; default: bundled photos")
     parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
     parser.add_argument("--only", default="", help="rows whose label contains this")

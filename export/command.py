@@ -47,7 +47,7 @@ def export(
     ),
     io: Annotated[str, typer.Option(help="uint8 (NHWC RGB) or float (normalised NCHW, for parity tests).")] = "uint8",
     calibration: Annotated[Path | None, typer.Option(help="Folder of HR photos for INT8. Default: bundled.")] = None,
-    patches: Annotated[int, typer.Option(help="LR calibration patches of 96x96 pixels.")] = 48,
+    patches: Annotated[int, typer.Option(help="LR calibration patches of 96x96 pixels.")] = 64,
     ranges: Annotated[str, typer.Option(help="Activation ranges: mse, percentile (99.999), entropy, minmax.")] = "mse",
     int8_scope: Annotated[
         str, typer.Option(help="convolutions, or features: every feature map of C channels as well.")

@@ -54,7 +54,7 @@ class ExportOptions:
     sm: int | None = None
     profile: ShapeProfile = field(default_factory=lambda: ShapeProfile.parse(DEFAULT_PROFILE))
     calibration: Path | None = None
-    patches: int = 48
+    patches: int = 64
     recipe: Recipe = field(default_factory=Recipe)
     sensitivity: bool = False
     dataset: Path | None = None

@@ -148,7 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="bundled name, or path of a checkpoint")
     parser.add_argument("--calibration", type=Path, help="folder of HR photos; default: bundled")
-    parser.add_argument("--patches", type=int, default=48, help="calibration patches, 96x96")
+    parser.add_argument("--patches", type=int, default=64, help="calibration patches, 96x96")
     parser.add_argument("--dataset", type=Path, help="folder of HR images; default: bundled photos")
     parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr")
     parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")

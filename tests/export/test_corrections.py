@@ -1,0 +1,124 @@
+"""tools/corrections.py: the simulator is the graph, and every correction lowers what it is meant to lower."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from calibration.evaluator import GraphEvaluator
+from calibration.photos import PATCH, calibration_set, evaluation_pairs
+from export.precision.int8 import insert_qdq
+from export.precision.recipe import Recipe
+from export.precision.sites import Scope
+from export.quantisation import calibrate
+from export.rewrites import apply_rewrites
+from export.trace import trace
+from export.variants import copy_of, make_half
+from runtime.images import write_png
+from tests.conftest import random_checkpoint, tiny
+from tools import corrections
+from tools.corrections import CORRECTIONS, Learning
+from tools.simulator import Simulator
+
+
+@pytest.fixture(scope="module", params=list(Scope), ids=lambda scope: scope.value)
+def calibrated(request):
+    graph = trace(random_checkpoint(tiny()))
+    apply_rewrites(graph)
+    patches = replace(calibration_set(None, 2, patches=6), size=24)
+    return calibrate(graph, patches, Recipe(scope=request.param)), Learning(list(patches), 40)
+
+
+def picture(calibrated, image, *, int8):
+    return Simulator(calibrated)(torch.tensor(image[None]), int8=int8).detach().numpy()
+
+
+def as_graph(values, scale=2):
+    """[1, 3 * s^2, H, W] or [1, 3, sH, sW] -> uint8-like RGB [sH, sW, 3]."""
+    shuffled = values if values.shape[1] == 3 else torch.pixel_shuffle(torch.from_numpy(values), scale).numpy()
+    return np.clip(shuffled[0].transpose(1, 2, 0), 0.0, 255.0)
+
+
+def test_the_simulator_is_the_fp32_graph(calibrated):
+    image = calibrated[1].patches[0]
+    expected = GraphEvaluator(calibrated[0].model)(image).values
+    assert np.abs(as_graph(picture(calibrated[0], image, int8=False)) - expected).max() < 0.02
+
+
+def test_the_simulated_int8_is_nearer_to_the_int8_graph_than_fp32_is(calibrated):
+    image = calibrated[1].patches[0]
+    model = make_half(calibrated[0].model)
+    insert_qdq(model, calibrated[0].plan)
+    int8 = GraphEvaluator(copy_of(model))(image).values
+
+    def distance(*, quantised):
+        return np.square(as_graph(picture(calibrated[0], image, int8=quantised)) - int8).mean()
+
+    assert distance(quantised=True) < 0.5 * distance(quantised=False)
+
+
+def training_error(calibrated, learning):
+    """Mean squared error of the simulated INT8 picture on the patches that were learned from."""
+    simulator = Simulator(calibrated)
+    images = learning.batch(np.random.default_rng(5), 12)
+    with torch.no_grad():
+        return (simulator(images, int8=True) - simulator(images, int8=False)).square().mean().item()
+
+
+def test_learned_ranges_lower_the_error_where_ranges_are_wrong(calibrated):
+    wide = {name: 4.0 * limit for name, limit in calibrated[0].plan.limits.items()}
+    spoilt = replace(calibrated[0], plan=replace(calibrated[0].plan, limits=wide))
+    learned = CORRECTIONS["learned ranges"](spoilt, calibrated[1])
+    assert training_error(learned, calibrated[1]) < training_error(spoilt, calibrated[1])
+
+
+def test_learned_rounding_keeps_every_weight_at_one_of_its_two_neighbours(calibrated):
+    learned = CORRECTIONS["learned rounding"](calibrated[0], calibrated[1])
+    moved = 0
+    for name, (integers, _) in learned.plan.weights.items():
+        difference = np.abs(integers.astype(int) - calibrated[0].plan.weights[name][0])
+        assert difference.max() <= 1
+        moved += int(difference.sum())
+    assert moved > 0
+
+
+def mean_outputs(calibrated, learning, *, int8):
+    means = {}
+
+    def note(name, value):
+        means[name] = value.mean(dim=(0, 2, 3))
+        return value
+
+    with torch.no_grad():
+        images = learning.batch(np.random.default_rng(0), corrections.BIAS_BATCH, PATCH)
+        Simulator(calibrated)(images, int8=int8, see=note)
+    return means
+
+
+def test_bias_correction_gives_every_int8_convolution_the_mean_output_it_had(calibrated):
+    corrected = CORRECTIONS["bias correction"](*calibrated)
+    wanted, before, after = (
+        mean_outputs(chosen, calibrated[1], int8=int8)
+        for chosen, int8 in ((calibrated[0], False), (calibrated[0], True), (corrected, True))
+    )
+    assert wanted
+    for name, mean in wanted.items():
+        assert torch.allclose(after[name], mean, atol=1e-4 * float(mean.abs().max()))
+    assert any(
+        not torch.allclose(before[name], mean, atol=1e-3 * float(mean.abs().max())) for name, mean in wanted.items()
+    )
+
+
+def test_every_correction_has_a_row_in_both_scopes(tmp_path, capsys):
+    checkpoint = random_checkpoint(tiny())
+    torch.save(checkpoint.state, tmp_path / "tiny.pth")
+    write_png(tmp_path / "crop.png", evaluation_pairs(2)[0].hr[100:148, 100:148])
+    arguments = ["--model", str(tmp_path / "tiny.pth"), "--patches", "2", "--steps", "2", "--dataset", str(tmp_path)]
+    corrections.main(arguments)
+    text = capsys.readouterr().out
+    for scope in Scope:
+        for name in CORRECTIONS:
+            assert f"{scope.value}, {name} " in text

@@ -1,0 +1,195 @@
+"""What correcting an INT8 graph after quantising would gain: biases, learned ranges, learned rounding of the weights.
+
+``python -m tools.corrections --model defian-s-x2``; docs/quantisation.md has the tables. The product uses none of them;
+each is measured on the product's own graph, so that leaving it out is a finding.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from calibration.drift import measure_drift
+from calibration.evaluator import GraphEvaluator
+from calibration.photos import PATCH, EvaluationPair, calibration_set, evaluation_pairs
+from export.emit import array_of, nodes_of_type, set_constant
+from export.precision.recipe import Recipe
+from export.precision.sites import Scope
+from export.quantisation import calibrate
+from export.reference import reference_evaluations
+from export.rewrites import apply_rewrites
+from export.tables import DRIFT_COLUMNS, drift_cells
+from export.trace import trace
+from export.variants import copy_of, settle
+from models.bundled import resolve_model
+from models.checkpoint import load_checkpoint
+from runtime.errors import DefianError
+from tools.simulator import Simulator
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from export.quantisation import Calibrated
+
+BATCH, CROP = 4, 32
+"""A step of learning sees crops of some calibration patches."""
+BIAS_BATCH = 16
+"""Biases are corrected on so many whole patches."""
+RANGE_RATE, ROUNDING_RATE = 0.01, 0.03
+INDECISION = 1e-5
+"""Weight of AdaRound's regulariser, against a loss of 1."""
+FREE_SHARE, SHARPEST, BLUNTEST = 0.2, 2.0, 20.0
+"""AdaRound leaves the first part of the steps free, then anneals the regulariser's exponent from 20 to 2."""
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What corrections are learned from: uint8 patches [H, W, 3], and how many steps are taken."""
+
+    patches: Sequence[np.ndarray]
+    steps: int
+
+    def batch(self, random: np.random.Generator, count: int = BATCH, side: int = CROP) -> torch.Tensor:
+        """Random crops, uint8 [count, side, side, 3]; smaller where a patch is."""
+        side = min(side, *(min(patch.shape[:2]) for patch in self.patches))
+        crops = []
+        for index in random.integers(len(self.patches), size=count):
+            patch = self.patches[index]
+            top, left = (random.integers(length - side + 1) for length in patch.shape[:2])
+            crops.append(patch[top : top + side, left : left + side])
+        return torch.from_numpy(np.stack(crops))
+
+
+def with_corrected_biases(calibrated: Calibrated, learning: Learning) -> Calibrated:
+    """Empirical bias correction (M. Nagel et al., ICCV 2019): each convolution's mean error per channel, in order."""
+    simulator = Simulator(calibrated)
+    images = learning.batch(np.random.default_rng(0), BIAS_BATCH, PATCH)
+    means: dict[str, torch.Tensor] = {}
+
+    def note(name: str, value: torch.Tensor) -> torch.Tensor:
+        means[name] = value.mean(dim=(0, 2, 3), keepdim=True)
+        return value
+
+    def correct(name: str, value: torch.Tensor) -> torch.Tensor:
+        simulator.bias[name] = means[name] - value.mean(dim=(0, 2, 3), keepdim=True)
+        return value + simulator.bias[name]
+
+    with torch.no_grad():
+        simulator(images, int8=False, see=note)
+        simulator(images, int8=True, see=correct)
+    model = copy_of(calibrated.model)
+    for node in nodes_of_type(model.graph, "Conv"):
+        if node.name in simulator.bias:
+            correction = simulator.bias[node.name].numpy().ravel()
+            before = array_of(node.inputs[2]) if len(node.inputs) > 2 else None
+            node.resize_inputs(3)
+            set_constant(node, 2, correction if before is None else before + correction)
+    settle(model)
+    return replace(calibrated, model=model)
+
+
+def with_learned(kinds: Sequence[str]) -> Callable[[Calibrated, Learning], Calibrated]:
+    """Learn ``log_limits`` (ranges), ``rounding`` (AdaRound) or both, all of the network's at once.
+
+    The loss is the squared difference from the FP32 graph's picture before rounding to 8 bits.
+    """
+
+    def learn(calibrated: Calibrated, learning: Learning) -> Calibrated:
+        simulator, random = Simulator(calibrated), np.random.default_rng(0)
+        rates = {"log_limits": RANGE_RATE, "rounding": ROUNDING_RATE}
+        groups = [{"params": simulator.parameters(kind), "lr": rates[kind]} for kind in kinds]
+        optimiser = torch.optim.Adam(groups)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, learning.steps)
+        for step in range(learning.steps):
+            images = learning.batch(random)
+            with torch.no_grad():
+                expected = simulator(images, int8=False)
+            found = simulator(images, int8=True, soft="rounding" in kinds)
+            loss = total_loss(simulator, kinds, (found - expected).square().mean(), step / learning.steps)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+        limits = {name: math.exp(limit.item()) for name, limit in simulator.log_limits.items()}
+        weights = {name: (steps, calibrated.plan.weights[name][1]) for name, steps in simulator.integers()}
+        return replace(calibrated, plan=replace(calibrated.plan, limits=limits, weights=weights))
+
+    return learn
+
+
+def total_loss(simulator: Simulator, kinds: Sequence[str], squared: torch.Tensor, progress: float) -> torch.Tensor:
+    """The squared error, and while rounding is learned the regulariser in proportion to it."""
+    if "rounding" not in kinds or progress < FREE_SHARE:
+        return squared
+    sharpness = BLUNTEST + (SHARPEST - BLUNTEST) * (progress - FREE_SHARE) / (1 - FREE_SHARE)
+    return squared + INDECISION * squared.detach() * simulator.indecision(sharpness)
+
+
+CORRECTIONS: dict[str, Callable[[Calibrated, Learning], Calibrated]] = {
+    "none": lambda calibrated, _: calibrated,
+    "bias correction": with_corrected_biases,
+    "learned ranges": with_learned(["log_limits"]),
+    "learned rounding": with_learned(["rounding"]),
+    "learned ranges and rounding": with_learned(["log_limits", "rounding"]),
+}
+
+
+def corrected(
+    model: str, learning_steps: int, chosen: tuple[Path | None, int], pairs: Sequence[EvaluationPair]
+) -> Iterator[tuple[str, list[str], float]]:
+    """Label, drift cells and seconds of every correction in both scopes."""
+    checkpoint = load_checkpoint(resolve_model(model))
+    scale = checkpoint.architecture.scale
+    patches = calibration_set(chosen[0], scale, chosen[1])
+    learning = Learning(list(patches), learning_steps)
+    graph = trace(checkpoint)
+    apply_rewrites(graph)
+    references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
+    for scope in Scope:
+        calibrated = calibrate(graph, patches, Recipe(scope=scope))
+        for name, correct in CORRECTIONS.items():
+            start = time.monotonic()
+            variant = correct(calibrated, learning).variant()
+            seconds = time.monotonic() - start
+            report = measure_drift(name, GraphEvaluator(variant.model), references, pairs, scale)
+            yield f"{scope.value}, {name}", drift_cells(report), seconds
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the table; exits with 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m tools.corrections", description=__doc__)
+    parser.add_argument("--model", required=True, help="bundled name, or path of a checkpoint")
+    parser.add_argument("--calibration", type=Path, help="folder of HR photos; default: bundled")
+    parser.add_argument("--patches", type=int, default=64, help="calibration patches, 96x96")
+    parser.add_argument("--steps", type=int, default=300, help="steps of learning")
+    parser.add_argument("--dataset", type=Path, help="folder of HR images to measure on; default: bundled")
+    parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr")
+    parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
+    options = parser.parse_args(arguments)
+    torch.manual_seed(0)
+    table = Table("correction", *DRIFT_COLUMNS, "seconds")
+    try:
+        scale = load_checkpoint(resolve_model(options.model)).architecture.scale
+        pairs = evaluation_pairs(scale, options.dataset, options.lr, options.hr)
+        for label, cells, seconds in corrected(
+            options.model, options.steps, (options.calibration, options.patches), pairs
+        ):
+            table.add_row(label, *cells, f"{seconds:.0f}")
+    except DefianError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    Console(width=130).print(table)
+
+
+if __name__ == "__main__":
+    main()
