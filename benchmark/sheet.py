@@ -22,6 +22,11 @@ class Sheet:
         self.rows.append(cells)
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 image``, ``5 images``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def share_text(part: int, whole: int) -> str:
     """A share in per cent that says 100 only if nothing is missing."""
     text = f"{part / whole:.2%}"

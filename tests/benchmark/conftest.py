@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 from filelock import FileLock
 
 from benchmark.candidates import Candidate
+from benchmark.command import main
 from export.compiler import Target, is_available
 from export.options import ExportOptions
 from export.pipeline import run_export
@@ -18,6 +20,25 @@ from export.precision import Precision
 from runtime.images import write_png
 from runtime.profile import ShapeProfile
 from tests.conftest import noise, random_checkpoint, tiny
+
+QUICK = ["--shape", "12x16", "--rounds", "2", "--seconds", "0", "--warm-up", "0"]
+
+
+def bench(*arguments) -> int:
+    """The exit status of the command line."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return int(str(stopped.value.code or 0))
+
+
+@pytest.fixture(scope="module")
+def recorded(artefacts, photos, tmp_path_factory):
+    """A whole run, without the memory section: its exit status and its JSON."""
+    path = tmp_path_factory.mktemp("recorded") / "bench.json"
+    files = ["tiny.pth", "tiny.fp32.onnx", "tiny.int8.onnx"]
+    more = ["--batch", "1,2", "--device", "rtx4090", "--dataset", photos, "--json", path, "--no-memory"]
+    status = bench(*(artefacts / name for name in files), *QUICK, *more)
+    return status, path, json.loads(path.read_text())
 
 
 @pytest.fixture(scope="session")
