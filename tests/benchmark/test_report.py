@@ -13,22 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.latency import Plan, measure_latency
-from benchmark.memory import HostMemory, Memory
-from benchmark.quality import Quality, WorstImage
-from benchmark.report.crops import SIDE, amplification, busiest, detail_of
 from benchmark.report.page import write_page
-from benchmark.report.plots import plots_of
-from benchmark.results import BenchResult, Measured
 from calibration.drift import DriftReport, ImageDrift
-from tests.benchmark.conftest import FakeClock, made_up
-from tests.conftest import noise
+from tests.benchmark.results import NAMES, made_up_result, with_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-NAMES = ("defian-s-x2 (PyTorch)", "defian-s-x2.fp32.onnx", "a-network-with-a-rather-long-name-x2.int8.onnx")
+    from benchmark.results import BenchResult
+
 SIZES = pytest.mark.parametrize("width", [400, 1400])
 SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
 BROWSER_OPTIONS = (
@@ -37,40 +31,9 @@ BROWSER_OPTIONS = (
 )
 
 
-def quality(name: str, offset: int) -> Quality:
-    hr = np.full((200, 220, 3), 200, np.uint8)
-    reference = np.full_like(hr, 120)
-    candidate = reference.copy()
-    candidate[150:160, 10:20] += np.uint8(offset)
-    images = tuple(ImageDrift(f"photo-{i}", 37 - 0.01 * i * offset, 37.0, 0.95, 0.95, 60.0) for i in range(3))
-    return Quality(DriftReport(name, images), (999, offset), WorstImage("photo-2", hr, reference, candidate))
-
-
 @pytest.fixture(scope="module")
 def result() -> BenchResult:
-    clock = FakeClock()
-
-    def working(seconds):
-        return lambda images: (clock.work(seconds), images)[1]
-
-    candidates = [made_up(name, working(0.1 / (1 + i))) for i, name in enumerate(NAMES)]
-    latencies = measure_latency(candidates, (1, 90, 160), Plan(20, 0, 0), clock)
-    measured = [
-        Measured(
-            each,
-            4_000_000,
-            (latencies[each.name],),
-            Memory(HostMemory(90_000_000, 130_000_000)),
-            quality=quality(each.name, i),
-        )
-        for i, each in enumerate(candidates)
-    ]
-    gone = replace(made_up("engine", None), not_run="no NVIDIA GPU here")
-    measured.append(Measured(gone, 1_000_000))
-    remarks = ("<b>not bold</b> & unsteady", "a" * 200)
-    return BenchResult(
-        "python bench.py a b", {"cpu": "x", "gpu": None}, ("1x90x160",), tuple(measured), "3 images", remarks
-    )
+    return made_up_result()
 
 
 @pytest.fixture(scope="module")
@@ -230,44 +193,6 @@ def test_ids_are_unique_and_no_placeholder_colour_is_left(written):
     assert not re.search(r"#(010203|020304|030405|0a0b1[0-9a-f])", text)
 
 
-def test_plots_appear_only_where_there_are_figures(result):
-    titles = [title for title, _ in plots_of(result.measured, result.shapes)]
-    assert [title.split()[0] for title in titles] == ["Latency", "Drift", "Differences", "Memory", "Speed"]
-    untimed = [Measured(each.candidate, 1) for each in result.measured]
-    assert [title for title, _ in plots_of(untimed, result.shapes)] == ["Memory"]
-
-
-def test_the_detail_is_where_candidate_and_reference_differ_most():
-    assert detail_of("same", quality("same", 0)) is None
-    detail = detail_of("other", quality("other", 2))
-    assert detail is not None
-    left, top = detail.place
-    assert left <= 10
-    assert top <= 150
-    assert top + detail.size[1] >= 160
-    assert detail.size == (SIDE, SIDE)
-    assert detail.factor == 32
-    assert list(detail.pictures) == ["original", "reference", "candidate", "difference x32"]
-
-
-def test_the_busiest_window_and_the_amplification():
-    values = np.zeros((50, 70), np.int64)
-    values[40, 60] = 5
-    top, left = busiest(values, 16)
-    assert top <= 40 < top + 16
-    assert left <= 60 < left + 16
-    assert busiest(values, 500) == (0, 0)
-    assert [amplification(value) for value in (1, 2, 4, 63, 64, 200)] == [64, 32, 16, 2, 1, 1]
-
-
-def test_small_images_have_a_detail_too():
-    small = noise(20, 24, 3)
-    report = DriftReport("x", (ImageDrift("tiny", 30.0, 31.0, 0.9, 0.9, 50.0),))
-    detail = detail_of("x", Quality(report, (1, 1), WorstImage("tiny", small, small, small ^ 1)))
-    assert detail is not None
-    assert detail.size == (24, 20)
-
-
 def test_the_json_of_such_a_result_is_json(result, tmp_path):
     result.write(tmp_path / "b.json")
     content = json.loads((tmp_path / "b.json").read_text())
@@ -304,6 +229,66 @@ def test_cells_of_a_telephones_cards_do_not_run_into_each_other(chromium, writte
             .map(e => e.dataset.label)"""
     )
     assert wide == []
+
+
+LONG = [f"a-photograph-with-a-name-of-40-letters-{i:02}" for i in range(40, 43)]
+
+
+@SIZES
+def test_long_names_of_images_stay_inside_their_cards_and_plots(chromium, tmp_path, result, width):
+    remarks = ("x" * 300,)
+    path = write_page(replace(with_images(result, LONG), remarks=remarks, images="y" * 200), tmp_path)
+    tab, _ = opened(chromium, path, width)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    spilled = tab.evaluate(
+        """() => [...document.querySelectorAll('tr, caption, td, th, li, h3, .detail, .detail p, figure')]
+            .filter(e => e.checkVisibility() && e.closest('thead') === null && e.scrollWidth > e.clientWidth + 1)
+            .map(e => [e.tagName, e.textContent.slice(0, 60)])"""
+    )
+    assert spilled == []
+    if width == 400:
+        outside = tab.evaluate(
+            """() => [...document.querySelectorAll('td')].map(e => { const c = document.createRange();
+                c.selectNodeContents(e); return [c.getBoundingClientRect(), e.closest('tr').getBoundingClientRect()]; })
+                .filter(([a, b]) => a.right > b.right + 1 || a.left < b.left - 1).length"""
+        )
+        assert outside == 0
+    boxes = tab.evaluate(
+        """() => [...document.querySelectorAll('.plots figure')].map(f => [f.getBoundingClientRect(),
+            [...f.querySelectorAll('svg text')].filter(e => e.checkVisibility())
+                .map(e => [e.textContent, e.getBoundingClientRect()])])
+            .map(([f, all]) => [[f.left, f.right], all.map(([t, b]) => [t, b.left, b.top, b.right, b.bottom])])"""
+    )
+    for (left, right), words in boxes:
+        for index, (text, *one) in enumerate(words):
+            assert left - 1 <= one[0], text
+            assert one[2] <= right + 1, text
+            for other_text, *other in words[index + 1 :]:
+                across = min(one[2], other[2]) - max(one[0], other[0])
+                down = min(one[3], other[3]) - max(one[1], other[1])
+                assert across <= 1 or down <= 2, (width, text, other_text)
+
+
+def test_the_knob_shows_which_way_it_moves(chromium, written):
+    tab, _ = opened(chromium, written)
+    drawn = tab.evaluate("getComputedStyle(document.querySelector('.wipe .line'), '::after').content")
+    assert (
+        drawn.strip('"') == "\N{BLACK LEFT-POINTING SMALL TRIANGLE}\N{EN SPACE}\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
+    )
+
+
+def test_warnings_stand_before_the_first_table(chromium, written):
+    tab, _ = opened(chromium, written)
+    notes, sheet = (tab.locator(each).first.bounding_box()["y"] for each in (".notes", ".sheet"))
+    assert notes < sheet
+
+
+def test_columns_of_plots_end_near_each_other(chromium, written):
+    tab, _ = opened(chromium, written)
+    boxes = [each.bounding_box() for each in tab.locator(".plots figure").all()]
+    ends = [max(b["y"] + b["height"] for b in boxes if (b["x"] > 650) == right) for right in (False, True)]
+    tallest = max(box["height"] for box in boxes)
+    assert abs(ends[0] - ends[1]) < tallest
 
 
 def test_warnings_are_on_the_page_as_in_the_terminal(chromium, written, result):
