@@ -189,7 +189,7 @@ def drift_table(measured: Sequence[Measured], images: str) -> Sheet:
             f"{report.mean_ssim:.4f}",
             signless_zero(report.mean),
             signless_zero(report.worst.drift),
-            report.worst.name,
+            report.worst.name if report.worst.drift else "-",
             f"{report.psnr_to_reference:.1f}",
             share_text(counts[0], sum(counts)),
             str(len(counts) - 1),

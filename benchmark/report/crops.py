@@ -30,6 +30,7 @@ class Detail:
         place: left and top of the crop in HR pixels.
         size: width and height of the crop.
         factor: how much the difference is amplified around mid-grey.
+        differing, values, largest: how many of how many uint8 values in the crop differ, and by how much at most.
         pictures: label -> PNG.
     """
 
@@ -39,6 +40,9 @@ class Detail:
     place: tuple[int, int]
     size: tuple[int, int]
     factor: int
+    differing: int
+    values: int
+    largest: int
     pictures: dict[str, str]
 
 
@@ -66,6 +70,9 @@ def detail_of(name: str, quality: Quality) -> Detail | None:
         (left, top),
         (inside.shape[1], inside.shape[0]),
         factor,
+        int(np.count_nonzero(inside)),
+        inside.size,
+        int(np.abs(inside).max()),
         {label: data_uri(picture) for label, picture in pictures.items()},
     )
 

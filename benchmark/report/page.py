@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,9 +47,10 @@ def write_page(result: BenchResult, folder: Path, more: Sequence[Sheet] = ()) ->
         sheets=[*sheets(result), *more],
         statistics=statistics_tables(result),
         plots=[
-            (title, {name: Markup(svg) for name, svg in drawn.items()})  # noqa: S704 - matplotlib's own
-            for title, drawn in plots_of(result.measured, result.shapes)
+            replace(plot, drawn={name: Markup(svg) for name, svg in plot.drawn.items()})  # noqa: S704 - matplotlib's own
+            for plot in plots_of(result.measured, result.shapes)
         ],
+        heading=_heading(result),
         details=[detail for detail in details if detail is not None],
         colours={each.candidate.name: index % SERIES for index, each in enumerate(result.measured)},
         definitions=result.definitions(),
@@ -60,6 +62,13 @@ def write_page(result: BenchResult, folder: Path, more: Sequence[Sheet] = ()) ->
     path = folder / FILE
     write_whole(path, page.encode(), "--report")
     return path
+
+
+def _heading(result: BenchResult) -> str:
+    """The model and its scale, which the name of a bundled one ends with."""
+    first = result.measured[0].candidate
+    scale = f"x{first.scale}"
+    return first.model if first.model.endswith(scale) else f"{first.model} {scale}"
 
 
 def _flat(values: dict[str, object]) -> dict[str, str]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from benchmark.report.columns import Sketch, in_columns
 from benchmark.report.names import name_places, shortened
 from benchmark.report.svg import GRID, INK, MUTED, WIDTHS, is_narrow, series_colour, svg_of
 from benchmark.sheet import counted
@@ -29,29 +31,54 @@ LEAST_SPAN = 1e-3
 """dB on each side of zero: less is rounding, and must not fill a plot."""
 
 
-def plots_of(measured: Sequence[Measured], shapes: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """Every plot that the figures allow: its title, and its SVG at each of :data:`WIDTHS`."""
-    plots: list[tuple[str, Callable[[Axes], None], float]] = []
+@dataclass(frozen=True)
+class Plot:
+    """One plot of the page: its title, its SVG at each of :data:`WIDTHS`, and the page's column that it stands in."""
+
+    title: str
+    drawn: dict[str, str]
+    column: int
+
+
+def plots_of(measured: Sequence[Measured], shapes: Sequence[str]) -> list[Plot]:
+    """Every plot that the figures allow, in two columns of one height."""
+    sketches = _sketches(measured, shapes)
+    return [
+        Plot(
+            each.title,
+            {
+                name: svg_of(each.draw, width, height if name == "wide" else each.height)
+                for name, width in WIDTHS.items()
+            },
+            column,
+        )
+        for each, (column, height) in zip(sketches, in_columns(sketches), strict=True)
+    ]
+
+
+def _sketches(measured: Sequence[Measured], shapes: Sequence[str]) -> list[Sketch]:
+    plots: list[Sketch] = []
     colours = {each.candidate.name: series_colour(index) for index, each in enumerate(measured)}
     timed = [each for each in measured if each.latencies]
     judged = [each for each in measured if each.quality is not None]
     for index, shape in enumerate(shapes if timed else ()):
         draw = _partial(_latency, timed, colours, index)
-        plots.append((f"Latency at {shape}: every round, median and quartiles", draw, 0.5 * len(timed)))
+        plots.append(Sketch(f"Latency at {shape}: every round, median and quartiles", draw, 0.5 * len(timed)))
     if judged:
         rows = min(len(judged[0].quality.report.images), MOST_IMAGES) if judged[0].quality else 0
-        plots.append(("Drift of every image, the largest loss first", _partial(_drift, judged, colours), 0.36 * rows))
-        plots.append(("Differences from the reference", _partial(_differences, judged, colours), 2.4))
+        plots += [
+            Sketch("Drift of every image, the largest loss first", _partial(_drift, judged, colours), 0.36 * rows),
+            Sketch("Differences from the reference", _partial(_differences, judged, colours), 2.4, stretches=True),
+        ]
     sized = [each for each in measured if _sizes(each)]
     if sized:
-        bars = sum(len(_sizes(each)) for each in sized)
-        plots.append(("Memory", _partial(_memory, sized, colours), 0.4 * len(sized) + 0.25 * bars))
+        height = 0.4 * len(sized) + 0.25 * sum(len(_sizes(each)) for each in sized)
+        plots.append(Sketch("Memory", _partial(_memory, sized, colours), height))
     both = [each for each in timed if each.quality is not None]
     if len(both) > 1:
-        plots.append((f"Speed at {shapes[0]} against drift", _partial(_scatter, both, colours), 2.2))
-    return [
-        (title, {name: svg_of(draw, width, height) for name, width in WIDTHS.items()}) for title, draw, height in plots
-    ]
+        title = f"Speed at {shapes[0]} against drift"
+        plots.append(Sketch(title, _partial(_scatter, both, colours), 2.2, stretches=True))
+    return plots
 
 
 def _partial(draw: Callable[..., None], *arguments: object) -> Callable[[Axes], None]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.quality import Quality, WorstImage
+from benchmark.report.columns import AROUND, Sketch, in_columns
 from benchmark.report.crops import SIDE, amplification, busiest, detail_of
 from benchmark.report.page import write_page
 from benchmark.report.plots import at_least, plots_of, visible_range
@@ -26,8 +27,8 @@ def result() -> BenchResult:
 
 def drawn(result: BenchResult, start: str, width: str = "wide") -> str:
     """The SVG of the plot whose title starts like this."""
-    [svg] = [each[width] for title, each in plots_of(result.measured, result.shapes) if title.startswith(start)]
-    return svg
+    [plot] = [plot for plot in plots_of(result.measured, result.shapes) if plot.title.startswith(start)]
+    return plot.drawn[width]
 
 
 def letters(svg: str) -> list[str]:
@@ -36,12 +37,24 @@ def letters(svg: str) -> list[str]:
 
 
 def test_plots_appear_only_where_there_are_figures(result):
-    titles = [title for title, _ in plots_of(result.measured, result.shapes)]
+    titles = [plot.title for plot in plots_of(result.measured, result.shapes)]
     assert [title.split()[0] for title in titles] == ["Latency", "Drift", "Differences", "Memory", "Speed"]
     assert titles[-1] == "Speed at 1x90x160 against drift"
     unknown = [Measured(each.candidate, 1) for each in result.measured]
     assert plots_of(unknown, result.shapes) == []
     assert not [sheet for sheet in sheets(replace(result, measured=tuple(unknown))) if "Memory" in sheet.title]
+
+
+def test_columns_keep_the_order_and_end_at_one_height():
+    sizes = [("a", 1.5, False), ("b", 1.4, False), ("c", 2.4, True), ("d", 1.9, False), ("e", 2.2, True)]
+    placed = in_columns([Sketch(name, lambda _: None, height, stretches) for name, height, stretches in sizes])
+    columns = [column for column, _ in placed]
+    assert columns == sorted(columns)
+    heights = [sum(height + AROUND for column, height in placed if column == side) for side in (0, 1)]
+    assert heights[0] == pytest.approx(heights[1])
+    assert [height for _, height in placed][:2] == [1.5, 1.4]
+    assert in_columns([]) == []
+    assert in_columns([Sketch("a", lambda _: None, 2.0, stretches=True)])[0][1] == 2.0
 
 
 def test_names_with_dollars_are_drawn_as_they_are(result):
@@ -130,6 +143,7 @@ def test_the_detail_is_where_candidate_and_reference_differ_most():
     assert top + detail.size[1] >= 160
     assert detail.size == (SIDE, SIDE)
     assert detail.factor == 63
+    assert (detail.differing, detail.values, detail.largest) == (3 * 100, 3 * SIDE**2, 2)
     assert list(detail.pictures) == ["original", "reference", "candidate", "difference x63"]
 
 
