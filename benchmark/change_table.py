@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def change_table(changes: Sequence[Change]) -> Sheet:
-    """One row a figure that both results have."""
+    """One row a figure that both results have; those that changed by more than the noise come first."""
     table = Sheet("Against the earlier result", ("artefact", "figure", "before", "now", "change", "noise", "verdict"))
-    for change in changes:
+    for change in sorted(changes, key=lambda each: not each.exceeds):
         unit = change.figure.unit
         if change.figure.relative:
-            sizes = f"{change.size:+.1%}", f"{change.noise:.1%}"
+            sizes = f"{round(change.size, 3) or 0.0:+.1%}", f"{change.noise:.1%}"
         else:
-            sizes = f"{change.size:+.4f}", f"{change.noise:.4f}"
+            sizes = f"{round(change.size, 4) or 0.0:+.4f}", f"{change.noise:.4f}"
         values = _words(change.old, unit), _words(change.new, unit)
         table.add(change.name, change.figure.name, *values, *sizes, change.verdict)
     return table

@@ -32,7 +32,7 @@ def result() -> dict[str, Any]:
         "backend": "ONNX Runtime CPU",
         "latencies": [{"shape": "1x8x8", "seconds": [1.0, 1.001, 0.999] * 5}],
         "drift": DRIFT,
-        "tile_drift": DRIFT,
+        "tile_drift": dict(DRIFT),
         "memory": MEMORY,
         "activation_bytes_planned": 1000,
     }
@@ -113,6 +113,14 @@ def test_drift_and_memory_are_compared_with_a_noise_of_their_own(section, figure
     new = changed(lambda content: first(content).update({section: first(content)[section] | figures}))
     assert exceeding(result(), new) == verdicts
     assert len(change_table(differences(result(), new)).rows) == len(differences(result(), new))
+
+
+def test_what_changed_stands_first_and_nothing_has_no_sign():
+    new = changed(lambda content: first(content)["drift"].update(worst_drift_db=0.5, mean_drift_db=0.01 - 1e-9))
+    table = change_table(differences(result(), new))
+    assert table.rows[0][1:5] == ("drift, worst", "0.0200 dB", "0.5000 dB", "+0.4800")
+    assert {row[-1] for row in table.rows[1:]} == {"within the noise"}
+    assert not [row for row in table.rows if row[4] in {"-0.0000", "-0.0%"}]
 
 
 def test_planned_memory_has_no_noise():

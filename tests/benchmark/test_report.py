@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmark.report.page import write_page
+from benchmark.sheet import Sheet
 from calibration.drift import DriftReport, ImageDrift
 from tests.benchmark.results import NAMES, made_up_result, with_images
 
@@ -229,6 +230,18 @@ def test_cells_of_a_telephones_cards_do_not_run_into_each_other(chromium, writte
             .map(e => e.dataset.label)"""
     )
     assert wide == []
+
+
+def test_no_figure_is_broken_in_two_on_a_telephone(chromium, tmp_path, result):
+    more = Sheet("Tile drift", ("artefact", "PSNR-Y in tiles", "device latency", "to one piece"))
+    more.add("a", "37.626", "12.345 / 23.456", "63.2")
+    tab, _ = opened(chromium, write_page(result, tmp_path, [more]), 400)
+    broken = tab.evaluate(
+        """() => [...document.querySelectorAll('.sheets td')].filter(e => e.dataset.label !== 'worst image')
+            .filter(e => e.getBoundingClientRect().height > 1.9 * parseFloat(getComputedStyle(e).lineHeight))
+            .map(e => e.dataset.label)"""
+    )
+    assert broken == []
 
 
 LONG = [f"a-photograph-with-a-name-of-40-letters-{i:02}" for i in range(40, 43)]
