@@ -133,7 +133,7 @@ def _drift(axes: Axes, judged: Sequence[Measured], colours: dict[str, str]) -> N
         axes.scatter(drifts[index, shown], rows, s=30, color=colours[name], linewidths=0)
     axes.axvline(0.0, color=MUTED, linewidth=1)
     axes.set_xlim(*at_least(axes.get_xlim()))
-    axes.xaxis.set_major_locator(MaxNLocator(5 if is_narrow(axes) else 8))
+    axes.xaxis.set_major_locator(MaxNLocator(4 if is_narrow(axes) else 6, steps=[1, 2, 5, 10]))
     axes.set_yticks(range(len(shown)), [shortened(names[image], "tick", axes) for image in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
     more = "" if len(shown) == len(names) else f", the worst {len(shown)} of {len(names)} images"
@@ -207,6 +207,7 @@ def _scatter(axes: Axes, both: Sequence[Measured], colours: dict[str, str]) -> N
         axes.scatter(*point, s=80, color=colours[name])
     axes.margins(x=0.3, y=0.45)
     axes.autoscale_view()
+    axes.set_xlim(left=0)
     axes.set_ylim(*at_least(axes.get_ylim()))
     short = {name: shortened(name, "point", axes) for name in points}
     for name, offset in name_places(axes, points, short).items():

@@ -23,13 +23,13 @@ NAMES = ("defian-s-x2 (PyTorch)", "defian-s-x2.fp32.onnx", "a-network-with-a-rat
 IMAGES = ("photo-0", "photo-1", "photo-2")
 
 
-def quality(name: str, offset: int, images: Sequence[str] = IMAGES) -> Quality:
-    """A candidate that is off by so many grey levels in one corner of every image."""
+def quality(name: str, offset: int, images: Sequence[str] = IMAGES, loss: float = 0.01) -> Quality:
+    """A candidate that is off by so many grey levels in one corner, and loses that many dB more from image to image."""
     hr = np.full((200, 220, 3), 200, np.uint8)
     reference = np.full_like(hr, 120)
     candidate = reference.copy()
     candidate[150:160, 10:20] += np.uint8(offset)
-    drifts = tuple(ImageDrift(image, 37 - 0.01 * i * offset, 37.0, 0.95, 0.95, 60.0) for i, image in enumerate(images))
+    drifts = tuple(ImageDrift(image, 37 - loss * i * offset, 37.0, 0.95, 0.95, 60.0) for i, image in enumerate(images))
     return Quality(DriftReport(name, drifts), (999, offset), WorstImage(images[-1], hr, reference, candidate))
 
 
@@ -60,10 +60,10 @@ def made_up_result() -> BenchResult:
     )
 
 
-def with_images(result: BenchResult, images: Sequence[str]) -> BenchResult:
+def with_images(result: BenchResult, images: Sequence[str], loss: float = 0.01) -> BenchResult:
     """The same with other images, the drift of each candidate and image another one."""
     measured = [
-        each if each.quality is None else replace(each, quality=quality(each.candidate.name, index, images))
+        each if each.quality is None else replace(each, quality=quality(each.candidate.name, index, images, loss))
         for index, each in enumerate(result.measured)
     ]
     return replace(result, measured=tuple(measured))

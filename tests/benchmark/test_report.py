@@ -248,9 +248,10 @@ LONG = [f"a-photograph-with-a-name-of-40-letters-{i:02}" for i in range(40, 43)]
 
 
 @SIZES
-def test_long_names_of_images_stay_inside_their_cards_and_plots(chromium, tmp_path, result, width):
+@pytest.mark.parametrize("loss", [0.01, 1e-7])
+def test_long_names_of_images_stay_inside_their_cards_and_plots(chromium, tmp_path, result, width, loss):
     remarks = ("x" * 300,)
-    path = write_page(replace(with_images(result, LONG), remarks=remarks, images="y" * 200), tmp_path)
+    path = write_page(replace(with_images(result, LONG, loss), remarks=remarks, images="y" * 200), tmp_path)
     tab, _ = opened(chromium, path, width)
     assert tab.evaluate("document.documentElement.scrollWidth") <= width
     spilled = tab.evaluate(
