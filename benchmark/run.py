@@ -192,6 +192,8 @@ def _latency(candidates: Sequence[Candidate], shape: Shape, plan: Plan) -> dict[
         return measure_latency(candidates, shape, plan)
     except MemoryError as error:
         raise too_large(shape) from error
+    except DefianError:
+        raise  # it has a hint of its own
     except Exception as error:  # PyTorch, ONNX Runtime and CUDA have types of their own for it
         if "alloc" not in str(error).lower() and "out of memory" not in str(error).lower():
             raise
