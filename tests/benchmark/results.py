@@ -13,7 +13,7 @@ from benchmark.quality import Quality, WorstImage
 from benchmark.results import BenchResult, Measured
 from calibration.drift import DriftReport, ImageDrift
 from runtime.manifest import EngineFacts
-from tests.benchmark.conftest import FakeClock, made_up
+from tests.benchmark.made_up import FakeClock, made_up
 from tests.doubles.enlarger import Enlarger
 
 if TYPE_CHECKING:

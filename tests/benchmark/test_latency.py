@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.candidates import open_candidates
 from benchmark.latency import DEVICE, PARTS, Plan, doubts, measure_latency
-from tests.benchmark.conftest import FakeClock, made_up
+from tests.benchmark.made_up import FakeClock, made_up
 
 SHAPE = (4, 90, 160)
 

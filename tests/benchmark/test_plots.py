@@ -16,13 +16,8 @@ from benchmark.report.plots import at_least, plots_of, visible_range
 from benchmark.results import BenchResult, Measured
 from benchmark.tables import PLANNED, memory_table, sheets
 from calibration.drift import DriftReport, ImageDrift
-from tests.benchmark.results import made_up_result, planned, quality, with_images
+from tests.benchmark.results import planned, quality, with_images
 from tests.conftest import noise
-
-
-@pytest.fixture(scope="module")
-def result() -> BenchResult:
-    return made_up_result()
 
 
 def drawn(result: BenchResult, start: str, width: str = "wide") -> str:

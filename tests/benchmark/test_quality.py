@@ -21,7 +21,7 @@ from runtime.files import sha256_of
 from runtime.images import write_png
 from runtime.profile import ShapeProfile
 from runtime.tiles import TiledSession, Tiling
-from tests.benchmark.conftest import made_up
+from tests.benchmark.made_up import made_up
 from tests.conftest import noise
 from tests.doubles.enlarger import Enlarger
 
