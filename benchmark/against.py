@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.conditions import same_pictures, same_tiles
+from benchmark.conditions import largest, same_pictures, same_tiles
 from benchmark.statistics import STEADY_CV
 from runtime.errors import DefianError
 
@@ -141,11 +141,6 @@ def require_common(old: dict[str, Any], names: Sequence[str], shapes: Sequence[s
             f"The two results have no shape in common: {earlier} before, {', '.join(shapes)} now.",
             f"Time the earlier one's: --batch {timed[0].partition('x')[0]} --shape {timed[0].partition('x')[2]}",
         )
-
-
-def largest(shapes: Sequence[str]) -> str:
-    """The shape with the most pixels, which memory is measured at."""
-    return max(shapes, key=lambda shape: math.prod(map(int, shape.split("x"))))
 
 
 def _latencies(old: dict[str, Any], new: dict[str, Any]) -> Iterator[Change]:

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 COMPARED = ("cpu", "cores", "board", "power_mode")
 COMPARED_PARTS = {
@@ -27,6 +27,7 @@ def other_conditions(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
         *_only_in_one("artefacts", _names(old), _names(new)),
         *_only_in_one("shapes", old["shapes"], new["shapes"]),
         *_candidates(old, new),
+        *_memory_shapes(old, new),
         *_pictures(old, new),
     ]
 
@@ -41,6 +42,11 @@ def same_pictures(old: dict[str, Any], new: dict[str, Any], one: dict[str, Any],
 def same_tiles(old: dict[str, Any], new: dict[str, Any]) -> bool:
     """Whether both measured tile drift in tiles of one size and overlap."""
     return bool(old["tiles"]) and old["tiles"] == new["tiles"]
+
+
+def largest(shapes: Sequence[str]) -> str:
+    """The shape with the most pixels, which memory is measured at."""
+    return max(shapes, key=lambda shape: math.prod(map(int, shape.split("x"))))
 
 
 def _same_reference(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> bool:
@@ -87,6 +93,12 @@ def _candidates(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
     for each in new["candidates"]:
         for field in OF_CANDIDATES if each["name"] in before else ():
             yield from _differs(f"{each['name']}: {field}", before[each["name"]][field], each[field])
+
+
+def _memory_shapes(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
+    before, now = largest(old["shapes"]), largest(new["shapes"])
+    if before != now and all(any(each["memory"] for each in result["candidates"]) for result in (old, new)):
+        yield f"memory is not compared: it was measured at {before} before, at {now} now."
 
 
 def _pictures(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmark.against import differences, largest, require_common
+from benchmark.against import differences, require_common
 from benchmark.change_table import change_table
-from benchmark.conditions import other_conditions
+from benchmark.conditions import largest, other_conditions
 from benchmark.earlier import read_json
 from runtime.errors import DefianError
 from tests.benchmark.conftest import QUICK, bench
@@ -154,7 +154,11 @@ def test_other_tiles_shapes_artefacts_and_programs_are_named():
     [said] = other_conditions(result(), provider)
     assert said == "a: backend differs: ONNX Runtime CPU before, ONNX Runtime CUDA now."
     shapes = changed(lambda content: (content.update(shapes=["2x9x9"]), first(content).update(latencies=[])))
-    assert other_conditions(result(), shapes) == ["shapes only before: 1x8x8.", "shapes only now: 2x9x9."]
+    assert other_conditions(result(), shapes) == [
+        "shapes only before: 1x8x8.",
+        "shapes only now: 2x9x9.",
+        "memory is not compared: it was measured at 1x8x8 before, at 2x9x9 now.",
+    ]
     assert not [each for each in differences(result(), shapes) if "peak" in each.figure.name]
     more = changed(lambda content: content["candidates"].append(first(content) | {"name": "b"}))
     assert other_conditions(result(), more) == ["artefacts only now: b."]
