@@ -8,6 +8,7 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmark.budget import Budget
 from benchmark.candidates import names_of
@@ -19,6 +20,9 @@ from runtime.files import require_writable_folder
 from runtime.onnx_session import PROVIDERS
 from runtime.profile import Shape, ShapeProfile
 from runtime.tiles import DEFAULT_OVERLAP
+
+if TYPE_CHECKING:
+    from benchmark.sheet import Sheet
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -67,31 +71,37 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, command: str) -> int:
-    from benchmark.against import differences, other_conditions, require_common
-    from benchmark.results import read_json
+    from benchmark.against import differences, require_common
+    from benchmark.conditions import other_conditions
+    from benchmark.earlier import read_json
 
     try:
         import rich.console
     except ImportError as error:
         raise MissingPackageError("rich", "export", "bench.py") from error
 
-    from benchmark.tables import change_table
+    from benchmark.change_table import change_table
     from benchmark.terminal import open_console, show, show_sheet
 
     chosen = _options(options, command)
     old = None if options.against is None else read_json(options.against)
     if old is not None:
-        require_common(old, names_of(chosen.artefacts))
+        timed = None if chosen.measures_drift else ["x".join(map(str, shape)) for shape in chosen.shapes]
+        require_common(old, names_of(chosen.artefacts), timed)
     if options.json is not None:
         _require_file(options.json)
     if options.report is not None:
         _require_report_packages()
-        require_writable_folder(options.report)
+        require_writable_folder(options.report, "--report")
     console, progress = open_console(), rich.console.Console(stderr=True)
     with progress.status("starting") as status:
         result = run_benchmark(chosen, say=status.update)
+    changes: list[Sheet] = []
     if old is not None:
-        conditions = other_conditions(old, result.as_json())
+        new = result.as_json()
+        found, conditions = differences(old, new), other_conditions(old, new)
+        conditions += [] if found else ["no figure is in both, so nothing is compared."]
+        changes = [change_table(found)] if found else []
         result = replace(
             result, remarks=(*result.remarks, *(f"Against {options.against}: {each}" for each in conditions))
         )
@@ -99,7 +109,6 @@ def _run(options: argparse.Namespace, command: str) -> int:
     if options.json is not None:
         result.write(options.json)
         console.print(f"wrote {options.json}", soft_wrap=True)
-    changes = [] if old is None else [change_table(differences(old, result.as_json()))]
     for table in changes:
         show_sheet(table, console)
     if options.report is not None:
@@ -122,7 +131,7 @@ def _require_file(path: Path) -> None:
         raise DefianError(
             f"--json {path}: expected a file, found a folder.", f"For example --json {path / 'bench.json'}"
         )
-    require_writable_folder(path.parent)
+    require_writable_folder(path.parent, "--json")
 
 
 def _options(options: argparse.Namespace, command: str) -> BenchOptions:

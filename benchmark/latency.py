@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 MEGA = 1e6
 PARTS = ("enqueue", "h2d", "compute", "d2h")
+"""What a session tells of a run."""
+DEVICE = "device"
+"""The sum of a run's copies and network: what trtexec calls latency."""
+SUMMANDS = PARTS[1:]
 ENQUEUE_BOUND = 0.8
 """Share of the compute time from which enqueueing is called the bottleneck."""
 
@@ -44,7 +48,8 @@ class Latency:
         summary: their statistics.
         images_per_second, megapixels_per_second: throughput; pixels are those of the output.
         comparison: against the first candidate, round by round; None for the first.
-        parts: samples in seconds of what the device spent its time on, by name; empty if the session does not say.
+        parts: samples in seconds of what the device spent its time on, by name, :data:`DEVICE` being the sum of a run's
+            copies and network; empty if the session does not say.
     """
 
     shape: Shape
@@ -56,7 +61,7 @@ class Latency:
     parts: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def part(self, name: str) -> Summary | None:
-        """Statistics of one of :data:`PARTS`; None if it was not measured."""
+        """Statistics of one of :data:`PARTS` or :data:`DEVICE`; None if it was not measured."""
         return summarise(self.parts[name]) if self.parts.get(name) else None
 
 
@@ -74,13 +79,15 @@ def measure_latency(
         return {}
     scale = candidates[0].scale
     asked = {each.name: each.timings for each in candidates if each.timings is not None}
-    parts: dict[str, dict[str, list[float]]] = {name: {part: [] for part in PARTS} for name in runs}
+    parts: dict[str, dict[str, list[float]]] = {name: {part: [] for part in (*PARTS, DEVICE)} for name in runs}
 
     def ask(name: str) -> None:
         said = asked[name]() if name in asked else {}
         for part in PARTS:
             if part in said:
                 parts[name][part].append(said[part])
+        if all(part in said for part in SUMMANDS):
+            parts[name][DEVICE].append(sum(said[part] for part in SUMMANDS))
 
     turns = take_turns(
         runs, plan.rounds, clock=clock, seconds=plan.seconds, warm_up_seconds=plan.warm_up_seconds, after=ask
@@ -116,6 +123,11 @@ def doubts(candidates: Sequence[Candidate], latencies: Sequence[dict[str, Latenc
     ran = [each for each in candidates if each.run is not None]
     if provider == "cpu" and has_gpu() and any(each.kind == "onnx" for each in ran):
         found.append("The graphs ran on the CPU although there is a GPU; --provider cuda or tensorrt uses it.")
+    if has_gpu() and (networks := [each.name for each in ran if each.kind == "pytorch"]):
+        found.append(
+            f"{', '.join(networks)}: PyTorch ran on the CPU although there is a GPU, as checkpoints always do here; a "
+            "ratio to it is no speed-up on the GPU."
+        )
     if provider == "cpu" and (half := [e.name for e in ran if e.kind == "onnx" and e.precision != "fp32"]):
         found.append(
             f"{', '.join(half)}: ONNX Runtime has no FP16 kernels for a CPU and computes FP16 in FP32 between casts; "
@@ -154,5 +166,6 @@ def _trend(where: str, latency: Latency) -> list[str]:
         return []
     direction = "slower" if change > 0 else "faster"
     return [
-        f"{where}: the machine's clock is not stable, the second half of the run was {abs(change):.1%} {direction}."
+        f"{where}: the latency drifted, the second half of the run was {abs(change):.1%} {direction} (clock, heat, or "
+        "other programs)."
     ]

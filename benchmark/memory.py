@@ -1,4 +1,4 @@
-"""Peak memory of one artefact, in a process of its own: ``python -m benchmark.memory ARTEFACT 1x90x160 cpu``."""
+"""Peak memory of one artefact, in a process of its own: ``python -m benchmark.memory ARTEFACT 1x90x160 cpu 0``."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Memory:
     no_device: str = ""
 
 
-def measure_memory(artefact: str, shape: Shape, provider: str) -> Memory:
-    """Load and run the artefact in a fresh process.
+def measure_memory(artefact: str, shape: Shape, provider: str, threads: int = 0) -> Memory:
+    """Load and run the artefact in a fresh process, with as many CPU threads as it is timed with: each takes memory.
 
     Raises:
         DefianError: the process failed; with its last words.
@@ -57,7 +57,7 @@ def measure_memory(artefact: str, shape: Shape, provider: str) -> Memory:
     root = str(Path(__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, *([inherited] if inherited else [])])}
-    command = [sys.executable, "-m", "benchmark.memory", artefact, "x".join(map(str, shape)), provider]
+    command = [sys.executable, "-m", "benchmark.memory", artefact, "x".join(map(str, shape)), provider, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
@@ -67,7 +67,7 @@ def measure_memory(artefact: str, shape: Shape, provider: str) -> Memory:
     return Memory(host and HostMemory(**host), device and DeviceMemory(**device), said["no_device"])
 
 
-def probe(artefact: str, shape: Shape, provider: str) -> Memory:
+def probe(artefact: str, shape: Shape, provider: str, threads: int = 0) -> Memory:
     """Load and run the artefact in this process, which does nothing else.
 
     Raises:
@@ -76,10 +76,12 @@ def probe(artefact: str, shape: Shape, provider: str) -> Memory:
     import numpy as np
 
     from benchmark.candidates import open_candidates, uses_gpu
+    from benchmark.environment import use_threads
 
+    use_threads(threads)
     with ExitStack() as stack:
         meter, reason = _meter(stack, on_gpu=uses_gpu(Path(artefact), provider))
-        [candidate] = open_candidates([artefact], provider, stack)
+        [candidate] = open_candidates([artefact], provider, stack, threads)
         if candidate.run is None:
             raise DefianError(f"{artefact}: {candidate.not_run}.")
         loaded = _resident("VmRSS")
@@ -119,7 +121,7 @@ def _resident(field: str) -> int | None:
 
 if __name__ == "__main__":
     try:
-        probed = probe(sys.argv[1], ShapeProfile.parse(sys.argv[2]).optimum, sys.argv[3])
+        probed = probe(sys.argv[1], ShapeProfile.parse(sys.argv[2]).optimum, sys.argv[3], int(sys.argv[4]))
     except DefianError as error:
         print(f"error: {error.message}", file=sys.stderr)
         sys.exit(2)

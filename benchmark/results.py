@@ -1,4 +1,4 @@
-"""The result of a run: in memory, as JSON of a known schema, and read back."""
+"""The result of a run: in memory, and as JSON of a known schema."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.statistics import DEFINITIONS, compare, summarise
-from runtime.errors import DefianError
+from export.devices import DEVICES
 from runtime.files import write_whole
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from benchmark.quality import Quality
     from export.roofline import Bound, Work
 
-SCHEMA = 3
+SCHEMA = 4
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,7 @@ class BenchResult:
         remarks: warnings and what else a reader must know.
         clocks: the GPU's clock while the candidates were timed, one per shape; empty where no GPU tells it.
         tiles: the tiling of the tile drift, in words; empty for none.
+        images_sha256: of the pixels of all images, whatever they are called; empty without images.
         over_budget: sentences on what exceeded a budget; the exit status is 1 if there are any.
     """
 
@@ -89,16 +90,18 @@ class BenchResult:
     over_budget: tuple[str, ...] = field(default_factory=tuple)
     clocks: tuple[Clocks, ...] = ()
     tiles: str = ""
+    images_sha256: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Everything but the pictures, in JSON's types; values that are not finite become null."""
         content = {
             "schema": SCHEMA,
             "command": self.command,
-            "definitions": DEFINITIONS,
+            "definitions": self.definitions(),
             "environment": self.environment,
             "shapes": list(self.shapes),
             "images": self.images,
+            "images_sha256": self.images_sha256,
             "tiles": self.tiles,
             "gpu_clocks": [asdict(each) for each in self.clocks],
             "pairs": self.pairs(),
@@ -107,6 +110,11 @@ class BenchResult:
             "candidates": [_candidate_json(each) for each in self.measured],
         }
         return _json_ready(content)
+
+    def definitions(self) -> dict[str, str]:
+        """What the figures mean, and where the peaks of the devices come from."""
+        devices = sorted({bound.device for each in self.measured for bound in each.bound})
+        return DEFINITIONS | {f"peaks of {name}": DEVICES[name].source for name in devices if name in DEVICES}
 
     def pairs(self) -> list[dict[str, Any]]:
         """Every two candidates at every shape: the ratio of the second one's latency to the first one's."""
@@ -122,7 +130,7 @@ class BenchResult:
 
     def write(self, path: Path) -> None:
         """Write the JSON; the file appears whole or not at all."""
-        write_whole(path, (json.dumps(self.as_json(), indent=2) + "\n").encode())
+        write_whole(path, (json.dumps(self.as_json(), indent=2) + "\n").encode(), "--json")
 
 
 def _candidate_json(measured: Measured) -> dict[str, Any]:
@@ -147,7 +155,10 @@ def _candidate_json(measured: Measured) -> dict[str, Any]:
         ],
         "energy": [None if each is None else asdict(each) for each in measured.energy],
         "work": [asdict(each) for each in measured.work],
-        "bounds": [asdict(each) | {"seconds": each.seconds, "limit": each.limit} for each in measured.bound],
+        "bounds": [
+            asdict(each) | {"seconds": each.seconds, "limit": each.limit} | _peaks(each.device)
+            for each in measured.bound
+        ],
         "drift": None
         if quality is None
         else quality.report.summary() | {"uint8_differences": list(quality.differences)},
@@ -155,15 +166,13 @@ def _candidate_json(measured: Measured) -> dict[str, Any]:
     }
 
 
-def _is_whole(content: dict[str, Any]) -> bool:
-    """Whether all is there that a later run compares with."""
-    try:
-        samples = [latency["seconds"] for each in content["candidates"] for latency in each["latencies"]]
-        named = [(each["name"], each["drift"]) for each in content["candidates"]]
-        shapes = [latency["shape"] for each in content["candidates"] for latency in each["latencies"]]
-    except (KeyError, TypeError):
-        return False
-    return bool(named) and all(shapes) and all(samples)
+def _peaks(name: str) -> dict[str, Any]:
+    """Published peaks of a device and their source."""
+    if name not in DEVICES:
+        return {}
+    device = DEVICES[name]
+    rates = {f"{precision}_per_second": device.peak(precision) for precision in ("fp32", "fp16", "int8")}
+    return {"source": device.source, "peaks": rates | {"bytes_per_second": device.bandwidth}}
 
 
 def _json_ready(value: Any) -> Any:  # noqa: ANN401 - any of JSON's types
@@ -172,25 +181,3 @@ def _json_ready(value: Any) -> Any:  # noqa: ANN401 - any of JSON's types
     if isinstance(value, list | tuple):
         return [_json_ready(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A result that an earlier run wrote.
-
-    Raises:
-        DefianError: it is missing, not JSON, or of another schema.
-    """
-    if not path.is_file():
-        raise DefianError(f"No benchmark result at {path}.", "Write one with: python bench.py ... --json FILE")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DefianError(f"{path} is not JSON ({error}).", "Write it again with --json.") from error
-    found = content.get("schema") if isinstance(content, dict) else None
-    if found != SCHEMA or not _is_whole(content):
-        raise DefianError(
-            f"{path}: expected a whole benchmark result of schema {SCHEMA}, found "
-            f"{'a damaged one' if found == SCHEMA else f'schema {found!r}'}.",
-            "Measure again with this version and --json.",
-        )
-    return content

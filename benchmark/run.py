@@ -11,11 +11,11 @@ from benchmark.candidates import open_candidates
 from benchmark.environment import describe_environment, has_gpu, use_threads
 from benchmark.gpu.clocks import watch_clocks
 from benchmark.gpu.energy import NOTHING, measure_energy, open_meter
+from benchmark.inputs import images_of, pixels_sha256, require_shapes, too_large
 from benchmark.latency import Plan, doubts, measure_latency
 from benchmark.limits import bounds_of, work_at
 from benchmark.memory import measure_memory
 from benchmark.results import BenchResult, Measured
-from benchmark.tiling import require_fit, tile_remark
 from export.devices import device_named, device_of
 from runtime.errors import DefianError
 
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from benchmark.latency import Latency
     from benchmark.memory import Memory
     from benchmark.quality import Quality
-    from calibration.photos import EvaluationPair
     from export.devices import Device
     from export.roofline import Work
     from runtime.profile import Shape
@@ -111,8 +110,8 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
     with ExitStack() as stack:
         say("opening the artefacts")
         candidates = open_candidates(options.artefacts, options.provider, stack, options.threads)
-        pairs, images, said = _images(options, candidates)
-        _require_shapes(candidates, options.shapes)
+        pairs, images, said = images_of(options, candidates)
+        require_shapes(candidates, options.shapes)
         remarks += said
         latencies, clocks = _timed(candidates, options, say)
         remarks += doubts(candidates, latencies, options.provider)
@@ -153,6 +152,7 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
         tuple(options.budget.exceeded(qualities)),
         tuple(clocks),
         "" if options.tiling is None else str(options.tiling),
+        pixels_sha256(pairs),
     )
 
 
@@ -171,39 +171,6 @@ def _crowd(environment: dict[str, object]) -> list[str]:
     return []
 
 
-def _require_shapes(candidates: Sequence[Candidate], shapes: Sequence[Shape]) -> None:
-    for candidate in candidates:
-        profile = candidate.profile
-        for shape in shapes:
-            if candidate.run is not None and profile is not None and not profile.contains(shape):
-                found = "x".join(map(str, shape))
-                raise DefianError(
-                    f"{candidate.name}: expected shapes inside the profile {profile}, found {found}.",
-                    "Choose another --shape or --batch, or rebuild the engine with a wider --profile.",
-                )
-
-
-def _images(options: BenchOptions, candidates: Sequence[Candidate]) -> tuple[list[EvaluationPair], str, list[str]]:
-    """The images of the drift section, what they are in words, and what a reader must know of them."""
-    if not options.measures_drift:
-        return [], "", []
-    from benchmark.quality import cropped_pairs, cropped_photos, require_references
-    from calibration.photos import evaluation_pairs
-
-    if options.dataset is not None and (options.lr is not None or options.hr is not None):
-        raise DefianError("Expected --dataset, or --lr with --hr, found both.")
-    scale = candidates[0].scale
-    pairs = evaluation_pairs(scale, options.dataset, options.lr, options.hr)
-    require_references(candidates, options.reference)
-    require_fit(candidates, pairs, options.tiling)
-    remarks = tile_remark(pairs, options.tiling)
-    if options.dataset is not None:
-        words = f"{len(pairs)} images of {options.dataset}, LR by Pillow's bicubic"
-        return pairs, words, cropped_photos(options.dataset, scale) + remarks
-    cropped = [] if options.lr is None or options.hr is None else cropped_pairs(options.lr, options.hr, scale)
-    return pairs, f"{len(pairs)} pairs of {options.lr} and {options.hr}", cropped + remarks
-
-
 def _timed(
     candidates: Sequence[Candidate], options: BenchOptions, say: Callable[[str], None]
 ) -> tuple[list[dict[str, Latency]], list[Clocks]]:
@@ -214,10 +181,23 @@ def _timed(
         words = "x".join(map(str, shape))
         say(f"timing {len(candidates)} artefacts at {words}")
         with watch_clocks() as watch:
-            latencies.append(measure_latency(candidates, shape, options.plan))
+            latencies.append(_latency(candidates, shape, options.plan))
         seen = watch.clocks(words)
         clocks += [seen] if seen is not None else []
     return latencies, clocks
+
+
+def _latency(candidates: Sequence[Candidate], shape: Shape, plan: Plan) -> dict[str, Latency]:
+    try:
+        return measure_latency(candidates, shape, plan)
+    except MemoryError as error:
+        raise too_large(shape) from error
+    except DefianError:
+        raise  # it has a hint of its own
+    except Exception as error:  # PyTorch, ONNX Runtime and CUDA have types of their own for it
+        if "alloc" not in str(error).lower() and "out of memory" not in str(error).lower():
+            raise
+        raise too_large(shape) from error
 
 
 def _energies(
@@ -251,7 +231,9 @@ def _memory(candidate: Candidate, artefact: str, options: BenchOptions, say: Cal
     if not options.memory or candidate.run is None:
         return None
     say(f"measuring the memory of {candidate.name}")
-    return measure_memory(artefact, max(options.shapes, key=lambda s: s[0] * s[1] * s[2]), options.provider)
+    return measure_memory(
+        artefact, max(options.shapes, key=lambda s: s[0] * s[1] * s[2]), options.provider, options.threads
+    )
 
 
 def _work(candidate: Candidate, shapes: Sequence[Shape], say: Callable[[str], None]) -> tuple[Work, ...]:

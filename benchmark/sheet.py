@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 MEGA = 1e6
+HALF_A_CARD = 18
+"""Letters that a heading and its figure have in half the width of a telephone."""
 
 
 @dataclass
@@ -20,6 +22,15 @@ class Sheet:
         if len(cells) != len(self.columns):
             raise ValueError(f"expected {len(self.columns)} cells, found {len(cells)}")
         self.rows.append(cells)
+
+    def is_long(self, column: int) -> bool:
+        """Whether a column's heading and longest cell need the whole width of a telephone."""
+        return len(self.columns[column]) + max((len(row[column]) for row in self.rows), default=0) > HALF_A_CARD
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 image``, ``5 images``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def share_text(part: int, whole: int) -> str:

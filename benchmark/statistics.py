@@ -17,6 +17,7 @@ DEFINITIONS = {
     "h2d": "seconds from the start to the end of the copy of the batch to the device, by events on its stream",
     "compute": "seconds from the start to the end of the network on the device, by events on its stream",
     "d2h": "seconds from the start to the end of the copy of the result to the host, by events on its stream",
+    "device": "device latency: h2d + compute + d2h, summed run by run; this is what trtexec calls latency",
     "percentile": "the smallest sample that at least that share of the samples does not exceed, as in trtexec",
     "median": "the middle sample, or the mean of the two middle ones, as in trtexec",
     "throughput": "images of all timed runs over the sum of their latencies; candidates never overlap",
@@ -27,13 +28,17 @@ DEFINITIONS = {
     "after loading or any run; without the CUDA context",
     "energy": "joules of the named source while one candidate runs over and over, over its images; idle power included",
     "tile drift": "PSNR-Y lost in tiles against the same candidate in one piece, dB",
-    "bound": "no measurement: the larger of twice the MACs over the peak rates and the least bytes over the bandwidth",
-    "verdict": "faster or slower if that interval excludes 1 and the ratio is at least 1 % away from it",
+    "bound": "no measurement: the larger of twice the MACs over the peak rates and the least bytes over the bandwidth, "
+    "at the clock that the device's maker publishes",
+    "verdict": "faster or slower if that interval excludes 1 and the ratio is at least 1 % away from it; no difference "
+    "if it is neither and the whole interval lies between 1/1.025 and 1.025; otherwise not told apart",
 }
 CONFIDENCE = 0.99
 SMALLEST_EFFECT = 0.01
 STEADY_CV = 0.025
 """Above this coefficient of variation a latency is called unsteady."""
+SAME = 0.025
+"""An interval of the ratio inside of 1/1.025 to 1.025 rules out a difference that would matter."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +96,14 @@ class Comparison:
 
     @property
     def verdict(self) -> str:
-        """``faster``, ``slower``, ``no difference``, or ``too few rounds``."""
+        """``faster``, ``slower``, ``no difference``, ``not told apart`` or ``too few rounds``."""
         if self.interval is None:
             return "too few rounds"
         low, high = self.interval
-        if low <= 1.0 <= high or abs(self.ratio - 1.0) < SMALLEST_EFFECT:
-            return "no difference"
-        return "slower" if self.ratio > 1.0 else "faster"
+        if not low <= 1.0 <= high and abs(self.ratio - 1.0) >= SMALLEST_EFFECT:
+            return "slower" if self.ratio > 1.0 else "faster"
+        # An interval that holds 1 because it is wide shows nothing, least of all that two artefacts are alike.
+        return "no difference" if low >= 1.0 / (1.0 + SAME) and high <= 1.0 + SAME else "not told apart"
 
 
 def compare(ratios: Sequence[float]) -> Comparison:

@@ -5,16 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from benchmark.sheet import Sheet, megabytes, milliseconds, share_text, signless_zero
-from benchmark.statistics import summarise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmark.against import Change
     from benchmark.latency import Latency
     from benchmark.results import BenchResult, Measured
 
-PART_NAMES = {"enqueue": "enqueue", "h2d": "H2D", "compute": "GPU compute", "d2h": "D2H"}
+PART_NAMES = {
+    "enqueue": "enqueue",
+    "h2d": "H2D",
+    "compute": "GPU compute",
+    "d2h": "D2H",
+    "device": "device latency",
+}
+"""What a session's parts are called; the last one is the sum of the three before it."""
+PLANNED = "device, planned (not measured)"
 
 
 def sheets(result: BenchResult) -> list[Sheet]:
@@ -26,7 +32,8 @@ def sheets(result: BenchResult) -> list[Sheet]:
         for index, shape in enumerate(result.shapes)
         if any(each.latencies and each.latencies[index].parts for each in result.measured)
     ]
-    tables.append(memory_table(result.measured))
+    if any(each.memory or each.activation_bytes is not None for each in result.measured):
+        tables.append(memory_table(result.measured))
     tables += [
         energy_table(result.measured, index, shape)
         for index, shape in enumerate(result.shapes)
@@ -58,50 +65,22 @@ def latency_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet
     return table
 
 
-def statistics_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
-    """Every statistic of the latencies, as trtexec lists them."""
-    columns = ("artefact", "samples", "min", "max", "mean", "median", "p90", "p95", "p99", "99 % interval of the ratio")
-    table = Sheet(f"All statistics of the latency at {shape} in ms", columns)
-    for each in measured:
-        if not each.latencies:
-            continue
-        latency = each.latencies[index]
-        of = latency.summary
-        times = (of.minimum, of.maximum, of.mean, of.median, of.p90, of.p95, of.p99)
-        interval = None if latency.comparison is None else latency.comparison.interval
-        words = "-" if interval is None else f"{interval[0]:.3f} to {interval[1]:.3f}"
-        table.add(each.candidate.name, str(of.count), *map(milliseconds, times), words)
-    return table
-
-
 def parts_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
-    """What the device spends its time on, by its own clock."""
-    columns = ("artefact", *(f"{words} {which}" for words in PART_NAMES.values() for which in ("median", "p99")))
-    table = Sheet(f"On the device at {shape} LR in ms, by CUDA events", columns)
+    """What the device spends its time on, by its own clock, and the whole latency beside it."""
+    names = (*PART_NAMES.values(), "end to end")
+    table = Sheet(
+        f"On the device at {shape} LR in ms by CUDA events, median / p99; device latency is H2D + GPU compute + D2H, "
+        "trtexec's latency",
+        ("artefact", *names),
+    )
     for each in measured:
         if not each.latencies or not each.latencies[index].parts:
             continue
-        summaries = [each.latencies[index].part(name) for name in PART_NAMES]
-        pairs = [("-", "-") if s is None else (milliseconds(s.median), milliseconds(s.p99)) for s in summaries]
-        table.add(each.candidate.name, *(cell for pair in pairs for cell in pair))
+        latency = each.latencies[index]
+        summaries = [*(latency.part(name) for name in PART_NAMES), latency.summary]
+        cells = ("-" if s is None else f"{milliseconds(s.median)} / {milliseconds(s.p99)}" for s in summaries)
+        table.add(each.candidate.name, *cells)
     return table
-
-
-def part_statistics_tables(measured: Sequence[Measured], index: int, shape: str) -> list[Sheet]:
-    """Every statistic of enqueue, H2D, GPU compute and D2H, as trtexec lists them; none without device timings."""
-    tables: list[Sheet] = []
-    for part, words in PART_NAMES.items():
-        known = [each for each in measured if each.latencies and each.latencies[index].parts.get(part)]
-        if not known:
-            continue
-        columns = ("artefact", "samples", "min", "max", "mean", "median", "p90", "p95", "p99")
-        table = Sheet(f"All statistics of {words} at {shape} in ms", columns)
-        for each in known:
-            of = summarise(each.latencies[index].parts[part])
-            times = (of.minimum, of.maximum, of.mean, of.median, of.p90, of.p95, of.p99)
-            table.add(each.candidate.name, str(of.count), *map(milliseconds, times))
-        tables.append(table)
-    return tables
 
 
 def ratio_text(latency: Latency) -> str:
@@ -114,25 +93,30 @@ def ratio_text(latency: Latency) -> str:
 
 
 def memory_table(measured: Sequence[Measured]) -> Sheet:
-    """Sizes in MB: what a process needs on the host and on a device, and what the compiler plans there."""
+    """Sizes in MB: what a process needs on the host and on a device, and what the compiler plans there.
+
+    What no artefact has gets no column.
+    """
+    on_host = any(each.memory and each.memory.host for each in measured)
     on_device = any(each.memory and each.memory.device for each in measured)
-    found = ("device, loaded", "device, peak") if on_device else ()
-    table = Sheet(
-        "Memory in MB",
-        ("artefact", "eigenvalue step", "file", "host, loaded", "host, peak", *found, "device, planned"),
+    planned = any(each.activation_bytes is not None for each in measured)
+    found = (
+        *(("host, loaded", "host, peak") if on_host else ()),
+        *(("device, loaded", "device, peak") if on_device else ()),
     )
+    table = Sheet("Memory in MB", ("artefact", "eigenvalue step", "file", *found, *((PLANNED,) if planned else ())))
     for each in measured:
         host = None if each.memory is None else each.memory.host
         device = None if each.memory is None else each.memory.device
-        sizes = (None, None) if device is None else (device.loaded, device.peak)
+        of_host = (None, None) if host is None else (host.loaded, host.peak)
+        of_device = (None, None) if device is None else (device.loaded, device.peak)
         table.add(
             each.candidate.name,
             "-" if each.candidate.manifest is None else each.candidate.manifest.eigen,
             megabytes(each.file_bytes),
-            megabytes(None if host is None else host.loaded),
-            megabytes(None if host is None else host.peak),
-            *(megabytes(size) for size in sizes if on_device),
-            megabytes(each.activation_bytes),
+            *(megabytes(size) for size in of_host if on_host),
+            *(megabytes(size) for size in of_device if on_device),
+            *([megabytes(each.activation_bytes)] if planned else []),
         )
     return table
 
@@ -159,7 +143,7 @@ def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
     devices = sorted({each.bound[index].device for each in measured if each.bound})
     counted = ("artefact", "GMACs", "INT8", "least MB", "conv MB")
     if devices:
-        words = f"the least ms that {', '.join(devices)} needs at its published peaks"
+        words = f"the least ms that {', '.join(devices)} needs at its published clock and peaks"
         table = Sheet(
             f"Bounds (not measured) at {shape} LR: {words}",
             (*counted, "arithmetic", "memory", "bound", "reached"),
@@ -205,7 +189,7 @@ def drift_table(measured: Sequence[Measured], images: str) -> Sheet:
             f"{report.mean_ssim:.4f}",
             signless_zero(report.mean),
             signless_zero(report.worst.drift),
-            report.worst.name,
+            report.worst.name if report.worst.drift else "-",
             f"{report.psnr_to_reference:.1f}",
             share_text(counts[0], sum(counts)),
             str(len(counts) - 1),
@@ -232,31 +216,4 @@ def tile_table(measured: Sequence[Measured], tiles: str) -> Sheet:
             worst.name,
             f"{tiled.psnr_to_reference:.1f}",
         )
-    return table
-
-
-def pairs_table(result: BenchResult, shape: str) -> Sheet:
-    """Every two candidates: how much longer one takes than the other, round by round."""
-    table = Sheet(f"Latency ratios of every pair at {shape}", ("artefact", "to", "ratio", "quartiles", "verdict"))
-    for pair in result.pairs():
-        if pair["shape"] == shape:
-            low, high = pair["quartiles"]
-            table.add(pair["of"], pair["to"], f"{pair['ratio']:.3f}", f"{low:.3f} to {high:.3f}", pair["verdict"])
-    return table
-
-
-def change_table(changes: Sequence[Change]) -> Sheet:
-    """Old against new; what exceeds the noise is marked."""
-    table = Sheet("Against the earlier result", ("artefact", "figure", "before", "now", "change", "noise", "verdict"))
-    for change in changes:
-        if change.what == "latency":
-            figures = f"{milliseconds(change.old)} ms", f"{milliseconds(change.new)} ms"
-            sizes = f"{change.new / change.old - 1:+.1%}", f"{change.noise:.1%}"
-            worse = "slower", "faster"
-        else:
-            figures = f"{change.old:.4f} dB", f"{change.new:.4f} dB"
-            sizes = f"{change.new - change.old:+.4f}", f"{change.noise:.4f}"
-            worse = "more drift", "less drift"
-        verdict = "within the noise" if not change.exceeds else worse[change.new < change.old]
-        table.add(change.name, change.what, *figures, *sizes, verdict)
     return table

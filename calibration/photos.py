@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -151,39 +152,60 @@ def evaluation_pairs(
 ) -> list[EvaluationPair]:
     """The images drift is measured on: HR photos of a folder (or the bundled ones), or LR/HR folders.
 
-    HR photos are cropped to a multiple of the scale and their LR made by Pillow's bicubic filter. LR and HR
-    folders are matched by file stem.
+    Folders are searched recursively. HR photos are cropped to a multiple of the scale and their LR made by Pillow's
+    bicubic filter; a photo is called by its file stem, or by its path in the folder if another one has that stem. LR
+    and HR folders are matched by file stem.
 
     Raises:
-        DefianError: folders without images, LR without HR, or sizes that do not fit the scale.
+        DefianError: folders without images, LR without HR, two of one stem, or sizes that do not fit the scale.
     """
     if (lr is None) != (hr is None):
-        raise DefianError("Expected both --lr and --hr, or neither.")
+        raise DefianError("Expected both --lr and --hr, or neither.", "Give the other folder as well.")
     if lr is not None and hr is not None:
         return _matched(lr, hr, scale)
     photos = bundled_photos(DEFAULT_EVALUATION) if dataset is None else images_in(dataset)
+    stems = Counter(photo.stem for photo in photos)
     pairs = []
     for photo in photos:
         small, large = downscale(_large_enough(read_image(photo), photo, scale), scale)
-        pairs.append(EvaluationPair(photo.stem, small, large))
+        name = photo.stem
+        if dataset is not None and stems[name] > 1:
+            name = photo.relative_to(dataset).as_posix()
+        pairs.append(EvaluationPair(name, small, large))
     return pairs
 
 
 def _matched(lr: Path, hr: Path, scale: int) -> list[EvaluationPair]:
-    high = {path.stem: path for path in images_in(hr)}
+    high = _by_stem(hr)
     pairs = []
-    for path in images_in(lr):
+    for path in _by_stem(lr).values():
         if path.stem not in high:
-            raise DefianError(f"{path} has no counterpart: expected an image named {path.stem!r} in {hr}.")
+            raise DefianError(
+                f"{path} has no counterpart: expected an image named {path.stem!r} in {hr}.",
+                "Add it, take the LR image away, or give the HR folder alone with --dataset.",
+            )
         small, large = read_image(path), read_image(high[path.stem])
         height, width = small.shape[0] * scale, small.shape[1] * scale
         if not (0 <= large.shape[0] - height < scale and 0 <= large.shape[1] - width < scale):
             raise DefianError(
                 f"{high[path.stem]}: expected {width}x{height} pixels for scale {scale} of {path.name}, "
-                f"found {large.shape[1]}x{large.shape[0]}."
+                f"found {large.shape[1]}x{large.shape[0]}.",
+                f"Give the LR folder of scale {scale} and the HR images that it was made from.",
             )
         pairs.append(EvaluationPair(path.stem, small, large[:height, :width]))
     return pairs
+
+
+def _by_stem(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in images_in(folder):
+        if path.stem in found:
+            raise DefianError(
+                f"{found[path.stem]} and {path}: expected one image of a name, because LR and HR are matched by it.",
+                "Give folders of different names each, or rename one.",
+            )
+        found[path.stem] = path
+    return found
 
 
 def _large_enough(image: np.ndarray, photo: Path, scale: int) -> np.ndarray:

@@ -10,8 +10,10 @@ from pathlib import Path
 from runtime.errors import DefianError
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, option: str = "--out") -> None:
     """Write to a temporary name in the same folder and rename, so that no reader ever sees half a file.
+
+    ``option`` is the one of the command line that named the path, for the hint.
 
     Raises:
         DefianError: the folder cannot be written.
@@ -20,7 +22,7 @@ def write_whole(path: Path, data: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
-        raise DefianError(f"Cannot write {path}: {error.strerror}.", "Choose another folder with --out.") from error
+        raise DefianError(f"Cannot write {path}: {error.strerror}.", f"Choose another place with {option}.") from error
     try:
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
@@ -31,7 +33,7 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
         raise DefianError(
-            f"Cannot write {path}: {error.strerror}.", "Free some space or choose another --out."
+            f"Cannot write {path}: {error.strerror}.", f"Free some space or choose another {option}."
         ) from error
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -47,8 +49,10 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def require_writable_folder(folder: Path) -> None:
+def require_writable_folder(folder: Path, option: str = "--out") -> None:
     """Create the folder and prove that a file can be made there, before any long work starts.
+
+    ``option`` is the one of the command line that named it, for the hint.
 
     Raises:
         DefianError: it is a file, or cannot be created or written.
@@ -59,5 +63,5 @@ def require_writable_folder(folder: Path) -> None:
             pass
     except OSError as error:
         raise DefianError(
-            f"The output folder {folder} cannot be written: {error.strerror}.", "Choose another folder with --out."
+            f"The output folder {folder} cannot be written: {error.strerror}.", f"Choose another folder with {option}."
         ) from error

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 SIDE = 128
 """Side of a crop in HR pixels."""
 GREY = 128
-LARGEST_FACTOR = 64
+MOST = 99
+"""Per cent of the differences that stay inside 8 bits; a few stray ones must not keep all others from being seen."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Detail:
         place: left and top of the crop in HR pixels.
         size: width and height of the crop.
         factor: how much the difference is amplified around mid-grey.
+        differing, values, largest: how many of how many uint8 values in the crop differ, and by how much at most.
         pictures: label -> PNG.
     """
 
@@ -38,6 +40,9 @@ class Detail:
     place: tuple[int, int]
     size: tuple[int, int]
     factor: int
+    differing: int
+    values: int
+    largest: int
     pictures: dict[str, str]
 
 
@@ -50,7 +55,7 @@ def detail_of(name: str, quality: Quality) -> Detail | None:
     top, left = busiest(np.square(difference.astype(np.int64)).sum(axis=2), SIDE)
     window = (slice(top, top + SIDE), slice(left, left + SIDE))
     inside = difference[window]
-    factor = amplification(int(np.abs(inside).max()))
+    factor = amplification(np.abs(inside))
     amplified = np.clip(GREY + factor * inside, 0, 255).astype(np.uint8)
     pictures = {
         "original": worst.hr[window],
@@ -65,6 +70,9 @@ def detail_of(name: str, quality: Quality) -> Detail | None:
         (left, top),
         (inside.shape[1], inside.shape[0]),
         factor,
+        int(np.count_nonzero(inside)),
+        inside.size,
+        int(np.abs(inside).max()),
         {label: data_uri(picture) for label, picture in pictures.items()},
     )
 
@@ -79,12 +87,10 @@ def busiest(values: np.ndarray, side: int) -> tuple[int, int]:
     return int(top), int(left)
 
 
-def amplification(largest: int) -> int:
-    """The largest power of two, at most 64, by which a difference of ``largest`` stays inside 8 bits."""
-    factor = 1
-    while factor < LARGEST_FACTOR and 2 * factor * largest < GREY:
-        factor *= 2
-    return factor
+def amplification(differences: np.ndarray) -> int:
+    """The largest factor by which 99 % of the differences other than zero stay inside 8 bits around mid-grey."""
+    largest = np.percentile(differences[differences > 0], MOST, method="inverted_cdf")
+    return max((GREY - 1) // int(largest), 1)
 
 
 def data_uri(picture: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,9 +10,11 @@ import jinja2
 from markupsafe import Markup
 
 from benchmark.report.crops import detail_of
-from benchmark.report.plots import SERIES, plots_of
-from benchmark.statistics import DEFINITIONS
-from benchmark.tables import pairs_table, part_statistics_tables, sheets, statistics_table
+from benchmark.report.plots import plots_of
+from benchmark.report.svg import SERIES
+from benchmark.sheet import signless_zero
+from benchmark.statistics_tables import statistics_tables
+from benchmark.tables import sheets
 from runtime.files import write_whole
 
 if TYPE_CHECKING:
@@ -42,31 +45,30 @@ def write_page(result: BenchResult, folder: Path, more: Sequence[Sheet] = ()) ->
     page = environment.get_template("page.html.j2").render(
         result=result,
         sheets=[*sheets(result), *more],
-        statistics=_statistics(result),
+        statistics=statistics_tables(result),
         plots=[
-            (title, {name: Markup(svg) for name, svg in drawn.items()})  # noqa: S704 - matplotlib's own
-            for title, drawn in plots_of(result.measured, result.shapes)
+            replace(plot, drawn={name: Markup(svg) for name, svg in plot.drawn.items()})  # noqa: S704 - matplotlib's own
+            for plot in plots_of(result.measured, result.shapes)
         ],
+        heading=_heading(result),
         details=[detail for detail in details if detail is not None],
         colours={each.candidate.name: index % SERIES for index, each in enumerate(result.measured)},
-        definitions=DEFINITIONS,
+        definitions=result.definitions(),
+        decibels=signless_zero,
         environment=_flat(result.environment),
         style=Markup((FOLDER / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - our own file
         script=Markup((FOLDER / "page.js").read_text(encoding="utf-8")),  # noqa: S704 - our own file
     )
     path = folder / FILE
-    write_whole(path, page.encode())
+    write_whole(path, page.encode(), "--report")
     return path
 
 
-def _statistics(result: BenchResult) -> list[Sheet]:
-    """The tables that are folded away: all statistics, and the ratio of every pair."""
-    tables: list[Sheet] = []
-    for index, shape in enumerate(result.shapes):
-        tables.append(statistics_table(result.measured, index, shape))
-        tables += part_statistics_tables(result.measured, index, shape)
-        tables.append(pairs_table(result, shape))
-    return [table for table in tables if table.rows]
+def _heading(result: BenchResult) -> str:
+    """The model and its scale, which the name of a bundled one ends with."""
+    first = result.measured[0].candidate
+    scale = f"x{first.scale}"
+    return first.model if first.model.endswith(scale) else f"{first.model} {scale}"
 
 
 def _flat(values: dict[str, object]) -> dict[str, str]:

@@ -1,16 +1,19 @@
-"""Plots as SVG text whose colours are the page's own variables, so that they follow its dark and light themes."""
+"""What is plotted: latency, drift, differences, memory, and speed against drift."""
 
 from __future__ import annotations
 
-import io
 import math
-import re
-import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+
+from benchmark.report.columns import Sketch, in_columns
+from benchmark.report.names import name_places, shortened
+from benchmark.report.svg import GRID, INK, MUTED, WIDTHS, is_narrow, series_colour, svg_of
+from benchmark.sheet import counted
+from benchmark.tables import PLANNED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,93 +22,81 @@ if TYPE_CHECKING:
 
     from benchmark.results import Measured
 
-INK, MUTED, GRID = "#010203", "#020304", "#030405"
-_VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"}
-SERIES = 8
-"""Colours of the page; a ninth candidate gets the first one again."""
 MOST_IMAGES = 24
 MOST_TICKS = 12
-WIDTHS = {"wide": 8.6, "narrow": 4.7}
-"""Inches; the page shows the one that fits, so that letters keep their size on a telephone."""
-FONT_SIZE = 10.5
 MEGA = 1e6
+FAR = 3.0
+"""Quartile ranges beyond the third quartile from which a sample is no part of the picture."""
+LEAST_SPAN = 1e-3
+"""dB on each side of zero: less is rounding, and must not fill a plot."""
 
 
-def series_colour(index: int) -> str:
-    """The placeholder of a candidate's colour."""
-    return f"#0a0b{16 + index % SERIES:02x}"
+@dataclass(frozen=True)
+class Plot:
+    """One plot of the page: its title, its SVG at each of :data:`WIDTHS`, and the page's column that it stands in."""
+
+    title: str
+    drawn: dict[str, str]
+    column: int
 
 
-def plots_of(measured: Sequence[Measured], shapes: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """Every plot that the figures allow: its title, and its SVG at each of :data:`WIDTHS`."""
-    plots: list[tuple[str, Callable[[Axes], None], float]] = []
+def plots_of(measured: Sequence[Measured], shapes: Sequence[str]) -> list[Plot]:
+    """Every plot that the figures allow, in two columns of one height."""
+    sketches = _sketches(measured, shapes)
+    return [
+        Plot(
+            each.title,
+            {
+                name: svg_of(each.draw, width, height if name == "wide" else each.height)
+                for name, width in WIDTHS.items()
+            },
+            column,
+        )
+        for each, (column, height) in zip(sketches, in_columns(sketches), strict=True)
+    ]
+
+
+def _sketches(measured: Sequence[Measured], shapes: Sequence[str]) -> list[Sketch]:
+    plots: list[Sketch] = []
     colours = {each.candidate.name: series_colour(index) for index, each in enumerate(measured)}
     timed = [each for each in measured if each.latencies]
     judged = [each for each in measured if each.quality is not None]
     for index, shape in enumerate(shapes if timed else ()):
         draw = _partial(_latency, timed, colours, index)
-        plots.append((f"Latency at {shape}: every round, median and quartiles", draw, 0.5 * len(timed)))
+        plots.append(Sketch(f"Latency at {shape}: every round, median and quartiles", draw, 0.5 * len(timed)))
     if judged:
         rows = min(len(judged[0].quality.report.images), MOST_IMAGES) if judged[0].quality else 0
-        plots.append(("Drift of every image, the largest loss first", _partial(_drift, judged, colours), 0.36 * rows))
-        plots.append(("Differences from the reference", _partial(_differences, judged, colours), 2.4))
-    plots.append(("Memory", _partial(_memory, measured, colours), 0.65 * len(measured)))
+        plots += [
+            Sketch("Drift of every image, the largest loss first", _partial(_drift, judged, colours), 0.36 * rows),
+            Sketch("Differences from the reference", _partial(_differences, judged, colours), 2.4, stretches=True),
+        ]
+    sized = [each for each in measured if _sizes(each)]
+    if sized:
+        height = 0.4 * len(sized) + 0.25 * sum(len(_sizes(each)) for each in sized)
+        plots.append(Sketch("Memory", _partial(_memory, sized, colours), height))
     both = [each for each in timed if each.quality is not None]
     if len(both) > 1:
-        plots.append(("Speed against drift", _partial(_scatter, both, colours), 2.2))
-    return [
-        (title, {name: _svg(draw, width, height) for name, width in WIDTHS.items()}) for title, draw, height in plots
-    ]
+        title = f"Speed at {shapes[0]} against drift"
+        plots.append(Sketch(title, _partial(_scatter, both, colours), 2.2, stretches=True))
+    return plots
 
 
 def _partial(draw: Callable[..., None], *arguments: object) -> Callable[[Axes], None]:
     return lambda axes: draw(axes, *arguments)
 
 
-def _svg(draw: Callable[[Axes], None], width: float, height: float) -> str:
-    import matplotlib as mpl
-
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "defian", "font.size": FONT_SIZE}):
-        figure = Figure(figsize=(width, height + 0.9), layout="constrained")
-        axes = figure.add_subplot()
-        axes.set_facecolor("none")
-        for name in ("top", "right", "left"):
-            axes.spines[name].set_visible(False)
-        axes.spines["bottom"].set_color(GRID)
-        axes.tick_params(colors=MUTED, labelcolor=INK, length=0)
-        axes.grid(visible=True, axis="x", color=GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
-        draw(axes)
-        axes.xaxis.label.set_color(MUTED)
-        axes.yaxis.label.set_color(MUTED)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    return _for_the_page(buffer.getvalue(), f"p{zlib.crc32(buffer.getvalue().encode())}")
-
-
-def _for_the_page(svg: str, prefix: str) -> str:
-    """Inline SVG: no prologue, ids of its own, the page's colours and typeface."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r'\bid="', f'id="{prefix}-', svg)
-    svg = re.sub(r'(xlink:href="#|url\(#)', rf"\g<1>{prefix}-", svg)
-    svg = re.sub(r"font: ([^;]*?)px [^;]*;", r"font: \1px var(--sans);", svg)
-    variables = _VARIABLES | {series_colour(index): f"--series-{index}" for index in range(SERIES)}
-    for placeholder, variable in variables.items():
-        svg = svg.replace(placeholder, f"var({variable})")
-    return svg
-
-
 def _rows(axes: Axes, names: Sequence[str]) -> None:
     """One row per candidate, its name above its marks, the first on top."""
     for row, name in enumerate(names):
-        axes.annotate(name, (0, row - 0.3), xycoords=("axes fraction", "data"), color=INK, va="bottom", ha="left")
+        words = shortened(name, "row", axes)
+        axes.annotate(words, (0, row - 0.3), xycoords=("axes fraction", "data"), color=INK, va="bottom", ha="left")
     axes.set_yticks([])
     axes.set_ylim(len(names) - 0.6, -0.95)
 
 
 def _latency(axes: Axes, timed: Sequence[Measured], colours: dict[str, str], index: int) -> None:
     random = np.random.default_rng(0)
+    limit, beyond = visible_range([1e3 * np.asarray(each.latencies[index].seconds) for each in timed])
     for row, each in enumerate(timed):
         milliseconds = 1e3 * np.asarray(each.latencies[index].seconds)
         colour = colours[each.candidate.name]
@@ -115,24 +106,43 @@ def _latency(axes: Axes, timed: Sequence[Measured], colours: dict[str, str], ind
         axes.plot([low, high], [row, row], color=colour, linewidth=3, solid_capstyle="round")
         axes.plot([middle, middle], [row - 0.22, row + 0.22], color=INK, linewidth=2)
     _rows(axes, [each.candidate.name for each in timed])
-    axes.set_xlim(left=0)
-    axes.set_xlabel("ms, uint8 to uint8")
+    axes.set_xlim(0, limit)
+    outside = f"; {counted(beyond, 'sample')} beyond the right edge" if beyond else ""
+    axes.set_xlabel(f"ms, uint8 to uint8{outside}")
+
+
+def visible_range(samples: Sequence[np.ndarray]) -> tuple[float, int]:
+    """Where the axis ends, and how many samples lie beyond: one stalled run must not squeeze the others together."""
+    quartiles = [np.percentile(each, [25, 75]) for each in samples]
+    fence = max(float(high + FAR * (high - low)) for low, high in quartiles)
+    largest = max(float(each.max()) for each in samples)
+    if largest <= 1.1 * fence:
+        return 1.04 * largest, 0
+    within = max(float(each[each <= fence].max(initial=0.0)) for each in samples)
+    return 1.04 * within, sum(int((each > fence).sum()) for each in samples)
 
 
 def _drift(axes: Axes, judged: Sequence[Measured], colours: dict[str, str]) -> None:
-    reports = {each.candidate.name: each.quality.report for each in judged if each.quality is not None}
-    drifts = {name: {image.name: image.drift for image in report.images} for name, report in reports.items()}
-    images = sorted(next(iter(drifts.values())), key=lambda image: -max(each[image] for each in drifts.values()))
-    shown = images[:MOST_IMAGES]
-    for index, (name, of_image) in enumerate(drifts.items()):
-        rows = np.arange(len(shown)) + 0.5 * ((index + 0.5) / len(drifts) - 0.5)  # so that equal drifts do not hide
-        axes.scatter([of_image[image] for image in shown], rows, s=30, color=colours[name], linewidths=0)
+    reports = {each.candidate.name: each.quality.report.images for each in judged if each.quality is not None}
+    # By index, not by name: two folders may hold photos of one name.
+    drifts = np.asarray([[image.drift for image in images] for images in reports.values()])
+    names = [image.name for image in next(iter(reports.values()))]
+    shown = np.argsort(-drifts.max(axis=0), kind="stable")[:MOST_IMAGES]
+    for index, name in enumerate(reports):
+        rows = np.arange(len(shown)) + 0.5 * ((index + 0.5) / len(reports) - 0.5)  # so that equal drifts do not hide
+        axes.scatter(drifts[index, shown], rows, s=30, color=colours[name], linewidths=0)
     axes.axvline(0.0, color=MUTED, linewidth=1)
-    axes.xaxis.set_major_locator(MaxNLocator(5 if _inches(axes)[0] < WIDTHS["wide"] else 8))
-    axes.set_yticks(range(len(shown)), shown)
+    axes.set_xlim(*at_least(axes.get_xlim()))
+    axes.xaxis.set_major_locator(MaxNLocator(4 if is_narrow(axes) else 6, steps=[1, 2, 5, 10]))
+    axes.set_yticks(range(len(shown)), [shortened(names[image], "tick", axes) for image in shown])
     axes.set_ylim(len(shown) - 0.5, -0.5)
-    more = "" if len(shown) == len(images) else f", the worst {len(shown)} of {len(images)} images"
-    axes.set_xlabel(f"dB PSNR-Y lost against the reference{more}")
+    more = "" if len(shown) == len(names) else f", the worst {len(shown)} of {len(names)} images"
+    axes.set_xlabel(f"dB PSNR-Y lost{more}" if is_narrow(axes) else f"dB PSNR-Y lost against the reference{more}")
+
+
+def at_least(limits: tuple[float, float]) -> tuple[float, float]:
+    """Limits of an axis of drift, widened until they hold 0.001 dB on both sides of zero."""
+    return min(limits[0], -LEAST_SPAN), max(limits[1], LEAST_SPAN)
 
 
 def _differences(axes: Axes, judged: Sequence[Measured], colours: dict[str, str]) -> None:
@@ -154,20 +164,33 @@ def _differences(axes: Axes, judged: Sequence[Measured], colours: dict[str, str]
     axes.set_ylabel("% of all values")
 
 
-def _memory(axes: Axes, measured: Sequence[Measured], colours: dict[str, str]) -> None:
-    for row, each in enumerate(measured):
-        colour = colours[each.candidate.name]
-        host = None if each.memory is None or each.memory.host is None else each.memory.host.peak
-        device = None if each.memory is None or each.memory.device is None else each.memory.device.peak
-        sizes = {"host, peak": host, "device, peak": device, "device, planned": each.activation_bytes}
-        known = [(words, size) for words, size in sizes.items() if size is not None]
-        for index, (words, size) in enumerate(known):
-            place = row - 0.08 + 0.24 * index
-            axes.barh(place, size / MEGA, height=0.18, color=colour)
+def _sizes(measured: Measured) -> dict[str, int]:
+    """What is known of a candidate's memory, bytes, in words."""
+    host = None if measured.memory is None or measured.memory.host is None else measured.memory.host.peak
+    device = None if measured.memory is None or measured.memory.device is None else measured.memory.device.peak
+    sizes = {"host, peak": host, "device, peak": device, PLANNED: measured.activation_bytes}
+    return {words: size for words, size in sizes.items() if size is not None}
+
+
+def _memory(axes: Axes, sized: Sequence[Measured], colours: dict[str, str]) -> None:
+    """One bar a figure, the bars of a candidate below its name; what was not measured is hatched."""
+    place = 0.0
+    for each in sized:
+        name = shortened(each.candidate.name, "row", axes)
+        axes.annotate(name, (0, place), xycoords=("axes fraction", "data"), color=INK, va="center", ha="left")
+        for words, size in _sizes(each).items():
+            place += 0.75
+            colour = colours[each.candidate.name]
+            if words == PLANNED:
+                axes.barh(place, size / MEGA, height=0.5, facecolor="none", edgecolor=colour, hatch="////")
+            else:
+                axes.barh(place, size / MEGA, height=0.5, color=colour)
             text, end = f"{size / MEGA:.0f} MB {words}", (size / MEGA, place)
             axes.annotate(text, end, xytext=(5, 0), textcoords="offset points", color=MUTED, va="center", ha="left")
-    _rows(axes, [each.candidate.name for each in measured])
-    axes.margins(x=0.45)
+        place += 1.15
+    axes.set_yticks([])
+    axes.set_ylim(place - 0.65, -0.5)
+    axes.margins(x=0.75 if is_narrow(axes) else 0.45)
     axes.set_xlim(left=0)
     axes.set_xlabel("MB")
 
@@ -184,36 +207,19 @@ def _scatter(axes: Axes, both: Sequence[Measured], colours: dict[str, str]) -> N
         axes.scatter(*point, s=80, color=colours[name])
     axes.margins(x=0.3, y=0.45)
     axes.autoscale_view()
-    for name, offset in _name_places(axes, points).items():
+    axes.set_xlim(left=0)
+    axes.set_ylim(*at_least(axes.get_ylim()))
+    short = {name: shortened(name, "point", axes) for name in points}
+    for name, offset in name_places(axes, points, short).items():
         axes.annotate(
-            name, points[name], xytext=offset, textcoords="offset points", color=colours[name], ha="center", va="bottom"
+            short[name],
+            points[name],
+            xytext=offset,
+            textcoords="offset points",
+            color=colours[name],
+            ha="center",
+            va="bottom",
         )
     axes.grid(visible=True, axis="y", color=GRID, linewidth=0.8)
     axes.set_xlabel("median latency, ms")
     axes.set_ylabel("worst drift, dB")
-
-
-def _inches(axes: Axes) -> np.ndarray:
-    """Width and height of the whole figure."""
-    figure = axes.get_figure(root=True)
-    if figure is None:
-        raise ValueError("axes of no figure")
-    return figure.get_size_inches()
-
-
-def _name_places(axes: Axes, points: dict[str, tuple[float, float]]) -> dict[str, tuple[float, float]]:
-    """Where each name stands, in points from its mark: above it, inside of the plot, and never on another name."""
-    size = 72 * _inches(axes) - np.asarray([2.0, 4.5]) * FONT_SIZE * 2  # less what the axes take
-    low, high = np.asarray([axes.get_xlim(), axes.get_ylim()], np.float64).T
-    taken: list[tuple[float, float, float]] = []
-    places: dict[str, tuple[float, float]] = {}
-    for name, point in sorted(points.items(), key=lambda item: item[1]):
-        x, y = (np.asarray(point) - low) / (high - low) * size
-        half = 0.31 * FONT_SIZE * len(name)
-        middle = float(np.clip(x, half, max(size[0] - half, half)))
-        bottom = y + 8.0
-        while any(abs(middle - m) < half + h + 4 and abs(bottom - b) < 1.35 * FONT_SIZE for m, b, h in taken):
-            bottom += 1.35 * FONT_SIZE
-        taken.append((middle, bottom, half))
-        places[name] = (middle - float(x), float(bottom - y))
-    return places

@@ -1,23 +1,52 @@
-"""Artefacts to benchmark: a tiny checkpoint with its graphs, and candidates whose time and pictures are made up."""
+"""Artefacts to benchmark: a tiny checkpoint with its graphs; a made-up result, its page and a browser to look at it."""
 
 from __future__ import annotations
 
+import json
 import os
-from pathlib import Path
+import shutil
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
 import torch
 from filelock import FileLock
 
-from benchmark.candidates import Candidate
+from benchmark.command import main
+from benchmark.report.page import write_page
 from export.compiler import Target, is_available
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision
 from runtime.images import write_png
 from runtime.profile import ShapeProfile
+from tests.benchmark.browser import BROWSER_OPTIONS
+from tests.benchmark.results import made_up_result
 from tests.conftest import noise, random_checkpoint, tiny
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from benchmark.results import BenchResult
+
+QUICK = ["--shape", "12x16", "--rounds", "2", "--seconds", "0", "--warm-up", "0"]
+
+
+def bench(*arguments) -> int:
+    """The exit status of the command line."""
+    with pytest.raises(SystemExit) as stopped:
+        main([str(argument) for argument in arguments])
+    return int(str(stopped.value.code or 0))
+
+
+@pytest.fixture(scope="module")
+def recorded(artefacts, photos, tmp_path_factory):
+    """A whole run, without the memory section: its exit status and its JSON."""
+    path = tmp_path_factory.mktemp("recorded") / "bench.json"
+    files = ["tiny.pth", "tiny.fp32.onnx", "tiny.int8.onnx"]
+    more = ["--batch", "1,2", "--device", "rtx4090", "--dataset", photos, "--json", path, "--no-memory"]
+    status = bench(*(artefacts / name for name in files), *QUICK, *more)
+    return status, path, json.loads(path.read_text())
 
 
 @pytest.fixture(scope="session")
@@ -64,25 +93,23 @@ def _make_artefacts(folder: Path, photos: Path) -> None:
     run_export(options)
 
 
-class FakeClock:
-    """A clock that only work moves, on a machine that gets slower and is never quite steady."""
-
-    def __init__(self, drift: float = 0.002, jitter: float = 0.004) -> None:
-        self.now = 0.0
-        self._drift, self._jitter = drift, jitter
-        self._random = np.random.default_rng(0)
-        self._worked = 0
-
-    def __call__(self) -> float:
-        return self.now
-
-    def work(self, seconds: float) -> None:
-        self._worked += 1
-        self.now += seconds * (1 + self._drift * self._worked) * (1 + self._jitter * self._random.standard_normal())
+@pytest.fixture(scope="module")
+def result() -> BenchResult:
+    return made_up_result()
 
 
-def made_up(
-    name: str, run, kind: str = "engine", precision: str = "fp16", sha256: str = "", scale: int = 2
-) -> Candidate:
-    """A candidate that does what the function does."""
-    return Candidate(name, kind, Path(name), "made-up", scale, precision, sha256, "a function", run)
+@pytest.fixture(scope="module")
+def written(result, tmp_path_factory) -> Path:
+    return write_page(result, tmp_path_factory.mktemp("report"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None:
+        pytest.skip("no Chromium here: apt-get install chromium")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=list(BROWSER_OPTIONS))
+        yield browser
+        browser.close()

@@ -7,40 +7,24 @@ import sys
 import numpy as np
 import pytest
 
-from benchmark.against import differences, other_conditions
 from benchmark.command import main
-from benchmark.memory import STATUS, measure_memory
+from benchmark.memory import STATUS, Memory, measure_memory, probe
+from benchmark.sheet import milliseconds
 from export.compiler import Target
+from export.devices import DEVICES
 from runtime.errors import DefianError
 from runtime.images import write_png
 from runtime.onnx_session import OnnxSession
 from runtime.profile import ShapeProfile
+from tests.benchmark.conftest import QUICK, bench
 from tests.benchmark.lowerings import both_lowerings
 from tests.conftest import REPOSITORY, noise
-
-QUICK = ["--shape", "12x16", "--rounds", "2", "--seconds", "0", "--warm-up", "0"]
-
-
-def bench(*arguments) -> int:
-    with pytest.raises(SystemExit) as stopped:
-        main([str(argument) for argument in arguments])
-    return int(str(stopped.value.code or 0))
-
-
-@pytest.fixture(scope="module")
-def recorded(artefacts, photos, tmp_path_factory):
-    """A whole run, without the memory section: its exit status and its JSON."""
-    path = tmp_path_factory.mktemp("recorded") / "bench.json"
-    files = ["tiny.pth", "tiny.fp32.onnx", "tiny.int8.onnx"]
-    more = ["--batch", "1,2", "--device", "rtx4090", "--dataset", photos, "--json", path, "--no-memory"]
-    status = bench(*(artefacts / name for name in files), *QUICK, *more)
-    return status, path, json.loads(path.read_text())
 
 
 def test_the_json_holds_every_sample_figure_and_definition(recorded):
     status, _, content = recorded
     assert status == 0
-    assert content["schema"] == 3
+    assert content["schema"] == 4
     assert content["shapes"] == ["1x12x16", "2x12x16"]
     assert {"latency", "percentile", "throughput", "ratio", "verdict"} <= set(content["definitions"])
     assert {"cpu", "cores", "threads", "packages", "gpu", "commit", "power_mode"} <= set(content["environment"])
@@ -58,6 +42,8 @@ def test_the_json_holds_every_sample_figure_and_definition(recorded):
     assert sum(int8["drift"]["uint8_differences"]) == 3 * (40 * 48 + 40 * 46)
     assert int8["work"][0]["macs"]["int8"] > 0
     assert int8["bounds"][0]["device"] == "rtx4090"
+    assert int8["bounds"][0]["peaks"]["int8_per_second"] == DEVICES["rtx4090"].int8
+    assert int8["bounds"][0]["source"] == content["definitions"]["peaks of rtx4090"] == DEVICES["rtx4090"].source
     assert reference["bounds"][0]["device"] == "rtx4090"
     assert set(reference["work"][0]["macs"]) == {"fp32"}
     assert "Pillow's bicubic" in content["images"]
@@ -123,13 +109,17 @@ def test_a_session_with_timings_fills_the_device_table_and_the_json(artefacts, t
     path = tmp_path / "b.json"
     assert bench(artefacts / "tiny.pth", artefacts / "tiny.fp32.onnx", *QUICK, "--no-memory", "--json", path) == 0
     said = capsys.readouterr().out
-    [row] = [line for line in said.split("On the device")[1].split("Memory in MB")[0].splitlines() if "tiny" in line]
-    assert [cell.strip() for cell in row.split("│")[2:-1]] == [
-        f"{1e3 * value:.3f}" for value in timings.values() for _ in range(2)
-    ]
+    assert "Memory in MB" not in said
+    [row] = [line for line in said.split("On the device")[1].split("Work")[0].splitlines() if "tiny" in line]
+    of_device = timings | {"device": pytest.approx(0.009)}
     reference, graph = (each["latencies"][0] for each in json.loads(path.read_text())["candidates"])
+    whole = " / ".join(milliseconds(graph["summary"][name]) for name in ("median", "p99"))
+    assert [cell.strip() for cell in row.split("│")[2:-1]] == [
+        *(f"{1e3 * value:.3f} / {1e3 * value:.3f}" for value in (*timings.values(), 0.009)),
+        whole,
+    ]
     assert reference["parts"] == {}
-    assert graph["parts"] == {name: [value] * 2 for name, value in timings.items()}
+    assert graph["parts"] == {name: [value] * 2 for name, value in of_device.items()}
     assert graph["part_summaries"]["h2d"]["p99"] == 0.002
 
 
@@ -165,133 +155,25 @@ def test_the_host_memory_is_that_of_a_process_with_one_artefact(artefacts, monke
         measure_memory("nothing.onnx", (1, 8, 8), "cpu")
 
 
-def test_against_tells_a_change_from_noise(recorded, artefacts, capsys):
-    _, path, old = recorded
-    new = json.loads(json.dumps(old))
-    for latency in new["candidates"][1]["latencies"]:
-        latency["seconds"] = [10.0 * value for value in latency["seconds"]]
-    new["candidates"][2]["drift"]["mean_drift_db"] += 0.01
-    changes = {(change.name, change.what): change.exceeds for change in differences(old, new)}
-    assert len(changes) == 9
-    assert {key for key, exceeds in changes.items() if exceeds} == {
-        ("tiny.fp32.onnx at 1x12x16", "latency"),
-        ("tiny.fp32.onnx at 2x12x16", "latency"),
-        ("tiny.int8.onnx", "drift"),
-    }
-    assert not any(change.exceeds for change in differences(old, old))
-    assert other_conditions(old, old) == []
-    new["environment"]["cores"] = 99
-    assert other_conditions(old, new) == [f"cores differs: {old['environment']['cores']} before, 99 now."]
-    assert bench(artefacts / "tiny.fp32.onnx", *QUICK, "--no-memory", "--against", path) == 0
-    assert "Against the earlier result" in capsys.readouterr().out
+def test_a_network_that_runs_out_of_memory_gets_a_clear_error(artefacts, capsys, monkeypatch):
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")):
+
+        def fails(*_, error=error):
+            raise error
+
+        monkeypatch.setattr("benchmark.run.measure_latency", fails)
+        assert bench(artefacts / "tiny.fp32.onnx", *QUICK, "--no-memory") == 2
+        assert "Not enough memory for an LR batch of 1x12x16." in capsys.readouterr().err
+
+    def breaks(*_):
+        raise RuntimeError("another mistake")
+
+    monkeypatch.setattr("benchmark.run.measure_latency", breaks)
+    with pytest.raises(RuntimeError, match="another mistake"):
+        main([str(artefacts / "tiny.fp32.onnx"), *QUICK, "--no-memory"])
 
 
-def test_a_change_of_three_per_cent_is_noise_if_the_samples_scatter_more():
-    def result(seconds):
-        return {"candidates": [{"name": "a", "latencies": [{"shape": "1x8x8", "seconds": seconds}], "drift": None}]}
-
-    steady, scattered = [1.0, 1.001, 0.999] * 5, [1.0, 1.2, 0.8] * 5
-    assert differences(result(steady), result([1.03 * s for s in steady]))[0].exceeds
-    assert not differences(result(scattered), result([1.03 * s for s in scattered]))[0].exceeds
-    assert not differences(result(steady), result([1.02 * s for s in steady]))[0].exceeds
-
-
-def folder_with(name, image):
-    def make(folder):
-        write_png(folder / "made" / name, image)
-        return folder / "made"
-
-    return make
-
-
-def an_empty_folder(folder):
-    (folder / "empty").mkdir()
-    return folder / "empty"
-
-
-def a_json(content):
-    def make(folder):
-        (folder / "old.json").write_text(content)
-        return folder / "old.json"
-
-    return make
-
-
-PHOTO = folder_with("photo.png", noise(16, 16, 3))
-CASES = {
-    "no artefact there": (["nothing.onnx"], [], "No file at nothing.onnx"),
-    "no manifest": ([a_json("{}")], [], "has no manifest"),
-    "another scale": (["tiny.pth", "other-scale.pth"], [], "Expected artefacts of one scale, found tiny.pth (x2) and"),
-    "no images": (["tiny.fp32.onnx"], ["--dataset", an_empty_folder], "No image below"),
-    "LR without HR": (["tiny.fp32.onnx"], ["--lr", folder_with("a.png", noise(8, 8, 3))], "both --lr and --hr"),
-    "dataset and LR": (["tiny.fp32.onnx"], ["--dataset", "x", "--lr", "y"], "found both"),
-    "JSON of another schema": (["tiny.fp32.onnx"], ["--against", a_json('{"schema": 1}')], "schema 3, found schema 1"),
-    "a list for JSON": (["tiny.fp32.onnx"], ["--against", a_json("[1]")], "schema 3, found schema None"),
-    "not JSON": (["tiny.fp32.onnx"], ["--against", a_json("hello")], "is not JSON"),
-    "no JSON there": (["tiny.fp32.onnx"], ["--against", "none.json"], "No benchmark result at none.json"),
-    "an older JSON": (["tiny.fp32.onnx"], ["--against", a_json('{"schema": 2}')], "found schema 2"),
-    "a damaged JSON": (
-        ["tiny.fp32.onnx"],
-        ["--against", a_json('{"schema": 3, "candidates": [{"name": "tiny.fp32.onnx"}]}')],
-        "found a damaged one",
-    ),
-    "JSON of other artefacts": (
-        ["tiny.fp32.onnx"],
-        ["--against", a_json('{"schema": 3, "candidates": [{"name": "other", "latencies": [], "drift": null}]}')],
-        "no artefact in common: other before, tiny.fp32.onnx now",
-    ),
-    "LR without its HR": (["tiny.fp32.onnx"], ["--lr", PHOTO, "--hr", an_empty_folder], "No image"),
-    "a folder for JSON": (["tiny.fp32.onnx"], ["--json", "."], "expected a file, found a folder"),
-    "a reference of another scale": (
-        ["tiny.fp32.onnx"],
-        ["--dataset", PHOTO, "--reference", lambda _: "defian-s-x4"],
-        "expected a reference of scale 2, found 4",
-    ),
-    "tiles without images": (["tiny.fp32.onnx"], ["--tile", "8x8", "--overlap", "2"], "Tile drift needs images"),
-    "bad tiles": (["tiny.fp32.onnx"], ["--dataset", PHOTO, "--tile", "8"], "expected a size such as 192x192"),
-    "bad overlap": (["tiny.fp32.onnx"], ["--dataset", PHOTO, "--tile", "8x8", "--overlap", "9"], "half a tile"),
-    "a tile budget without tiles": (["tiny.fp32.onnx"], ["--dataset", PHOTO, "--max-tile-drift", "1"], "needs tiles"),
-    "a negative budget": (["tiny.fp32.onnx"], ["--dataset", PHOTO, "--max-drift", "-1"], "budgets of 0 dB or more"),
-    "unknown device": (["tiny.fp32.onnx"], ["--device", "toaster"], "No device 'toaster'"),
-    "bad shape": (["tiny.fp32.onnx"], ["--shape", "640"], "expected height x width"),
-    "bad batch": (["tiny.fp32.onnx"], ["--batch", "1,0"], "expected height x width"),
-    "no such threads": (["tiny.fp32.onnx"], ["--threads", "-1"], "0 threads"),
-    "no round": (["tiny.fp32.onnx"], ["--rounds", "0"], "at least one round"),
-    "budget without images": (["tiny.fp32.onnx"], ["--max-drift", "0.1"], "needs images"),
-    "GPU asked for": (["tiny.fp32.onnx"], ["--provider", "cuda"], "Expected CUDAExecutionProvider"),
-}
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_bad_input_gets_a_clear_error_before_anything_is_measured(case, artefacts, tmp_path, capsys, monkeypatch):
-    given, options, message = CASES[case]
-    files = [
-        each(tmp_path) if callable(each) else artefacts / each if "tiny" in each or "other" in each else each
-        for each in given
-    ]
-    made = [each(tmp_path) if callable(each) else each for each in options]
-    monkeypatch.chdir(tmp_path)
-    before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr("benchmark.run.measure_latency", lambda *_: pytest.fail("measured before it was refused"))
-    assert bench(*files, *QUICK, "--no-memory", *made) == 2
-    said = capsys.readouterr().err
-    assert message in said, said
-    assert sorted(tmp_path.rglob("*")) == before
-
-
-def test_a_pair_that_does_not_match_and_results_without_a_common_artefact_are_errors(
-    artefacts, recorded, tmp_path, capsys
-):
-    write_png(tmp_path / "lr" / "a.png", noise(8, 8, 3))
-    write_png(tmp_path / "hr" / "a.png", noise(30, 30, 3))
-    pairs = ["--lr", tmp_path / "lr", "--hr", tmp_path / "hr"]
-    assert bench(artefacts / "tiny.fp32.onnx", *QUICK, "--no-memory", *pairs) == 2
-    assert "expected 16x16 pixels for scale 2" in capsys.readouterr().err
-    with pytest.raises(DefianError, match="no artefact in common"):
-        differences(recorded[2], {"candidates": [{"name": "other"}]})
-
-
-def test_threads_reach_both_libraries_and_the_record(artefacts, tmp_path, monkeypatch):
+def test_threads_reach_both_libraries_the_memorys_process_and_the_record(artefacts, tmp_path, monkeypatch):
     import torch
 
     before = torch.get_num_threads()
@@ -303,13 +185,18 @@ def test_threads_reach_both_libraries_and_the_record(artefacts, tmp_path, monkey
         opened(self, path, provider, threads)
 
     monkeypatch.setattr(OnnxSession, "__init__", watched)
+    started = []
+    monkeypatch.setattr("benchmark.run.measure_memory", lambda *given: started.append(given) or Memory(None))
     try:
         files = artefacts / "tiny.pth", artefacts / "tiny.fp32.onnx"
-        assert bench(*files, *QUICK, "--no-memory", "--threads", "1", "--json", tmp_path / "b.json") == 0
+        assert bench(*files, *QUICK, "--threads", "1", "--json", tmp_path / "b.json") == 0
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
     assert given == [1]
+    assert [each[-1] for each in started] == [1, 1]
+    probe(str(artefacts / "tiny.fp32.onnx"), (1, 8, 8), "cpu", 1)
+    assert given == [1, 1]
     recorded = json.loads((tmp_path / "b.json").read_text())["environment"]["threads"]
     assert (recorded["torch"], recorded["onnxruntime"]) == (1, 1)
 

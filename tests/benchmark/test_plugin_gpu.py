@@ -19,8 +19,8 @@ from export.precision import Precision
 from runtime.errors import DefianError
 from runtime.profile import ShapeProfile
 from runtime.session import open_session
+from tests.benchmark.conftest import bench
 from tests.benchmark.lowerings import both_lowerings
-from tests.benchmark.test_command import bench
 from tests.conftest import noise
 
 pytestmark = pytest.mark.gpu

@@ -6,18 +6,22 @@ import numpy as np
 import pytest
 
 from benchmark.budget import Budget
+from benchmark.inputs import images_of, pixels_sha256
 from benchmark.quality import cropped_pairs, cropped_photos, measure_quality
+from benchmark.run import BenchOptions
 from benchmark.tiling import EvaluatedSession, require_fit, tile_remark
 from calibration.evaluator import Evaluation
 from calibration.metrics import luma, psnr, psnr_y
 from calibration.photos import EvaluationPair, evaluation_pairs
 from export.reference import upscale
+from models.bundled import bundled_models
 from models.checkpoint import load_checkpoint
 from runtime.errors import DefianError
+from runtime.files import sha256_of
 from runtime.images import write_png
 from runtime.profile import ShapeProfile
 from runtime.tiles import TiledSession, Tiling
-from tests.benchmark.conftest import made_up
+from tests.benchmark.made_up import made_up
 from tests.conftest import noise
 from tests.doubles.enlarger import Enlarger
 
@@ -117,6 +121,42 @@ def test_images_that_are_smaller_than_a_tile_or_outside_of_an_engines_profile_ar
         require_fit([engine], pairs, None)
     with pytest.raises(DefianError, match="the tile of a, 4x4"):
         require_fit([engine], pairs[:1], Tiling(4, 4, 0))
+
+
+def test_photos_of_one_name_are_kept_apart_by_their_folders(tmp_path):
+    for place in ("a/same.png", "b/same.png", "other.png"):
+        write_png(tmp_path / place, noise(8, 8, 3))
+    names = [pair.name for pair in evaluation_pairs(2, tmp_path)]
+    assert sorted(names) == ["a/same.png", "b/same.png", "other"]
+
+
+@pytest.mark.parametrize("twice", ["lr", "hr"])
+def test_two_lr_or_hr_images_of_one_name_are_refused(tmp_path, twice):
+    for folder, side in (("lr", 8), ("hr", 16)):
+        write_png(tmp_path / folder / "same.png", noise(side, side, 3))
+    assert len(evaluation_pairs(2, lr=tmp_path / "lr", hr=tmp_path / "hr")) == 1
+    write_png(tmp_path / twice / "more" / "same.png", noise(8, 8, 3))
+    with pytest.raises(DefianError, match=r"same\.png.*same\.png: expected one image of a name"):
+        evaluation_pairs(2, lr=tmp_path / "lr", hr=tmp_path / "hr")
+
+
+def test_the_images_are_counted_and_folders_below_are_mentioned(tmp_path):
+    write_png(tmp_path / "one.png", noise(16, 16, 3))
+    options = BenchOptions(("a",), ((1, 8, 8),), dataset=tmp_path)
+    candidates = [made_up("a", lambda images: images, sha256=sha256_of(bundled_models()["defian-s-x2"]))]
+    _, words, _ = images_of(options, candidates)
+    assert words == f"1 image of {tmp_path}, LR by Pillow's bicubic"
+    write_png(tmp_path / "deep" / "two.png", noise(16, 16, 3))
+    _, words, _ = images_of(options, candidates)
+    assert words == f"2 images of {tmp_path} and the folders in it, LR by Pillow's bicubic"
+
+
+def test_images_are_known_again_by_their_pixels_and_not_by_their_names():
+    one, two = (EvaluationPair(name, noise(4, 4, 3), noise(8, 8, 3)) for name in "ab")
+    changed = EvaluationPair("a", one.lr, one.hr ^ 1)
+    assert pixels_sha256([]) == ""
+    assert pixels_sha256([one, two]) == pixels_sha256([two, replace(one, name="c")])
+    assert len({pixels_sha256(pairs) for pairs in ([one], [changed], [one, one])}) == 3
 
 
 def test_hr_that_is_cropped_or_has_no_lr_is_named(tmp_path):

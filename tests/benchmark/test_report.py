@@ -5,103 +5,15 @@ from __future__ import annotations
 import io
 import json
 import re
-import shutil
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.latency import Plan, measure_latency
-from benchmark.memory import HostMemory, Memory
-from benchmark.quality import Quality, WorstImage
-from benchmark.report.crops import SIDE, amplification, busiest, detail_of
-from benchmark.report.page import write_page
-from benchmark.report.plots import plots_of
-from benchmark.results import BenchResult, Measured
-from calibration.drift import DriftReport, ImageDrift
-from tests.benchmark.conftest import FakeClock, made_up
-from tests.conftest import noise
+from tests.benchmark.browser import SIZES, opened
+from tests.benchmark.results import NAMES
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-NAMES = ("defian-s-x2 (PyTorch)", "defian-s-x2.fp32.onnx", "a-network-with-a-rather-long-name-x2.int8.onnx")
-SIZES = pytest.mark.parametrize("width", [400, 1400])
 SCHEMES = pytest.mark.parametrize("scheme", ["light", "dark"])
-BROWSER_OPTIONS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
-
-
-def quality(name: str, offset: int) -> Quality:
-    hr = np.full((200, 220, 3), 200, np.uint8)
-    reference = np.full_like(hr, 120)
-    candidate = reference.copy()
-    candidate[150:160, 10:20] += np.uint8(offset)
-    images = tuple(ImageDrift(f"photo-{i}", 37 - 0.01 * i * offset, 37.0, 0.95, 0.95, 60.0) for i in range(3))
-    return Quality(DriftReport(name, images), (999, offset), WorstImage("photo-2", hr, reference, candidate))
-
-
-@pytest.fixture(scope="module")
-def result() -> BenchResult:
-    clock = FakeClock()
-
-    def working(seconds):
-        return lambda images: (clock.work(seconds), images)[1]
-
-    candidates = [made_up(name, working(0.1 / (1 + i))) for i, name in enumerate(NAMES)]
-    latencies = measure_latency(candidates, (1, 90, 160), Plan(20, 0, 0), clock)
-    measured = [
-        Measured(
-            each,
-            4_000_000,
-            (latencies[each.name],),
-            Memory(HostMemory(90_000_000, 130_000_000)),
-            quality=quality(each.name, i),
-        )
-        for i, each in enumerate(candidates)
-    ]
-    gone = replace(made_up("engine", None), not_run="no NVIDIA GPU here")
-    measured.append(Measured(gone, 1_000_000))
-    remarks = ("<b>not bold</b> & unsteady", "a" * 200)
-    return BenchResult(
-        "python bench.py a b", {"cpu": "x", "gpu": None}, ("1x90x160",), tuple(measured), "3 images", remarks
-    )
-
-
-@pytest.fixture(scope="module")
-def written(result, tmp_path_factory) -> Path:
-    return write_page(result, tmp_path_factory.mktemp("report"))
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("no Chromium here: apt-get install chromium")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=path, args=list(BROWSER_OPTIONS))
-        yield browser
-        browser.close()
-
-
-def opened(chromium, page: Path, width: int = 1400, scheme: str = "light") -> tuple[Any, list[str]]:
-    """The page in a browser without a network, and everything that it complained about or asked for."""
-    context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True)
-    tab = context.new_page()
-    trouble: list[str] = []
-    tab.on("console", lambda message: trouble.append(message.text))
-    tab.on("pageerror", lambda error: trouble.append(str(error)))
-    tab.on(
-        "request", lambda request: None if request.url.startswith(("file:", "data:")) else trouble.append(request.url)
-    )
-    tab.goto(page.as_uri())
-    return tab, trouble
 
 
 @SIZES
@@ -230,44 +142,6 @@ def test_ids_are_unique_and_no_placeholder_colour_is_left(written):
     assert not re.search(r"#(010203|020304|030405|0a0b1[0-9a-f])", text)
 
 
-def test_plots_appear_only_where_there_are_figures(result):
-    titles = [title for title, _ in plots_of(result.measured, result.shapes)]
-    assert [title.split()[0] for title in titles] == ["Latency", "Drift", "Differences", "Memory", "Speed"]
-    untimed = [Measured(each.candidate, 1) for each in result.measured]
-    assert [title for title, _ in plots_of(untimed, result.shapes)] == ["Memory"]
-
-
-def test_the_detail_is_where_candidate_and_reference_differ_most():
-    assert detail_of("same", quality("same", 0)) is None
-    detail = detail_of("other", quality("other", 2))
-    assert detail is not None
-    left, top = detail.place
-    assert left <= 10
-    assert top <= 150
-    assert top + detail.size[1] >= 160
-    assert detail.size == (SIDE, SIDE)
-    assert detail.factor == 32
-    assert list(detail.pictures) == ["original", "reference", "candidate", "difference x32"]
-
-
-def test_the_busiest_window_and_the_amplification():
-    values = np.zeros((50, 70), np.int64)
-    values[40, 60] = 5
-    top, left = busiest(values, 16)
-    assert top <= 40 < top + 16
-    assert left <= 60 < left + 16
-    assert busiest(values, 500) == (0, 0)
-    assert [amplification(value) for value in (1, 2, 4, 63, 64, 200)] == [64, 32, 16, 2, 1, 1]
-
-
-def test_small_images_have_a_detail_too():
-    small = noise(20, 24, 3)
-    report = DriftReport("x", (ImageDrift("tiny", 30.0, 31.0, 0.9, 0.9, 50.0),))
-    detail = detail_of("x", Quality(report, (1, 1), WorstImage("tiny", small, small, small ^ 1)))
-    assert detail is not None
-    assert detail.size == (24, 20)
-
-
 def test_the_json_of_such_a_result_is_json(result, tmp_path):
     result.write(tmp_path / "b.json")
     content = json.loads((tmp_path / "b.json").read_text())
@@ -275,35 +149,28 @@ def test_the_json_of_such_a_result_is_json(result, tmp_path):
     assert content["candidates"][1]["latencies"][0]["verdict"] == "faster"
 
 
-def test_names_in_the_speed_and_drift_plot_do_not_cover_each_other(chromium, tmp_path, result):
-    drift = [DriftReport(n, (ImageDrift("a", 37.0, 37.0, 0.9, 0.9, 60.0),)) for n in NAMES]
-    near = [
-        replace(each, quality=replace(each.quality, report=report))
-        for each, report in zip(result.measured, drift, strict=False)
-        if each.quality is not None
-    ]
-    path = write_page(replace(result, measured=tuple(near)), tmp_path)
-    for width in (400, 1400):
-        tab, _ = opened(chromium, path, width)
-        boxes = tab.evaluate(
-            """() => [...document.querySelectorAll('.plots figure:last-child svg text')]
-                .filter(e => e.checkVisibility() && /[a-z]-/.test(e.textContent))
-                .map(e => e.getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom])"""
-        )
-        assert len(boxes) == len(NAMES)
-        for index, one in enumerate(boxes):
-            for other in boxes[index + 1 :]:
-                apart = one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] + 1 or other[3] <= one[1] + 1
-                assert apart, (width, one, other)
-
-
-def test_cells_of_a_telephones_cards_do_not_run_into_each_other(chromium, written):
-    tab, _ = opened(chromium, written, 400)
-    wide = tab.evaluate(
-        """() => [...document.querySelectorAll('.sheets td')].filter(e => e.scrollWidth > e.clientWidth + 1)
-            .map(e => e.dataset.label)"""
+def test_the_knob_shows_which_way_it_moves(chromium, written):
+    tab, _ = opened(chromium, written)
+    drawn = tab.evaluate("getComputedStyle(document.querySelector('.wipe .line'), '::after').content")
+    assert (
+        drawn.strip('"') == "\N{BLACK LEFT-POINTING SMALL TRIANGLE}\N{EN SPACE}\N{BLACK RIGHT-POINTING SMALL TRIANGLE}"
     )
-    assert wide == []
+
+
+def test_warnings_stand_before_the_first_table(chromium, written):
+    tab, _ = opened(chromium, written)
+    notes, sheet = (tab.locator(each).first.bounding_box()["y"] for each in (".notes", ".sheet"))
+    assert notes < sheet
+
+
+def test_columns_of_plots_end_near_each_other(chromium, written):
+    tab, _ = opened(chromium, written)
+    ends = []
+    for column in tab.locator(".plots .column").all():
+        box = column.locator("figure").last.bounding_box()
+        ends.append(box["y"] + box["height"])
+    assert len(ends) == 2
+    assert abs(ends[0] - ends[1]) < 40
 
 
 def test_warnings_are_on_the_page_as_in_the_terminal(chromium, written, result):

@@ -60,5 +60,23 @@ def test_the_verdict_follows_the_interval_and_the_size_of_the_effect(shift, verd
     assert comparison.quartiles == pytest.approx(tuple(np.percentile(ratios, [25, 75])))
 
 
+@pytest.mark.parametrize(
+    ("spread", "shift", "verdict"),
+    [(0.6, 1.2, "not told apart"), (0.1, 1.0, "not told apart"), (0.02, 1.0, "no difference"), (0.6, 3.0, "slower")],
+)
+def test_a_wide_interval_is_no_proof_that_there_is_no_difference(spread, shift, verdict):
+    # Ratios spread evenly around their median: the interval is about half as wide as they are.
+    comparison = compare((shift * np.linspace(1 - spread, 1 + spread, 31)).tolist())
+    assert comparison.verdict == verdict
+
+
+def test_the_verdict_does_not_depend_on_which_of_two_comes_first():
+    ratios = np.linspace(1.0, 1.06, 31)
+    assert compare(ratios.tolist()).verdict == "slower"
+    assert compare((1 / ratios).tolist()).verdict == "faster"
+    edge = np.concatenate([np.full(15, 1 / 1.0249), [1.0], np.full(15, 1.0249)])
+    assert compare(edge.tolist()).verdict == compare((1 / edge).tolist()).verdict == "no difference"
+
+
 def test_too_few_rounds_are_no_verdict():
     assert compare([1.2, 1.2, 1.2]).verdict == "too few rounds"

@@ -11,7 +11,7 @@ import pytest
 from benchmark.command import main
 from benchmark.gpu.memory import DeviceMemoryMeter
 from benchmark.gpu.nvml import Nvml
-from benchmark.latency import PARTS
+from benchmark.latency import DEVICE, PARTS, SUMMANDS
 from benchmark.memory import measure_memory, probe
 from runtime.engine.session import EngineSession
 from runtime.errors import DefianError
@@ -64,11 +64,12 @@ def test_an_engines_parts_are_in_the_table_and_the_json_with_all_statistics(tmp_
     [candidate] = json.loads(path.read_text())["candidates"]
     [latency] = candidate["latencies"]
     assert len(said_by_session) == 9
-    assert latency["parts"] == {name: [each[name] for each in said_by_session] for name in PARTS}
-    for name in PARTS:
+    sums = {DEVICE: [sum(each[name] for name in SUMMANDS) for each in said_by_session]}
+    assert latency["parts"] == {name: [each[name] for each in said_by_session] for name in PARTS} | sums
+    for name in (*PARTS, DEVICE):
         assert {"minimum", "maximum", "mean", "median", "p90", "p95", "p99"} <= set(latency["part_summaries"][name])
     said = capsys.readouterr().out
-    assert "On the device at 1x12x16 LR in ms, by CUDA events" in said
+    assert "On the device at 1x12x16 LR in ms by CUDA events" in " ".join(said.split())
     assert "tensorrt 10.3.0 on stand-in GPU" in candidate["backend"]
 
 
