@@ -4,7 +4,8 @@
 // On the way it checks what kernel.cu's freedom from races rests on, and counts the traffic:
 //   * shared memory is poisoned before each staging, a word that two threads write is reported;
 //   * loads are counted as bytes asked for, and as 32-byte sectors: those that a block touches in one staging,
-//     and of these the ones that a least-recently-used L2 cache of a given size does not hold.
+//     and of these the ones that a least-recently-used L2 cache of a given size does not hold. Biases count as
+//     features do, because all threads of a block read the same few: L1 has them after the first.
 // With DEFIAN_MIRROR_MAIN it is a program for AddressSanitizer, in which every buffer has its exact size.
 #include <cstdint>
 #include <cstdlib>
@@ -23,7 +24,7 @@ struct Watch {
     bool counting = false;
     bool checking = false;
     std::uintptr_t features_begin = 0, features_end = 0;
-    long long features_asked = 0, bias_asked = 0, sectors_touched = 0, sectors_missed = 0, written_twice = 0;
+    long long features_asked = 0, bias_asked = 0, bias_sectors = 0, sectors_touched = 0, sectors_missed = 0, written_twice = 0;
     std::size_t capacity = 0;  // of the L2, in sectors
     std::list<std::uintptr_t> recent;
     std::unordered_map<std::uintptr_t, std::list<std::uintptr_t>::iterator> cached;
@@ -34,14 +35,12 @@ struct Watch {
     void loaded(const void* address, std::size_t bytes) {
         if (!counting) return;
         const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(address);
-        if (begin < features_begin || begin >= features_end) {
-            bias_asked += static_cast<long long>(bytes);
-            return;
-        }
-        features_asked += static_cast<long long>(bytes);
+        const bool is_bias = begin < features_begin || begin >= features_end;
+        (is_bias ? bias_asked : features_asked) += static_cast<long long>(bytes);
         for (std::uintptr_t sector = begin / SECTOR; sector * SECTOR < begin + bytes; ++sector) {
             if (!staged.insert(sector).second) continue;
             ++sectors_touched;
+            if (is_bias) ++bias_sectors;
             const auto found = cached.find(sector);
             if (found != cached.end()) {
                 recent.splice(recent.begin(), recent, found->second);
@@ -84,7 +83,7 @@ struct Options {
 };
 
 struct Counts {
-    long long blocks, features_asked, bias_asked, sectors_touched, sectors_missed, written_twice;
+    long long blocks, features_asked, bias_asked, bias_sectors, sectors_touched, sectors_missed, written_twice;
 };
 
 namespace {
@@ -171,6 +170,7 @@ void defian_mirror(int fp16, int channels_last, const Problem* problem, const Op
     *counts = Counts{blocks,
                      watcher.features_asked,
                      watcher.bias_asked,
+                     watcher.bias_sectors,
                      watcher.sectors_touched,
                      watcher.sectors_missed,
                      watcher.written_twice};

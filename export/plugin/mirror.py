@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).with_name("mirror.cpp")
 ALIGNMENT = 256  # what cudaMalloc and TensorRT promise at least
+SECTOR_BYTES = 32
+WARP_THREADS = 32
 STRICT_FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror")
 
 
@@ -41,7 +43,7 @@ class _Counts(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_longlong)
         for name in (
-            *("blocks", "features_asked", "bias_asked"),
+            *("blocks", "features_asked", "bias_asked", "bias_sectors"),
             *("sectors_touched", "sectors_missed", "written_twice"),
         )
     )
@@ -51,8 +53,9 @@ class _Counts(ctypes.Structure):
 class Cache:
     """The cache model: blocks in flight at a time, going through their chunks in step, over one shared L2.
 
-    A block asks for a 32-byte sector once per staging; the L2 holds ``l2_bytes`` of sectors, least recently used
-    out first. Within a block nothing else is kept. Maps are written through and take no room.
+    A block asks for a 32-byte sector of features once per staging, and for one of biases once per chunk, whatever
+    the number of its threads that read it; the L2 holds ``l2_bytes`` of sectors, least recently used out first.
+    Within a block nothing else is kept. Maps are written through and take no room.
     """
 
     resident: int = 32
@@ -61,22 +64,35 @@ class Cache:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes of one launch. ``least`` is the features once and the three maps once, padding channels included."""
+    """Bytes of one launch.
+
+    ``least`` is the features once, channels-last padding included, and the three maps once, and no biases.
+    ``asked`` are the bytes of features that loads name and the sectors of biases, once per block and chunk;
+    ``biases_by_warp`` the bytes of biases with no L1, each load instruction of a warp being one broadcast.
+    """
 
     least: int
     written: int
     asked: int
+    biases_by_warp: int
+    bias_sectors: int
     touched: int
     missed: int
 
     @property
     def uncached_ratio(self) -> float:
-        """All bytes that loads ask for and the maps, over the least: nothing is ever reused from a cache."""
+        """The bytes asked for and the maps, over the least: no feature is ever reused from a cache."""
         return (self.asked + self.written) / self.least
 
     @property
+    def broadcast_ratio(self) -> float:
+        """The same, with the biases not even in L1: every warp fetches them anew."""
+        features = self.asked - self.bias_sectors * SECTOR_BYTES
+        return (features + self.biases_by_warp + self.written) / self.least
+
+    @property
     def sector_ratio(self) -> float:
-        """The same in whole sectors, each counted once per block and staging."""
+        """Features and biases in whole sectors, each counted once per block and staging."""
         return (self.touched + self.written) / self.least
 
     @property
@@ -152,7 +168,7 @@ class Mirror:
         return maps
 
     def traffic(self, described: Features, vectors: int, cache: Cache | None = None) -> Traffic:
-        """Count one launch's memory traffic. Reads are the features; the biases are a few KiB for all blocks."""
+        """Count one launch's memory traffic, of features, biases and maps."""
         cache = cache or Cache()
         element = np.float16 if described.fp16 else np.float32
         pixels = described.batch * described.height * described.width
@@ -164,9 +180,11 @@ class Mirror:
         return Traffic(
             least=features.nbytes + maps.nbytes,
             written=maps.nbytes,
-            asked=counts.features_asked,
-            touched=counts.sectors_touched * 32,
-            missed=counts.sectors_missed * 32,
+            asked=counts.features_asked + counts.bias_sectors * SECTOR_BYTES,
+            biases_by_warp=counts.bias_asked // WARP_THREADS,
+            bias_sectors=counts.bias_sectors,
+            touched=counts.sectors_touched * SECTOR_BYTES,
+            missed=counts.sectors_missed * SECTOR_BYTES,
         )
 
     def launch(

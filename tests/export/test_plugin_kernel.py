@@ -180,10 +180,28 @@ def test_a_large_image_moves_less_than_1_3_times_the_least_bytes(
 ) -> None:
     features = Features(1, channels, 270, 480, fp16=fp16, channels_last=channels_last)
     traffic = mirror.traffic(features, plan(features, 99 * 1024).vectors, Cache(resident=32, l2_bytes=2 * 2**20))
-    assert traffic.uncached_ratio <= 1.3  # no cache at all: the bytes that loads and stores name
+    assert traffic.uncached_ratio <= 1.3  # the bytes that loads and stores name, the biases once a block and chunk
     assert traffic.cached_ratio <= 1.15  # whole sectors, with the L2 of the model
     if channels_last:
         assert traffic.sector_ratio <= 1.3  # whole sectors, no L2
+
+
+@LAYOUTS
+@pytest.mark.parametrize("channels", [32, 36])
+def test_biases_count_as_whole_sectors_once_a_block_and_chunk(
+    mirror: Mirror, channels: int, channels_last: bool
+) -> None:
+    features = Features(2, channels, 40, 64, fp16=True, channels_last=channels_last)
+    blocks, warps, rows = 4, 16 + 4, 9  # the second tile of each image is 8 rows high, so 2 x 2 warps see pixels
+    chunks = -(-channels // 16) if channels_last else -(-channels // 8)
+    traffic = mirror.traffic(features, plan(features, 99 * 1024).vectors)
+    assert traffic.biases_by_warp == 2 * warps * rows * channels * 4
+    if channels == 32:  # rows of 128 bytes, so no chunk shares a sector with another row
+        assert traffic.bias_sectors == blocks * rows * channels * 4 // 32
+    else:
+        assert traffic.bias_sectors > blocks * rows * channels * 4 // 32
+        assert traffic.bias_sectors <= blocks * rows * (channels * 4 // 32 + chunks)
+    assert traffic.broadcast_ratio > traffic.uncached_ratio
 
 
 def test_on_sm_75_a_second_half_of_a_sector_is_still_in_the_l2_of_a_t4(mirror: Mirror) -> None:
