@@ -65,7 +65,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
 
 @pytest.fixture
 def driver(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> LaunchDriver:
-    monkeypatch.setattr(device, "kernel_image", lambda _: IMAGE)
+    monkeypatch.setattr(device, "kernel_images", lambda _: [("this test", lambda: IMAGE)])
     stand_in = LaunchDriver(mirror)
     monkeypatch.setattr(device, "cuda_driver", lambda: stand_in)
     return stand_in
@@ -203,7 +203,14 @@ def assert_equal_to_precision(maps: NDArray[Any], expected: NDArray[Any]) -> Non
     np.testing.assert_allclose(maps.astype(np.float64), expected, rtol=tolerance, atol=tolerance / 10)
 
 
-@pytest.mark.parametrize("record", ["{", "[]", "{}", '{"source_sha256": "of an older source"}'])
+RECORDS = [
+    *("{", "[]", "{}", '{"source_sha256": "of this source"}'),
+    '{"source_sha256": "of this source", "architectures": []}',
+    '{"source_sha256": "of an older source", "architectures": [87]}',
+]
+
+
+@pytest.mark.parametrize("record", RECORDS)
 def test_a_fatbin_whose_record_does_not_speak_for_it_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: str
 ) -> None:
@@ -211,9 +218,9 @@ def test_a_fatbin_whose_record_does_not_speak_for_it_is_not_used(
     monkeypatch.setattr(binary, "source_digest", lambda: "of this source")
     (tmp_path / binary.FATBIN).write_bytes(b"code")
     (tmp_path / binary.FATBIN_RECORD).write_text(record)
-    assert binary.ahead_of_time_image() is None
-    (tmp_path / binary.FATBIN_RECORD).write_text('{"source_sha256": "of this source"}')
-    assert binary.ahead_of_time_image() == b"code"
+    assert binary.ahead_of_time_image((8, 7)) is None
+    (tmp_path / binary.FATBIN_RECORD).write_text('{"source_sha256": "of this source", "architectures": [87]}')
+    assert binary.ahead_of_time_image((8, 7)) == b"code"
 
 
 def test_an_empty_batch_launches_nothing(driver: LaunchDriver) -> None:
