@@ -44,7 +44,7 @@ class _Counts(ctypes.Structure):
         (name, ctypes.c_longlong)
         for name in (
             *("blocks", "features_asked", "bias_asked", "bias_sectors"),
-            *("sectors_touched", "sectors_missed", "written_twice"),
+            *("sectors_touched", "sectors_missed", "written_twice", "misaligned"),
         )
     )
 
@@ -103,11 +103,16 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Variation:
-    """How a run is made: vectors per chunk (None: as launched), thread order, and blocks in flight."""
+    """How a run is made.
+
+    Vectors per chunk (None: as launched), thread order, blocks in flight, and elements by which linear features
+    start behind an aligned address.
+    """
 
     vectors: int | None = None
     reversed_threads: bool = False
     resident: int = 4
+    offset: int = 0
 
 
 def compile_mirror(output: Path, *flags: str) -> Path:
@@ -129,9 +134,9 @@ def compile_mirror(output: Path, *flags: str) -> Path:
 class Mirror:
     """The kernel on NumPy arrays."""
 
-    def __init__(self, folder: Path) -> None:
-        """Compile into ``folder`` and load."""
-        self.library = ctypes.CDLL(str(compile_mirror(folder / "mirror.so", "-O2", "-fPIC", "-shared")))
+    def __init__(self, folder: Path, *flags: str) -> None:
+        """Compile into ``folder``, with more compiler flags if given, and load."""
+        self.library = ctypes.CDLL(str(compile_mirror(folder / "mirror.so", "-O2", "-fPIC", "-shared", *flags)))
         self.library.defian_widen.restype = ctypes.c_float
         self.library.defian_widen.argtypes = [ctypes.c_ushort]
         self.library.defian_narrow.restype = ctypes.c_ushort
@@ -152,11 +157,11 @@ class Mirror:
         The maps, shared memory and the padding channels hold NaN before the run.
 
         Raises:
-            AssertionError: two threads wrote the same word of shared memory.
+            AssertionError: two threads wrote the same word of shared memory, or a load was not aligned to its size.
         """
         variation = variation or Variation()
         described = describe(features, channels_last=channels_last)
-        stored = to_channels_last(features, described.pitch) if channels_last else aligned(features)
+        stored = to_channels_last(features, described.pitch) if channels_last else aligned(features, variation.offset)
         maps = aligned(np.empty((described.batch, 3, described.height, described.width), features.dtype))
         maps.view(np.uint8)[...] = 0xFF
         options = Options(variation.reversed_threads, 1, 0, variation.resident, 0)
@@ -190,7 +195,11 @@ class Mirror:
     def launch(
         self, described: Features, addresses: tuple[int, NDArray[np.float32], int], vectors: int, options: Options
     ) -> _Counts:
-        """Run on raw addresses of features, bias array and maps."""
+        """Run on raw addresses of features, bias array and maps.
+
+        Raises:
+            AssertionError: a load was not aligned to its size, which ends a kernel on a GPU.
+        """
         features, bias, maps = addresses
         problem = _Problem(
             *(features, bias.ctypes.data, maps),
@@ -201,6 +210,9 @@ class Mirror:
             *(int(described.fp16), int(described.channels_last)),
             *(ctypes.addressof(each) for each in (problem, options, counts)),
         )
+        if counts.misaligned:
+            msg = f"{counts.misaligned} loads were at addresses that are no multiple of their size"
+            raise AssertionError(msg)
         return counts
 
 
@@ -217,10 +229,11 @@ def to_channels_last(features: NDArray[Any], pitch: int) -> NDArray[Any]:
     return stored
 
 
-def aligned(array: NDArray[Any]) -> NDArray[Any]:
-    """A contiguous copy whose address is a multiple of 256."""
-    room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % ALIGNMENT
+def aligned(array: NDArray[Any], offset: int = 0) -> NDArray[Any]:
+    """A contiguous copy whose address is a multiple of 256, or ``offset`` elements behind one."""
+    shift = offset * array.itemsize
+    room = np.empty(array.nbytes + ALIGNMENT + shift, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT + shift
     copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy

@@ -11,6 +11,7 @@ import pytest
 from export.plugin.mirror import Cache, Mirror, Variation, compile_mirror
 from export.plugin.occupancy import MULTIPROCESSORS
 from runtime.plugin import launch
+from runtime.plugin.binary import source_folder
 from runtime.plugin.launch import Features, plan
 from tests.export.hessian_cases import AROUND_A_VECTOR, SHAPES, photo_features, random_case, reference
 
@@ -88,6 +89,34 @@ def test_neither_thread_order_nor_chunk_size_nor_waves_change_a_bit(
         mirror.run(features, bias, channels_last=channels_last, variation=each).tobytes() for each in variations
     ]
     assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_linear_features_at_an_unaligned_address_give_the_same_bits(mirror: Mirror, dtype: type) -> None:
+    features, bias = random_case((2, 5, 33, 72))
+    features = features.astype(dtype)
+    by_vectors, by_elements = (mirror.run(features, bias, variation=Variation(offset=each)) for each in (0, 1))
+    assert by_elements.tobytes() == by_vectors.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("guard", "shape", "offset"),
+    [("aligned && ", (1, 5, 9, 72), 1), (" && problem.width % VECTOR == 0", (1, 5, 9, 71), 0)],
+    ids=["address", "width"],
+)
+def test_a_kernel_without_a_guard_of_its_vector_loads_is_caught(
+    tmp_path: Path, guard: str, shape: tuple[int, int, int, int], offset: int
+) -> None:
+    for header in source_folder().glob("*.h"):
+        text = header.read_text()
+        if header.name == "tile.h":
+            assert text.count(guard) == 1
+            text = text.replace(guard, "(void(aligned), true) && " if guard.startswith("aligned") else "")
+        (tmp_path / header.name).write_text(text)
+    careless = Mirror(tmp_path, f"-I{tmp_path}")
+    features, bias = random_case(shape)
+    with pytest.raises(AssertionError, match="no multiple of their size"):
+        careless.run(features, bias, variation=Variation(offset=offset))
 
 
 @LAYOUTS
