@@ -13,7 +13,7 @@ from export.plugin.occupancy import MULTIPROCESSORS
 from runtime.plugin import launch
 from runtime.plugin.binary import source_folder
 from runtime.plugin.launch import Features, plan
-from tests.export.hessian_cases import AROUND_A_VECTOR, SHAPES, photo_features, random_case, reference
+from tests.export.hessian_cases import AROUND_A_VECTOR, SHAPES, checkpoint_case, photo_features, random_case, reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -72,6 +72,21 @@ def test_maps_of_photo_features_equal_the_reference(mirror: Mirror, channels: in
     assert_close_in_fp32(mirror.run(features, 0.1 * bias, channels_last=channels_last), features, 0.1 * bias)
     halves = features.astype(np.float16)
     assert_rounded_once(mirror.run(halves, 0.1 * bias, channels_last=channels_last), halves, 0.1 * bias)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("module", [0, 4])
+def test_maps_of_the_bundled_networks_own_features_of_a_photo_equal_its_own(
+    mirror: Mirror, module: int, channels_last: bool
+) -> None:
+    features, bias, expected = checkpoint_case(module)
+    np.testing.assert_array_equal(expected, reference(features, bias))
+    # This checkpoint's biases are zero; the authors' own are what PyTorch draws for nine taps, kept as they were.
+    drawn = np.random.default_rng(module).uniform(-1 / 3, 1 / 3, bias.shape).astype(np.float32)
+    for values in (bias, drawn):
+        assert_close_in_fp32(mirror.run(features, values, channels_last=channels_last), features, values)
+        halves = features.astype(np.float16)
+        assert_rounded_once(mirror.run(halves, values, channels_last=channels_last), halves, values)
 
 
 @LAYOUTS
@@ -164,6 +179,16 @@ def test_a_nan_in_the_features_shows_where_it_reaches_and_nowhere_else(mirror: M
     assert (lost == np.isnan(reference(features, bias))).all()
     assert lost.any()
     assert not lost.all()
+
+
+def test_infinity_in_fp16_saturates_in_the_maps_and_is_nan_where_it_cancels(mirror: Mirror) -> None:
+    features = np.zeros((1, 1, 5, 5), np.float16)
+    features[0, 0, 2, 2] = np.inf
+    nearest = mirror.run(features, np.zeros((3, 3, 1), np.float32))[0, 0]
+    expected = np.zeros((5, 5))
+    expected[1:4, 1:4] = HALF_MAX
+    expected[2, 2] = np.nan
+    np.testing.assert_array_equal(nearest, expected)
 
 
 def test_every_fp16_value_is_widened_exactly_and_rounded_back(mirror: Mirror) -> None:
