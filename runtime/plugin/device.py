@@ -131,7 +131,22 @@ def _library(driver: Any, capability: tuple[int, int]) -> Any:  # noqa: ANN401
 
 def _loaded(driver: Any, library: Any, name: str) -> Any:  # noqa: ANN401
     kernel = _checked(driver, f"finding {name}", *driver.cuLibraryGetKernel(library, name.encode()))
-    return _checked(driver, f"loading {name}", *driver.cuKernelGetFunction(kernel))
+    function = _checked(driver, f"loading {name}", *driver.cuKernelGetFunction(kernel))
+    _load_now(driver, function, name)
+    return function
+
+
+def _load_now(driver: Any, function: Any, name: str) -> None:  # noqa: ANN401
+    """Leave nothing to lazy loading, as a first launch may be under capture. CUDA 12.4 and later can be asked to."""
+    load = getattr(driver, "cuFuncLoad", None)
+    if load is None:
+        return
+    try:
+        (status,) = load(function)
+    except RuntimeError:  # cuda-bindings: the driver is older and has no such function
+        return
+    if getattr(status, "name", "") != "CUDA_ERROR_NOT_SUPPORTED":
+        _checked(driver, f"loading the code of {name}", status)
 
 
 def _function(driver: Any, library: Any, name: str, shared_bytes: int) -> Any:  # noqa: ANN401

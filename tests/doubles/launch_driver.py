@@ -25,6 +25,7 @@ class Status(Enum):
     CUDA_ERROR_INVALID_IMAGE = 200
     CUDA_ERROR_INVALID_CONTEXT = 201
     CUDA_ERROR_NO_BINARY_FOR_GPU = 209
+    CUDA_ERROR_NOT_SUPPORTED = 801
 
 
 class DeviceAttribute(Enum):
@@ -83,6 +84,9 @@ class LaunchDriver:
     def cuKernelGetFunction(self, kernel: str) -> tuple[Any, ...]:  # noqa: N802
         answer = self._answer("function", kernel)
         return answer if kernel else (Status.CUDA_ERROR_NO_BINARY_FOR_GPU, None)
+
+    def cuFuncLoad(self, function: str) -> tuple[Any, ...]:  # noqa: N802
+        return self._answer("loaded", function)[:1]
 
     def cuFuncSetAttribute(self, function: str, attribute: FunctionAttribute, value: int) -> tuple[Any, ...]:  # noqa: N802
         self.calls.append(("shared", function, attribute, value))
