@@ -101,7 +101,7 @@ class DriftReport:
 
     def over(self, budget: float) -> list[ImageDrift]:
         """Images that lost more than ``budget`` dB, the worst first."""
-        beyond = [image for image in self.images if image.drift > budget]
+        beyond = [image for image in self.images if not image.drift <= budget]  # NaN is within no budget
         return sorted(beyond, key=lambda image: -image.drift)
 
     def summary(self) -> dict[str, Any]:

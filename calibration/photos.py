@@ -157,12 +157,13 @@ def evaluation_pairs(
     and HR folders are matched by file stem.
 
     Raises:
-        DefianError: folders without images, LR without HR, two of one stem, or sizes that do not fit the scale.
+        DefianError: folders without images, LR without HR, two of one stem, sizes that do not fit the scale, or that
+            leave nothing inside the border.
     """
     if (lr is None) != (hr is None):
         raise DefianError("Expected both --lr and --hr, or neither.", "Give the other folder as well.")
     if lr is not None and hr is not None:
-        return _matched(lr, hr, scale)
+        return [_measurable(pair, scale) for pair in _matched(lr, hr, scale)]
     photos = bundled_photos(DEFAULT_EVALUATION) if dataset is None else images_in(dataset)
     stems = Counter(photo.stem for photo in photos)
     pairs = []
@@ -171,8 +172,20 @@ def evaluation_pairs(
         name = photo.stem
         if dataset is not None and stems[name] > 1:
             name = photo.relative_to(dataset).as_posix()
-        pairs.append(EvaluationPair(name, small, large))
+        pairs.append(_measurable(EvaluationPair(name, small, large), scale))
     return pairs
+
+
+def _measurable(pair: EvaluationPair, scale: int) -> EvaluationPair:
+    """The pair, if something is left of it inside the border that PSNR-Y leaves out."""
+    height, width = pair.hr.shape[:2]
+    if min(height, width) <= 2 * scale:
+        raise DefianError(
+            f"{pair.name} is {width}x{height} pixels: drift needs more than {2 * scale} a side, because PSNR-Y leaves "
+            f"out {scale} at each border.",
+            "Leave it out, or give a larger photo.",
+        )
+    return pair
 
 
 def _matched(lr: Path, hr: Path, scale: int) -> list[EvaluationPair]:

@@ -51,7 +51,7 @@ class Artefact:
         variant: the graph in its precision.
         drift: measured against the PyTorch reference; None with float I/O.
         accepted: the drift is within the budget, or there is none. Refused variants are not written.
-        files: what was written, graph first.
+        files: what was written, graph first; of a refused variant the sensitivity ranking at most.
         engine: what the compiler said; None if there is no engine.
         realised: what the graph really is, counted on the graph.
     """
@@ -228,9 +228,10 @@ def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], 
 
 def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], options: ExportOptions) -> Artefact:
     variant, report, engine = built.variant, built.report, built.engine
-    if not built.accepted:
-        return Artefact(variant, report, built.accepted, built.realised)
     label = f"{checkpoint.name}.plain" if options.plain else checkpoint.name
+    ranking = _write_ranking(variant, f"{label}.{variant.precision.value}", options.out)
+    if not built.accepted:
+        return Artefact(variant, report, built.accepted, built.realised, ranking)
     content = variant.serialise()
     manifest = Manifest(
         file=f"{label}.{variant.precision.value}.onnx",
@@ -258,12 +259,17 @@ def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], opt
             plugins=(PLUGIN_KEY,) if options.eigen is Eigen.PLUGIN else (),
         )
         files.append(_write_with_manifest(target, engine.plan, options.out))
-    if variant.calibration.get("sensitivity"):
-        path = options.out / f"{label}.{variant.precision.value}.sensitivity.json"
-        write_whole(path, (json.dumps(variant.calibration["sensitivity"], indent=2) + "\n").encode())
-        files.append(path)
     facts = None if engine is None else engine.facts
-    return Artefact(variant, report, built.accepted, built.realised, tuple(files), facts)
+    return Artefact(variant, report, built.accepted, built.realised, (*files, *ranking), facts)
+
+
+def _write_ranking(variant: Variant, name: str, folder: Path) -> tuple[Path, ...]:
+    """What ``--sensitivity`` found, which says why a variant was refused as well as why it was not."""
+    if not variant.calibration.get("sensitivity"):
+        return ()
+    path = folder / f"{name}.sensitivity.json"
+    write_whole(path, (json.dumps(variant.calibration["sensitivity"], indent=2) + "\n").encode())
+    return (path,)
 
 
 def _write_with_manifest(manifest: Manifest, content: bytes, folder: Path) -> Path:

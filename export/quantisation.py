@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
+import onnxruntime
 
 from calibration import cache
 from calibration.histogram import Histogram
@@ -17,7 +18,7 @@ from export.precision import Precision
 from export.precision.int8 import QuantisationPlan, insert_qdq
 from export.precision.measure import equalised, measured
 from export.precision.rounding import round_to_nearest
-from export.precision.sites import Sites, find_sites, is_stream, origin_of
+from export.precision.sites import Sites, find_sites, is_stream
 from export.variants import Variant, copy_of, make_half, settle
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 STREAM_ROUNDINGS = 2.0
 """Weight of rounding against clipping in a residual stream, which every block rounds again (docs/quantisation.md)."""
+
+CHOSEN_AFTERWARDS = ("method", "clipping")
+"""What of a recipe changes no measurement: ranges are chosen from histograms that are at hand."""
 
 
 @dataclass(frozen=True)
@@ -52,20 +56,22 @@ class Calibrated:
 
     def variant(self, sites: Sites | None = None) -> Variant:
         """The INT8 graph with some of the sites, by default all."""
-        chosen = replace(self.plan, sites=self._in_range(self.sites if sites is None else sites))
         model = make_half(self.model, self.beyond)
+        chosen = replace(self.plan, sites=self._in_range(self.sites if sites is None else sites, model))
         count = insert_qdq(model, chosen)
         settle(model)
         record = {**self.record, "convolutions": count, "feature_maps": len(chosen.sites.features)}
         return Variant(Precision.INT8, model, record)
 
-    def _in_range(self, sites: Sites) -> Sites:
+    def _in_range(self, sites: Sites, model: ir.Model) -> Sites:
+        """The sites that are FP16 in the typed graph: what touches a tensor beyond FP16's range is FP32 there."""
         if not self.beyond:
             return sites
-        writes = {node.name: node.outputs[0].name for node in nodes_of_type(self.model.graph, "Conv")}
+        half = {value.name for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT16}
+        reads = {node.name: node.inputs[0].name for node in nodes_of_type(model.graph, "Conv") if node.inputs[0]}
         return Sites(
-            tuple(site for site in sites.convolutions if not {origin_of(site.tensor), writes[site.node]} & self.beyond),
-            tuple(site for site in sites.features if origin_of(site.tensor) not in self.beyond),
+            tuple(site for site in sites.convolutions if site.tensor in half and reads[site.node] == site.tensor),
+            tuple(site for site in sites.features if site.tensor in half),
         )
 
 
@@ -82,8 +88,8 @@ def calibrate(
     """
     data = patches.sha256()
     graph = hashlib.sha256(ir.to_proto(rewritten).SerializeToString(deterministic=True)).hexdigest()
-    options = {key: value for key, value in recipe.described().items() if key != "method"}
-    key = cache.cache_key(_sources(), graph=graph, data=data, **options)
+    options = {key: value for key, value in recipe.described().items() if key not in CHOSEN_AFTERWARDS}
+    key = cache.cache_key(_sources(), graph=graph, data=data, onnxruntime=onnxruntime.__version__, **options)
     arrays = cache.load(key)
     found = arrays is not None
     say(f"calibration: cache {'hit' if found else 'miss'} {key[:12]}")
@@ -115,8 +121,10 @@ def calibrate(
 
 def _sources() -> list[Path]:
     """The source files that decide what is measured."""
-    folders = (Path(cache.__file__).parent, Path(__file__).parent / "precision")
-    return sorted(path for folder in folders for path in folder.glob("*.py"))
+    here = Path(__file__)
+    folders = (Path(cache.__file__).parent, here.parent / "precision")
+    shared = (here, here.with_name("emit.py"), here.with_name("variants.py"))
+    return sorted({*shared, *(path for folder in folders for path in folder.glob("*.py"))})
 
 
 def _histogram(arrays: Mapping[str, np.ndarray], name: str) -> Histogram:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 TYPES = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.INT8: "int8"}
 PLUMBING = {"QuantizeLinear", "DequantizeLinear", "Cast", "Constant", "Identity"}
-OF_SM = {80: "a100", 86: "rtx3090", 87: "agx-orin", 89: "rtx4090", 90: "h100"}
+OF_CAPABILITY = {"8.0": "a100", "8.6": "rtx3090", "8.7": "agx-orin", "8.9": "rtx4090", "9.0": "h100"}
 """A device of the table for a compute capability; the largest of its kind."""
 EDGE = "orin-nano"
 """Stands for the target when none is named."""
@@ -98,18 +98,26 @@ def _shares(counts: Counter[str] | dict[str, int]) -> dict[str, float]:
     return {kind: count / total for kind, count in sorted(counts.items())} if total else {}
 
 
-def verdict(int8: Realised, fp16: Realised, target: Target, sm: int | None) -> str:
-    """Whether INT8 can be expected to be faster than FP16: from shares and published peaks, never from a guess."""
+def verdict(int8: Realised, fp16: Realised, target: Target, capability: str | None) -> str:
+    """Whether INT8 can be expected to be faster than FP16: from shares and published peaks, never from a guess.
+
+    Args:
+        int8: the INT8 graph.
+        fp16: the FP16 graph that it could replace.
+        target: what engines are for.
+        capability: compute capability of the GPU that the engine was built on, such as ``8.7``; None without an engine.
+    """
     if target is Target.TENSORRT_RTX:
         return "INT8 is not expected to be faster: TensorRT-RTX documents no INT8 convolution kernels."
-    name = EDGE if sm is None else OF_SM.get(sm, "")
+    name = EDGE if capability is None else OF_CAPABILITY.get(capability, "")
     if name not in DEVICES:
-        return f"No published peaks for sm_{sm} in the table: no expectation whether INT8 is faster than FP16."
+        return f"No published peaks for a GPU of {capability} in the table: no expectation whether INT8 beats FP16."
     device = DEVICES[name]
     bounds = {precision: result.seconds(device) for precision, result in (("int8", int8), ("fp16", fp16))}
     ratio = bounds["int8"] / bounds["fp16"]
+    stands = ", which stands for a target that no engine names" if capability is None else ", the largest of its kind"
     expected = "can be faster" if ratio < 0.95 else "cannot be expected to be faster"
     return (
-        f"INT8 {expected} than FP16 on {name}: roofline bound {1e3 * bounds['int8']:.2f} ms against "
+        f"INT8 {expected} than FP16 on {name}{stands}: roofline bound {1e3 * bounds['int8']:.2f} ms against "
         f"{1e3 * bounds['fp16']:.2f} ms, ratio {ratio:.2f}. A bound, not a measurement."
     )

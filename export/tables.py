@@ -110,7 +110,8 @@ def int8_lines(artefacts: Sequence[Artefact], options: ExportOptions) -> list[st
         for harm in calibration["sensitivity"]
     ]
     if half is not None:
-        lines.append(verdict(int8.realised, half.realised, options.target, options.sm))
+        capability = None if int8.engine is None else int8.engine.compute_capability
+        lines.append(verdict(int8.realised, half.realised, options.target, capability))
     return lines
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from calibration.drift import report_of
+from calibration.drift import DriftReport, ImageDrift, report_of
 from calibration.emulation import emulate_half
 from calibration.evaluator import Evaluation, session_of
 from calibration.histogram import BINS, Histogram
@@ -18,6 +18,7 @@ from calibration.metrics import psnr, psnr_y, ssim_y
 from calibration.photos import EvaluationPair, calibration_set, evaluation_pairs
 from export.emit import Emitter
 from runtime.errors import DefianError
+from runtime.images import write_png
 from tests.conftest import noise
 
 magnitudes = arrays(np.float32, st.integers(1, 400), elements=st.floats(-1e4, 1e4, width=32))
@@ -135,3 +136,14 @@ def test_lr_and_hr_are_matched_by_name_and_checked(tmp_path):
     (tmp_path / "hr" / "a.png").rename(tmp_path / "hr" / "b.png")
     with pytest.raises(DefianError, match="no counterpart"):
         evaluation_pairs(2, lr=tmp_path / "lr", hr=tmp_path / "hr")
+
+
+def test_a_photo_with_nothing_inside_the_border_is_refused_instead_of_measured_as_nan(tmp_path):
+    write_png(tmp_path / "tiny.png", noise(4, 40, 3))
+    with pytest.raises(DefianError, match="tiny is 40x4 pixels: drift needs more than 4 a side"):
+        evaluation_pairs(2, tmp_path)
+
+
+def test_a_drift_that_is_not_a_number_is_within_no_budget():
+    image = ImageDrift("a", math.nan, 30.0, 0.9, 0.9, 50.0)
+    assert DriftReport("x", (image,)).over(100.0) == [image]

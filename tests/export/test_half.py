@@ -14,6 +14,7 @@ from calibration.photos import calibration_set, evaluation_pairs
 from export.operator import LARGEST_HALF, install_body, plain_body
 from export.precision import Precision
 from export.precision.recipe import Recipe
+from export.precision.sites import Scope
 from export.quantisation import calibrate
 from export.reference import reference_outputs
 from export.rewrites import apply_rewrites
@@ -161,12 +162,13 @@ def test_what_leaves_the_range_of_fp16_is_found_by_measuring_and_kept_in_fp32(tr
     assert np.abs(rescued(image).image - expected).mean() < 1.0
 
 
-def test_int8_leaves_what_is_beyond_fp16_alone(traced):
+@pytest.mark.parametrize("scope", list(Scope), ids=lambda scope: scope.value)
+def test_int8_leaves_what_is_beyond_fp16_alone(traced, scope):
     model = traced(loud(random_checkpoint(tiny()), 2.0**20))
     apply_rewrites(model)
     beyond = beyond_half(model, HARD.values())
     patches = replace(calibration_set(None, 2, patches=1), size=32)
-    calibrated = replace(calibrate(model, patches, Recipe(equalise=False)), beyond=beyond)
+    calibrated = replace(calibrate(model, patches, Recipe(scope=scope, equalise=False)), beyond=beyond)
     variant = calibrated.variant()
     assert GraphEvaluator(variant.model)(noise(20, 24, 3)).finite
     assert 0 < variant.calibration["convolutions"] < len(calibrated.sites.convolutions)

@@ -1,0 +1,45 @@
+"""What export.py says of INT8's speed: a bound on a named device, never a measurement."""
+
+from __future__ import annotations
+
+import pytest
+
+from export.compiler import Target
+from export.realised import OF_CAPABILITY, Realised, verdict
+
+SHARES = ({"fp16": 1.0}, {"fp16": 1.0}, {"fp16": 1.0})
+
+
+def graph(kind: str, moved_bytes: int) -> Realised:
+    return Realised(*SHARES, {kind: 10**9}, moved_bytes)
+
+
+FP16, INT8 = graph("fp16", 10**9), graph("int8", 10**9)
+
+
+def test_a_graph_bound_by_memory_gains_nothing_from_int8_arithmetic():
+    assert "cannot be expected to be faster" in verdict(INT8, FP16, Target.ONNX, None)
+
+
+def test_a_graph_that_moves_half_of_the_bytes_can_be_faster():
+    text = verdict(graph("int8", 5 * 10**8), FP16, Target.ONNX, None)
+    assert "can be faster" in text
+    assert "ratio 0.50" in text
+    assert "not a measurement" in text
+
+
+@pytest.mark.parametrize(("capability", "device"), OF_CAPABILITY.items())
+def test_the_gpu_that_the_engine_was_built_on_is_the_one_that_is_judged(capability, device):
+    assert f"on {device}, the largest of its kind" in verdict(INT8, FP16, Target.TENSORRT, capability)
+
+
+def test_without_an_engine_the_device_is_named_as_a_stand_in():
+    assert "orin-nano, which stands for a target that no engine names" in verdict(INT8, FP16, Target.ONNX, None)
+
+
+def test_a_gpu_without_published_peaks_gets_no_expectation():
+    assert "no expectation" in verdict(INT8, FP16, Target.TENSORRT, "12.0")
+
+
+def test_tensorrt_rtx_is_never_promised_a_gain():
+    assert "no INT8 convolution kernels" in verdict(INT8, FP16, Target.TENSORRT_RTX, "8.9")
