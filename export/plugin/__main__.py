@@ -96,9 +96,9 @@ def print_memory(models: list[str], profile: str) -> None:
 
 
 def print_traffic(height: int, width: int, cache: Cache) -> None:
-    """A Markdown table of the bytes moved over the least possible, three ways of counting."""
-    print("| type | layout | C | vectors | least, bytes | no cache | sectors, no L2 | sectors, L2 |")
-    print("|---|---|---|---|---|---|---|---|")
+    """A Markdown table of the bytes moved over the least possible, four ways of counting."""
+    print("| type | layout | C | vectors | least, bytes | no cache | no L1 | sectors, no L2 | sectors, L2 |")
+    print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         mirror = Mirror(Path(folder))
         for fp16 in (True, False):
@@ -107,7 +107,10 @@ def print_traffic(height: int, width: int, cache: Cache) -> None:
                     features = Features(1, channels, height, width, fp16=fp16, channels_last=channels_last)
                     for vectors in (1, 2) if channels_last else (1,):
                         counted = mirror.traffic(features, vectors, cache)
-                        ratios = (counted.uncached_ratio, counted.sector_ratio, counted.cached_ratio)
+                        ratios = (
+                            *(counted.uncached_ratio, counted.broadcast_ratio),
+                            *(counted.sector_ratio, counted.cached_ratio),
+                        )
                         print(
                             f"| FP{16 if fp16 else 32} | {'channels-last' if channels_last else 'linear'} | {channels} "
                             f"| {vectors} | {counted.least} | {' | '.join(f'{ratio:.3f}' for ratio in ratios)} |"

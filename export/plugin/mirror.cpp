@@ -3,8 +3,10 @@
 // Blocks go in waves of `resident`; the blocks of a wave go through their chunks in step, as they do on a GPU.
 // On the way it checks what kernel.cu's freedom from races rests on, and counts the traffic:
 //   * shared memory is poisoned before each staging, a word that two threads write is reported;
+//   * a vector load whose address is not a multiple of its 16 bytes is reported: a GPU would end with an error;
 //   * loads are counted as bytes asked for, and as 32-byte sectors: those that a block touches in one staging,
-//     and of these the ones that a least-recently-used L2 cache of a given size does not hold.
+//     and of these the ones that a least-recently-used L2 cache of a given size does not hold. Biases count as
+//     features do, because all threads of a block read the same few: L1 has them after the first.
 // With DEFIAN_MIRROR_MAIN it is a program for AddressSanitizer, in which every buffer has its exact size.
 #include <cstdint>
 #include <cstdlib>
@@ -23,7 +25,8 @@ struct Watch {
     bool counting = false;
     bool checking = false;
     std::uintptr_t features_begin = 0, features_end = 0;
-    long long features_asked = 0, bias_asked = 0, sectors_touched = 0, sectors_missed = 0, written_twice = 0;
+    long long features_asked = 0, bias_asked = 0, bias_sectors = 0, sectors_touched = 0, sectors_missed = 0, written_twice = 0;
+    long long misaligned = 0;
     std::size_t capacity = 0;  // of the L2, in sectors
     std::list<std::uintptr_t> recent;
     std::unordered_map<std::uintptr_t, std::list<std::uintptr_t>::iterator> cached;
@@ -32,16 +35,15 @@ struct Watch {
     std::vector<unsigned char> written;
 
     void loaded(const void* address, std::size_t bytes) {
-        if (!counting) return;
         const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(address);
-        if (begin < features_begin || begin >= features_end) {
-            bias_asked += static_cast<long long>(bytes);
-            return;
-        }
-        features_asked += static_cast<long long>(bytes);
+        if (begin % bytes != 0) ++misaligned;
+        if (!counting) return;
+        const bool is_bias = begin < features_begin || begin >= features_end;
+        (is_bias ? bias_asked : features_asked) += static_cast<long long>(bytes);
         for (std::uintptr_t sector = begin / SECTOR; sector * SECTOR < begin + bytes; ++sector) {
             if (!staged.insert(sector).second) continue;
             ++sectors_touched;
+            if (is_bias) ++bias_sectors;
             const auto found = cached.find(sector);
             if (found != cached.end()) {
                 recent.splice(recent.begin(), recent, found->second);
@@ -84,7 +86,7 @@ struct Options {
 };
 
 struct Counts {
-    long long blocks, features_asked, bias_asked, sectors_touched, sectors_missed, written_twice;
+    long long blocks, features_asked, bias_asked, bias_sectors, sectors_touched, sectors_missed, written_twice, misaligned;
 };
 
 namespace {
@@ -171,9 +173,11 @@ void defian_mirror(int fp16, int channels_last, const Problem* problem, const Op
     *counts = Counts{blocks,
                      watcher.features_asked,
                      watcher.bias_asked,
+                     watcher.bias_sectors,
                      watcher.sectors_touched,
                      watcher.sectors_missed,
-                     watcher.written_twice};
+                     watcher.written_twice,
+                     watcher.misaligned};
 }
 
 }  // extern "C"
@@ -186,15 +190,17 @@ int main() {
     const int shapes[][4] = {{1, 1, 1, 1},   {1, 5, 17, 23}, {2, 32, 3, 64},  {1, 8, 33, 65},
                              {1, 33, 5, 63}, {2, 3, 40, 72}, {1, 64, 31, 66}, {1, 9, 70, 8}};
     for (const auto& shape : shapes) {
-        for (int kind = 0; kind < 8; ++kind) {
-            const int fp16 = kind & 1, channels_last = (kind >> 1) & 1, vectors = 1 + (kind >> 2);
+        for (int kind = 0; kind < 12; ++kind) {  // from 8 on linear, and features that start one element further
+            const int fp16 = kind & 1, vectors = 1 + ((kind >> 2) & 1);
+            const int channels_last = kind < 8 ? (kind >> 1) & 1 : 0, offset = kind < 8 ? 0 : 1;
             const int pitch = (shape[1] + 7) / 8 * 8;
             const std::size_t pixels = static_cast<std::size_t>(shape[0]) * shape[2] * shape[3];
             const std::size_t element = fp16 ? 2 : 4;
             const std::size_t feature_bytes = pixels * (channels_last ? pitch : shape[1]) * element;
             const std::size_t map_bytes = pixels * DILATIONS * element;
             // malloc gives 16-byte alignment, which the vector loads need; its size is exact, so the next byte is not ours.
-            void* features = std::malloc(feature_bytes);
+            unsigned char* room = static_cast<unsigned char*>(std::malloc(feature_bytes + offset * element));
+            unsigned char* features = room + offset * element;
             float* bias = static_cast<float*>(std::malloc(9 * shape[1] * sizeof(float)));
             unsigned char* maps = static_cast<unsigned char*>(std::malloc(map_bytes));
             std::memset(features, 0, feature_bytes);
@@ -207,13 +213,13 @@ int main() {
             for (std::size_t byte = 0; byte + element <= map_bytes; byte += element) {
                 bool poison = true;
                 for (std::size_t part = 0; part < element; ++part) poison = poison && maps[byte + part] == 0xff;
-                if (poison || counts.written_twice) {
-                    std::printf("kind %d, shape %d %d %d %d: an element left unwritten or a word written twice\n",
+                if (poison || counts.written_twice || counts.misaligned) {
+                    std::printf("kind %d, shape %d %d %d %d: an element unwritten, a word written twice or a misaligned load\n",
                                 kind, shape[0], shape[1], shape[2], shape[3]);
                     return 1;
                 }
             }
-            std::free(features);
+            std::free(room);
             std::free(bias);
             std::free(maps);
         }

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 SOURCE = Path(__file__).with_name("mirror.cpp")
 ALIGNMENT = 256  # what cudaMalloc and TensorRT promise at least
+SECTOR_BYTES = 32
+WARP_THREADS = 32
 STRICT_FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror")
 
 
@@ -41,8 +43,8 @@ class _Counts(ctypes.Structure):
     _fields_ = tuple(
         (name, ctypes.c_longlong)
         for name in (
-            *("blocks", "features_asked", "bias_asked"),
-            *("sectors_touched", "sectors_missed", "written_twice"),
+            *("blocks", "features_asked", "bias_asked", "bias_sectors"),
+            *("sectors_touched", "sectors_missed", "written_twice", "misaligned"),
         )
     )
 
@@ -51,8 +53,9 @@ class _Counts(ctypes.Structure):
 class Cache:
     """The cache model: blocks in flight at a time, going through their chunks in step, over one shared L2.
 
-    A block asks for a 32-byte sector once per staging; the L2 holds ``l2_bytes`` of sectors, least recently used
-    out first. Within a block nothing else is kept. Maps are written through and take no room.
+    A block asks for a 32-byte sector of features once per staging, and for one of biases once per chunk, whatever
+    the number of its threads that read it; the L2 holds ``l2_bytes`` of sectors, least recently used out first.
+    Within a block nothing else is kept. Maps are written through and take no room.
     """
 
     resident: int = 32
@@ -61,22 +64,35 @@ class Cache:
 
 @dataclass(frozen=True)
 class Traffic:
-    """Bytes of one launch. ``least`` is the features once and the three maps once, padding channels included."""
+    """Bytes of one launch.
+
+    ``least`` is the features once, channels-last padding included, and the three maps once, and no biases.
+    ``asked`` are the bytes of features that loads name and the sectors of biases, once per block and chunk;
+    ``biases_by_warp`` the bytes of biases with no L1, each load instruction of a warp being one broadcast.
+    """
 
     least: int
     written: int
     asked: int
+    biases_by_warp: int
+    bias_sectors: int
     touched: int
     missed: int
 
     @property
     def uncached_ratio(self) -> float:
-        """All bytes that loads ask for and the maps, over the least: nothing is ever reused from a cache."""
+        """The bytes asked for and the maps, over the least: no feature is ever reused from a cache."""
         return (self.asked + self.written) / self.least
 
     @property
+    def broadcast_ratio(self) -> float:
+        """The same, with the biases not even in L1: every warp fetches them anew."""
+        features = self.asked - self.bias_sectors * SECTOR_BYTES
+        return (features + self.biases_by_warp + self.written) / self.least
+
+    @property
     def sector_ratio(self) -> float:
-        """The same in whole sectors, each counted once per block and staging."""
+        """Features and biases in whole sectors, each counted once per block and staging."""
         return (self.touched + self.written) / self.least
 
     @property
@@ -87,11 +103,16 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Variation:
-    """How a run is made: vectors per chunk (None: as launched), thread order, and blocks in flight."""
+    """How a run is made.
+
+    Vectors per chunk (None: as launched), thread order, blocks in flight, and elements by which linear features
+    start behind an aligned address.
+    """
 
     vectors: int | None = None
     reversed_threads: bool = False
     resident: int = 4
+    offset: int = 0
 
 
 def compile_mirror(output: Path, *flags: str) -> Path:
@@ -113,9 +134,9 @@ def compile_mirror(output: Path, *flags: str) -> Path:
 class Mirror:
     """The kernel on NumPy arrays."""
 
-    def __init__(self, folder: Path) -> None:
-        """Compile into ``folder`` and load."""
-        self.library = ctypes.CDLL(str(compile_mirror(folder / "mirror.so", "-O2", "-fPIC", "-shared")))
+    def __init__(self, folder: Path, *flags: str) -> None:
+        """Compile into ``folder``, with more compiler flags if given, and load."""
+        self.library = ctypes.CDLL(str(compile_mirror(folder / "mirror.so", "-O2", "-fPIC", "-shared", *flags)))
         self.library.defian_widen.restype = ctypes.c_float
         self.library.defian_widen.argtypes = [ctypes.c_ushort]
         self.library.defian_narrow.restype = ctypes.c_ushort
@@ -136,11 +157,11 @@ class Mirror:
         The maps, shared memory and the padding channels hold NaN before the run.
 
         Raises:
-            AssertionError: two threads wrote the same word of shared memory.
+            AssertionError: two threads wrote the same word of shared memory, or a load was not aligned to its size.
         """
         variation = variation or Variation()
         described = describe(features, channels_last=channels_last)
-        stored = to_channels_last(features, described.pitch) if channels_last else aligned(features)
+        stored = to_channels_last(features, described.pitch) if channels_last else aligned(features, variation.offset)
         maps = aligned(np.empty((described.batch, 3, described.height, described.width), features.dtype))
         maps.view(np.uint8)[...] = 0xFF
         options = Options(variation.reversed_threads, 1, 0, variation.resident, 0)
@@ -152,7 +173,7 @@ class Mirror:
         return maps
 
     def traffic(self, described: Features, vectors: int, cache: Cache | None = None) -> Traffic:
-        """Count one launch's memory traffic. Reads are the features; the biases are a few KiB for all blocks."""
+        """Count one launch's memory traffic, of features, biases and maps."""
         cache = cache or Cache()
         element = np.float16 if described.fp16 else np.float32
         pixels = described.batch * described.height * described.width
@@ -164,15 +185,21 @@ class Mirror:
         return Traffic(
             least=features.nbytes + maps.nbytes,
             written=maps.nbytes,
-            asked=counts.features_asked,
-            touched=counts.sectors_touched * 32,
-            missed=counts.sectors_missed * 32,
+            asked=counts.features_asked + counts.bias_sectors * SECTOR_BYTES,
+            biases_by_warp=counts.bias_asked // WARP_THREADS,
+            bias_sectors=counts.bias_sectors,
+            touched=counts.sectors_touched * SECTOR_BYTES,
+            missed=counts.sectors_missed * SECTOR_BYTES,
         )
 
     def launch(
         self, described: Features, addresses: tuple[int, NDArray[np.float32], int], vectors: int, options: Options
     ) -> _Counts:
-        """Run on raw addresses of features, bias array and maps."""
+        """Run on raw addresses of features, bias array and maps.
+
+        Raises:
+            AssertionError: a load was not aligned to its size, which ends a kernel on a GPU.
+        """
         features, bias, maps = addresses
         problem = _Problem(
             *(features, bias.ctypes.data, maps),
@@ -183,6 +210,9 @@ class Mirror:
             *(int(described.fp16), int(described.channels_last)),
             *(ctypes.addressof(each) for each in (problem, options, counts)),
         )
+        if counts.misaligned:
+            msg = f"{counts.misaligned} loads were at addresses that are no multiple of their size"
+            raise AssertionError(msg)
         return counts
 
 
@@ -199,10 +229,11 @@ def to_channels_last(features: NDArray[Any], pitch: int) -> NDArray[Any]:
     return stored
 
 
-def aligned(array: NDArray[Any]) -> NDArray[Any]:
-    """A contiguous copy whose address is a multiple of 256."""
-    room = np.empty(array.nbytes + ALIGNMENT, np.uint8)
-    start = -room.ctypes.data % ALIGNMENT
+def aligned(array: NDArray[Any], offset: int = 0) -> NDArray[Any]:
+    """A contiguous copy whose address is a multiple of 256, or ``offset`` elements behind one."""
+    shift = offset * array.itemsize
+    room = np.empty(array.nbytes + ALIGNMENT + shift, np.uint8)
+    start = -room.ctypes.data % ALIGNMENT + shift
     copy = room[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
     copy[...] = array
     return copy

@@ -7,11 +7,15 @@ import hashlib
 import importlib
 import json
 import os
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from runtime.errors import DefianError, MissingPackageError
 from runtime.files import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 ENTRY = "kernel.cu"
 HEADERS = ("hessian.h", "element.h", "tile.h")
@@ -35,16 +39,30 @@ def source_digest() -> str:
     return digest.hexdigest()
 
 
-def ahead_of_time_image() -> bytes | None:
-    """The fatbin built by ``python -m export.plugin build``; None if there is none or its source has changed."""
+def ahead_of_time_image(capability: tuple[int, int]) -> bytes | None:
+    """The fatbin built by ``python -m export.plugin build``; None if there is none or its source has changed.
+
+    It holds PTX of its oldest architecture, so it covers that one and every newer one.
+
+    Raises:
+        DefianError: every architecture that it was built for is newer than the device.
+    """
     record, fatbin = source_folder() / FATBIN_RECORD, source_folder() / FATBIN
     if not (record.is_file() and fatbin.is_file()):
         return None
     try:
-        built_from = json.loads(record.read_text(encoding="utf-8"))["source_sha256"]
+        said = json.loads(record.read_text(encoding="utf-8"))
+        built_from, oldest = said["source_sha256"], min(said["architectures"])
+        too_new = oldest > 10 * capability[0] + capability[1]
     except (ValueError, KeyError, TypeError):
         return None
-    return fatbin.read_bytes() if built_from == source_digest() else None
+    if built_from != source_digest():
+        return None
+    if too_new:
+        msg = f"it has code for sm_{oldest} and newer, and the device is sm_{capability[0]}{capability[1]}"
+        hint = f"Rebuild it with: python -m export.plugin build --sm {capability[0]}{capability[1]}"
+        raise DefianError(msg, hint)
+    return fatbin.read_bytes()
 
 
 def cache_folder() -> Path:
@@ -55,29 +73,35 @@ def cache_folder() -> Path:
     return (Path(root) if root else Path.home() / ".cache") / "defian-edge"
 
 
-def kernel_image(capability: tuple[int, int], cache: Path | None = None) -> bytes:
-    """The fatbin or cubin for a compute capability such as ``(8, 7)``.
+def kernel_images(
+    capability: tuple[int, int], cache: Path | None = None
+) -> Iterator[tuple[str, Callable[[], bytes | None]]]:
+    """Where code for a compute capability such as ``(8, 7)`` may come from, best first, each to be tried once.
 
-    Order: the fatbin built ahead of time, the cubin in the cache, NVRTC.
-
-    Raises:
-        DefianError: there is neither a binary nor a working NVRTC, or NVRTC refuses the source.
+    Yields the place, and a function that gives its fatbin or cubin, or None if there is nothing; it raises
+    DefianError if what is there does not fit the device, or if NVRTC is missing or refuses the source. What NVRTC
+    makes takes the place of what the cache had.
     """
-    if (image := ahead_of_time_image()) is not None:
-        return image
     name = f"hessian-{source_digest()[:16]}-sm{capability[0]}{capability[1]}.cubin"
     cached = (cache or cache_folder()) / name
-    if cached.is_file():
-        return cached.read_bytes()
-    image = compile_with_nvrtc(capability)
-    _keep(cached, image)
-    return image
+    yield f"the fatbin built ahead of time ({FATBIN})", partial(ahead_of_time_image, capability)
+    yield f"the cache ({cached})", partial(_cached, cached)
+    yield "NVRTC", partial(_compiled, capability, cached)
 
 
-def _keep(path: Path, image: bytes) -> None:
+def _cached(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _compiled(capability: tuple[int, int], keep: Path) -> bytes:
     """A cache that cannot be written costs time, not the run."""
+    image = compile_with_nvrtc(capability)
     with contextlib.suppress(DefianError):
-        write_whole(path, image)
+        write_whole(keep, image)
+    return image
 
 
 def compile_with_nvrtc(capability: tuple[int, int]) -> bytes:
@@ -108,7 +132,7 @@ def _nvrtc() -> Any:  # noqa: ANN401 - an optional package
     try:
         nvrtc.nvrtcVersion()
     except RuntimeError as error:
-        msg = f"No kernel binary for the eigenvalue plugin is installed and NVRTC was not found: {error}"
+        msg = f"the NVRTC library was not found: {error}"
         hint = "Install it with: pip install nvidia-cuda-nvrtc; or build with: python -m export.plugin build"
         raise DefianError(msg.strip(), hint) from error
     return nvrtc

@@ -13,13 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import DefianError, MissingPackageError
-from runtime.plugin.binary import kernel_image
+from runtime.plugin.binary import kernel_images
 from runtime.plugin.launch import KERNELS, SHARED_BYTES_PER_VECTOR, Features, LaunchPlan, plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 ARGUMENT_TYPES = (*(ctypes.c_void_p,) * 3, *(ctypes.c_int,) * 6)
+TOOLKIT_HINT = (
+    "Build with nvcc or NVRTC of the CUDA major version that the driver has (nvidia-smi shows it), "
+    "or build the engine with: --eigen function"
+)
 
 
 @dataclass(frozen=True)
@@ -100,14 +104,53 @@ def load_kernels(driver: Any = None) -> Kernels:  # noqa: ANN401
 
 @functools.cache
 def _library(driver: Any, capability: tuple[int, int]) -> Any:  # noqa: ANN401
-    """The code, once per process: a CUlibrary belongs to no context and outlives every one of them."""
-    image = kernel_image(capability)
-    return _checked(driver, "loading the kernel", *driver.cuLibraryLoadData(image, [], [], 0, [], [], 0))
+    """The code, once per process: a CUlibrary belongs to no context and outlives every one of them.
+
+    It is the first that the driver takes. With lazy loading it may take a library and refuse only its functions,
+    so those are asked for as well.
+    """
+    attempts: list[str] = []
+    hint = ""
+    for place, read in kernel_images(capability):
+        image = None
+        try:
+            if (image := read()) is None:
+                attempts.append(f"{place}: nothing of this source")
+                continue
+            library = _checked(driver, "loading the code", *driver.cuLibraryLoadData(image, [], [], 0, [], [], 0))
+            for name in KERNELS:
+                _loaded(driver, library, name)
+        except DefianError as error:
+            attempts.append(f"{place}: {error.message}")
+            hint = TOOLKIT_HINT if image else error.hint
+        else:
+            return library
+    msg = f"The eigenvalue plugin has no kernel that runs on this device, sm_{capability[0]}{capability[1]}. Tried:"
+    raise DefianError("\n  - ".join((msg, *attempts)), hint)
+
+
+def _loaded(driver: Any, library: Any, name: str) -> Any:  # noqa: ANN401
+    kernel = _checked(driver, f"finding {name}", *driver.cuLibraryGetKernel(library, name.encode()))
+    function = _checked(driver, f"loading {name}", *driver.cuKernelGetFunction(kernel))
+    _load_now(driver, function, name)
+    return function
+
+
+def _load_now(driver: Any, function: Any, name: str) -> None:  # noqa: ANN401
+    """Leave nothing to lazy loading, as a first launch may be under capture. CUDA 12.4 and later can be asked to."""
+    load = getattr(driver, "cuFuncLoad", None)
+    if load is None:
+        return
+    try:
+        (status,) = load(function)
+    except RuntimeError:  # cuda-bindings: the driver is older and has no such function
+        return
+    if getattr(status, "name", "") != "CUDA_ERROR_NOT_SUPPORTED":
+        _checked(driver, f"loading the code of {name}", status)
 
 
 def _function(driver: Any, library: Any, name: str, shared_bytes: int) -> Any:  # noqa: ANN401
-    kernel = _checked(driver, f"finding {name}", *driver.cuLibraryGetKernel(library, name.encode()))
-    function = _checked(driver, f"loading {name}", *driver.cuKernelGetFunction(kernel))
+    function = _loaded(driver, library, name)
     limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
     _checked(driver, f"raising the shared memory of {name}", *driver.cuFuncSetAttribute(function, limit, shared_bytes))
     return function

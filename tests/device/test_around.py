@@ -102,7 +102,7 @@ def test_a_video_runs_through_the_pipeline(tmp_path, driver):
 @pytest.fixture
 def plugin_engine(tmp_path, monkeypatch) -> Path:
     """An engine that holds the eigenvalue plugin, as its manifest says; its kernel is compiled already."""
-    monkeypatch.setattr(device, "kernel_image", lambda _: b"code")
+    monkeypatch.setattr(device, "kernel_images", lambda _: [("this test", lambda: b"code")])
     device._library.cache_clear()
     plan = NEEDS_PLUGIN + GRAPH.read_bytes()
     return write_engine(tmp_path, plan=plan, plugins=(PLUGIN_KEY,))
@@ -134,10 +134,10 @@ def test_without_the_plugin_the_error_says_so_before_tensorrt_aborts(plugin_engi
         monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
     elif case == "no compiler":
 
-        def refuse(_: tuple[int, int]) -> bytes:
+        def refuse() -> bytes:
             raise DefianError("NVRTC was not found")
 
-        monkeypatch.setattr(device, "kernel_image", refuse)
+        monkeypatch.setattr(device, "kernel_images", lambda _: [("NVRTC", refuse)])
     else:
         write_engine(plugin_engine.parent, plan=plugin_engine.read_bytes(), plugins=("defian::MaxHessianEigenvalue/9",))
     with pytest.raises(DefianError, match=WITHOUT_PLUGIN[case]):

@@ -22,7 +22,10 @@ class Status(Enum):
     """Enough of CUresult."""
 
     CUDA_SUCCESS = 0
+    CUDA_ERROR_INVALID_IMAGE = 200
     CUDA_ERROR_INVALID_CONTEXT = 201
+    CUDA_ERROR_NO_BINARY_FOR_GPU = 209
+    CUDA_ERROR_NOT_SUPPORTED = 801
 
 
 class DeviceAttribute(Enum):
@@ -40,7 +43,10 @@ class FunctionAttribute(Enum):
 
 
 class LaunchDriver:
-    """One context, one device of capability 8.7."""
+    """One context, one device of capability 8.7.
+
+    ``refused`` are images that it does not load, ``unfit`` those that it loads and whose functions it does not have.
+    """
 
     CUresult = Status
     CUdevice_attribute = DeviceAttribute
@@ -50,6 +56,8 @@ class LaunchDriver:
         self.mirror = mirror
         self.context = context
         self.calls: list[tuple[Any, ...]] = []
+        self.refused: set[bytes] = set()
+        self.unfit: set[bytes] = set()
 
     def _answer(self, *call: Any) -> tuple[Any, ...]:  # noqa: ANN401
         self.calls.append(call)
@@ -66,14 +74,19 @@ class LaunchDriver:
 
     def cuLibraryLoadData(self, image: bytes, *nothing: Any) -> tuple[Any, ...]:  # noqa: ANN401, N802
         assert nothing == ([], [], 0, [], [], 0)
-        return self._answer("library", image)
+        answer = self._answer("library", image)
+        return (Status.CUDA_ERROR_INVALID_IMAGE, None) if image in self.refused else answer
 
     def cuLibraryGetKernel(self, library: bytes, name: bytes) -> tuple[Any, ...]:  # noqa: N802
         assert name in library
-        return self._answer("kernel", name.decode())
+        return self._answer("kernel", "" if library in self.unfit else name.decode())
 
     def cuKernelGetFunction(self, kernel: str) -> tuple[Any, ...]:  # noqa: N802
-        return self._answer("function", kernel)
+        answer = self._answer("function", kernel)
+        return answer if kernel else (Status.CUDA_ERROR_NO_BINARY_FOR_GPU, None)
+
+    def cuFuncLoad(self, function: str) -> tuple[Any, ...]:  # noqa: N802
+        return self._answer("loaded", function)[:1]
 
     def cuFuncSetAttribute(self, function: str, attribute: FunctionAttribute, value: int) -> tuple[Any, ...]:  # noqa: N802
         self.calls.append(("shared", function, attribute, value))

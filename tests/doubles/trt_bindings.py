@@ -99,23 +99,29 @@ def members(version: str) -> set[str]:
 
 
 def _probe(version: str, names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Asked in a process of its own."""
-    module, environment = RTX, dict(os.environ)
-    if version != RTX:
-        bindings, module = fetch(version), "tensorrt_bindings"
-        libraries = filter(None, (str(bindings.libraries), os.environ.get("LD_LIBRARY_PATH")))
-        environment |= {"PYTHONPATH": str(bindings.packages), "LD_LIBRARY_PATH": os.pathsep.join(libraries)}
-    done = subprocess.run(
-        [sys.executable, "-c", _PROBE, module],
-        input=json.dumps(sorted(names)),
-        check=False,
-        capture_output=True,
-        text=True,
-        env=environment,
-    )
+    done = run_with(version, _PROBE, json.dumps(sorted(names)))
     if done.returncode != 0:
         raise BindingsUnavailableError(f"TensorRT {version} bindings do not import here:\n{done.stderr.strip()}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_with(version: str, source: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """Run Python source in a process of its own, whose first argument is the name of the version's module.
+
+    Our own packages are importable in it. It should end with ``os._exit``: without TensorRT behind them, the
+    bindings of 10.3 crash when the interpreter ends after a class of theirs has been subclassed.
+
+    Raises:
+        BindingsUnavailableError: see ``fetch``.
+    """
+    module, environment = RTX, {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    if version != RTX:
+        bindings, module = fetch(version), "tensorrt_bindings"
+        libraries = filter(None, (str(bindings.libraries), os.environ.get("LD_LIBRARY_PATH")))
+        environment["PYTHONPATH"] = os.pathsep.join((str(bindings.packages), str(REPOSITORY)))
+        environment["LD_LIBRARY_PATH"] = os.pathsep.join(libraries)
+    command = [sys.executable, "-c", source, module]
+    return subprocess.run(command, input=stdin, check=False, capture_output=True, text=True, env=environment)
 
 
 def fetch(version: str) -> Bindings:

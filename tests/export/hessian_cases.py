@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from skimage import data
 
-from models.defian import DILATIONS, HessianFilter
+from models.bundled import resolve_model
+from models.checkpoint import load_checkpoint
+from models.defian import DILATIONS, DeFiAM, HessianFilter, normalise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,8 +48,30 @@ def random_case(shape: tuple[int, int, int, int], seed: int = 0) -> tuple[NDArra
 
 
 @cache
+def checkpoint_case(module: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """What enters the eigenvalue step of a module of the bundled x2 network for a photo, its biases, and its maps."""
+    network = load_checkpoint(resolve_model("defian-s-x2")).network()
+    filters = ("hessian3", "hessian5", "hessian7")
+    with torch.no_grad():
+        x = network.input(normalise(_photo()))
+        for before in list(network.body)[:module]:
+            x = before(x)
+        wanted = network.body[module]
+        assert isinstance(wanted, DeFiAM)
+        features = wanted.body_block(x)
+        maps = wanted.eigenvalue_maps(features)
+        state = wanted.state_dict()
+        bias = [[state[f"{each}.0.grad_{bank}.bias"].numpy() for bank in ("xx", "yy", "xy")] for each in filters]
+    return features.numpy(), np.array(bias, np.float32), maps.numpy()
+
+
+def _photo() -> torch.Tensor:
+    """[1, 3, 71, 101] in [0, 1]."""
+    return torch.from_numpy(data.astronaut()[100:171, 200:301].copy()).permute(2, 0, 1)[None].float() / 255
+
+
+@cache
 def photo_features(channels: int) -> NDArray[np.float32]:
     """A photo through a random convolution and a ReLU: smooth, sparse and of one sign, as a network's are."""
-    photo = torch.from_numpy(data.astronaut()[100:171, 200:301].copy()).permute(2, 0, 1)[None].float() / 255
     weight = torch.from_numpy(np.random.default_rng(7).standard_normal((channels, 3, 3, 3)).astype(np.float32))
-    return torch.relu(torch.conv2d(photo - 0.45, weight, padding=1)).numpy()
+    return torch.relu(torch.conv2d(_photo() - 0.45, weight, padding=1)).numpy()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import pytest
 
 from export.plugin import compile as compiling
 from export.plugin.__main__ import main
-from export.plugin.compile import ARCHITECTURES, build_fatbin, compile_report, parse_report
+from export.plugin.compile import ARCHITECTURES, build_fatbin, compile_report, find_nvcc, parse_report
 from export.plugin.occupancy import MULTIPROCESSORS, occupancy
 from runtime.errors import DefianError
 from runtime.plugin import binary
@@ -20,7 +19,16 @@ from runtime.plugin.launch import KERNELS, THREADS
 if TYPE_CHECKING:
     from pathlib import Path
 
-needs_nvcc = pytest.mark.skipif(shutil.which("nvcc") is None, reason="nvcc is not on PATH")
+
+def nvcc_is_here() -> bool:
+    try:
+        find_nvcc()
+    except DefianError:
+        return False
+    return True
+
+
+needs_nvcc = pytest.mark.skipif(not nvcc_is_here(), reason="nvcc is neither on PATH nor below CUDA_HOME")
 
 
 def nvrtc_is_here() -> bool:
@@ -29,6 +37,11 @@ def nvrtc_is_here() -> bool:
     except (ImportError, RuntimeError):
         return False
     return True
+
+
+def first_image(capability: tuple[int, int], cache: Path | None = None) -> bytes | None:
+    """What the first place that has something gives."""
+    return next(image for _, read in binary.kernel_images(capability, cache) if (image := read()) is not None)
 
 
 @needs_nvcc
@@ -71,16 +84,19 @@ def test_the_runtime_takes_a_fatbin_of_its_own_source_and_leaves_a_stale_one(
     for name in (binary.ENTRY, *binary.HEADERS):
         (tmp_path / name).write_bytes((binary.source_folder() / name).read_bytes())
     monkeypatch.setattr(binary, "source_folder", lambda: tmp_path)
-    assert binary.ahead_of_time_image() is None
+    assert binary.ahead_of_time_image((8, 7)) is None
     fatbin = build_fatbin(tmp_path, [87])
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix in {".fatbin", ".json"}) == [
         "kernel.fatbin",
         "kernel.fatbin.json",
     ]
-    assert binary.kernel_image((8, 7), tmp_path / "unused") == fatbin.read_bytes()
+    assert binary.ahead_of_time_image((8, 7)) == fatbin.read_bytes()
+    assert binary.ahead_of_time_image((12, 0)) == fatbin.read_bytes()  # by its PTX
+    with pytest.raises(DefianError, match="code for sm_87 and newer, and the device is sm_86"):
+        binary.ahead_of_time_image((8, 6))
     assert fatbin.read_bytes()[:4] == (0xBA55ED50).to_bytes(4, "little")
     (tmp_path / "tile.h").write_bytes((tmp_path / "tile.h").read_bytes() + b"// changed\n")
-    assert binary.ahead_of_time_image() is None
+    assert binary.ahead_of_time_image((8, 7)) is None
 
 
 def test_a_missing_nvcc_is_said_with_the_way_out(
@@ -100,21 +116,21 @@ def test_a_kernel_is_compiled_once_and_then_taken_from_the_cache(
         compiled.append(capability)
         return b"cubin %d%d" % capability
 
-    monkeypatch.setattr(binary, "ahead_of_time_image", lambda: None)
+    monkeypatch.setattr(binary, "ahead_of_time_image", lambda _: None)
     monkeypatch.setattr(binary, "compile_with_nvrtc", compile_it)
     monkeypatch.setenv(binary.CACHE_VARIABLE, str(tmp_path))
     for _ in range(2):
-        assert binary.kernel_image((8, 7)) == b"cubin 87"
-        assert binary.kernel_image((8, 9)) == b"cubin 89"
+        assert first_image((8, 7)) == b"cubin 87"
+        assert first_image((8, 9)) == b"cubin 89"
     assert compiled == [(8, 7), (8, 9)]
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binary, "ahead_of_time_image", lambda: None)
+    monkeypatch.setattr(binary, "ahead_of_time_image", lambda _: None)
     monkeypatch.setattr(binary, "compile_with_nvrtc", lambda _: b"cubin")
     (tmp_path / "file").touch()
-    assert binary.kernel_image((8, 7), tmp_path / "file") == b"cubin"
+    assert first_image((8, 7), tmp_path / "file") == b"cubin"
 
 
 @pytest.mark.skipif(not nvrtc_is_here(), reason="cuda-bindings or the NVRTC library is not installed")
@@ -137,10 +153,10 @@ class _NoLibrary:
 def test_without_any_binary_or_nvrtc_the_error_says_what_to_install(
     module: object, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(binary, "ahead_of_time_image", lambda: None)
+    monkeypatch.setattr(binary, "ahead_of_time_image", lambda _: None)
     monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", module)  # pyright: ignore[reportArgumentType]
     with pytest.raises(DefianError) as raised:
-        binary.kernel_image((8, 7), tmp_path)
+        first_image((8, 7), tmp_path)
     assert "pip install" in raised.value.hint
     assert package in raised.value.hint
     assert not list(tmp_path.iterdir())

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from runtime.errors import DefianError
-from runtime.plugin.device import load_kernels
+from runtime.plugin.device import cuda_driver, load_kernels
 from runtime.plugin.launch import Features
+from tests.conftest import REPOSITORY
 from tests.export.hessian_cases import SHAPES, random_case, reference
 
 if TYPE_CHECKING:
@@ -27,6 +32,18 @@ def answered(driver: Any, answer: tuple[Any, ...]) -> Any:  # noqa: ANN401
     return answer[1] if len(answer) > 1 else None
 
 
+@contextmanager
+def primary_context(driver: Any) -> Iterator[None]:  # noqa: ANN401
+    device = answered(driver, driver.cuDeviceGet(0))
+    context = answered(driver, driver.cuDevicePrimaryCtxRetain(device))
+    answered(driver, driver.cuCtxPushCurrent(context))
+    try:
+        yield
+    finally:
+        driver.cuCtxPopCurrent()
+        driver.cuDevicePrimaryCtxRelease(device)
+
+
 @pytest.fixture(scope="module")
 def kernels() -> Iterator[Kernels]:
     driver = pytest.importorskip("cuda.bindings.driver", reason="cuda-bindings is not installed")
@@ -36,16 +53,12 @@ def kernels() -> Iterator[Kernels]:
         pytest.skip(f"no CUDA driver: {error}")
     if status != driver.CUresult.CUDA_SUCCESS:
         pytest.skip(f"no GPU: {status.name}")
-    device = answered(driver, driver.cuDeviceGet(0))
-    context = answered(driver, driver.cuDevicePrimaryCtxRetain(device))
-    answered(driver, driver.cuCtxPushCurrent(context))
-    try:
-        yield load_kernels()
-    except DefianError as error:
-        pytest.skip(str(error))
-    finally:
-        driver.cuCtxPopCurrent()
-        driver.cuDevicePrimaryCtxRelease(device)
+    with primary_context(driver):
+        try:
+            loaded = load_kernels()
+        except DefianError as error:
+            pytest.skip(str(error))
+        yield loaded
 
 
 def run_on_device(
@@ -94,8 +107,36 @@ def test_the_device_gives_the_reference(
     features, bias = random_case(shape)
     features = features.astype(dtype)
     maps = run_on_device(kernels, features, bias, channels_last=channels_last, captured=captured)
+    assert_close(maps, features, bias)
+
+
+def assert_close(maps: NDArray[Any], features: NDArray[Any], bias: NDArray[np.float32]) -> None:
     expected = reference(features, bias)
-    tolerance = 1e-3 if dtype is np.float16 else 1e-5
+    tolerance = 1e-3 if maps.dtype == np.float16 else 1e-5
     np.testing.assert_allclose(
         maps.astype(np.float64), expected, rtol=tolerance, atol=0.1 * tolerance * np.abs(expected).max()
     )
+
+
+def capture_first() -> None:
+    """Every kernel's first launch in this process is under capture."""
+    driver = cuda_driver()
+    answered(driver, driver.cuInit(0))
+    with primary_context(driver):
+        kernels = load_kernels(driver)
+        for dtype in (np.float32, np.float16):
+            for channels_last in (False, True):
+                features, bias = random_case((1, 32, 17, 23))
+                features = features.astype(dtype)
+                maps = run_on_device(kernels, features, bias, channels_last=channels_last, captured=True)
+                assert_close(maps, features, bias)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_fresh_process_with_lazy_loading_may_capture_before_it_launches() -> None:
+    source = "from tests.export.test_plugin_gpu import capture_first; capture_first()"
+    environment = {**os.environ, "CUDA_MODULE_LOADING": "LAZY", "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(
+        [sys.executable, "-c", source], check=False, capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -11,8 +11,9 @@ import pytest
 from export.plugin.mirror import Cache, Mirror, Variation, compile_mirror
 from export.plugin.occupancy import MULTIPROCESSORS
 from runtime.plugin import launch
+from runtime.plugin.binary import source_folder
 from runtime.plugin.launch import Features, plan
-from tests.export.hessian_cases import AROUND_A_VECTOR, SHAPES, photo_features, random_case, reference
+from tests.export.hessian_cases import AROUND_A_VECTOR, SHAPES, checkpoint_case, photo_features, random_case, reference
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -74,6 +75,21 @@ def test_maps_of_photo_features_equal_the_reference(mirror: Mirror, channels: in
 
 
 @LAYOUTS
+@pytest.mark.parametrize("module", [0, 4])
+def test_maps_of_the_bundled_networks_own_features_of_a_photo_equal_its_own(
+    mirror: Mirror, module: int, channels_last: bool
+) -> None:
+    features, bias, expected = checkpoint_case(module)
+    np.testing.assert_array_equal(expected, reference(features, bias))
+    # This checkpoint's biases are zero; the authors' own are what PyTorch draws for nine taps, kept as they were.
+    drawn = np.random.default_rng(module).uniform(-1 / 3, 1 / 3, bias.shape).astype(np.float32)
+    for values in (bias, drawn):
+        assert_close_in_fp32(mirror.run(features, values, channels_last=channels_last), features, values)
+        halves = features.astype(np.float16)
+        assert_rounded_once(mirror.run(halves, values, channels_last=channels_last), halves, values)
+
+
+@LAYOUTS
 @pytest.mark.parametrize("dtype", [np.float32, np.float16])
 def test_neither_thread_order_nor_chunk_size_nor_waves_change_a_bit(
     mirror: Mirror, dtype: type, channels_last: bool
@@ -88,6 +104,34 @@ def test_neither_thread_order_nor_chunk_size_nor_waves_change_a_bit(
         mirror.run(features, bias, channels_last=channels_last, variation=each).tobytes() for each in variations
     ]
     assert all(other == first for other in others)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_linear_features_at_an_unaligned_address_give_the_same_bits(mirror: Mirror, dtype: type) -> None:
+    features, bias = random_case((2, 5, 33, 72))
+    features = features.astype(dtype)
+    by_vectors, by_elements = (mirror.run(features, bias, variation=Variation(offset=each)) for each in (0, 1))
+    assert by_elements.tobytes() == by_vectors.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("guard", "shape", "offset"),
+    [("aligned && ", (1, 5, 9, 72), 1), (" && problem.width % VECTOR == 0", (1, 5, 9, 71), 0)],
+    ids=["address", "width"],
+)
+def test_a_kernel_without_a_guard_of_its_vector_loads_is_caught(
+    tmp_path: Path, guard: str, shape: tuple[int, int, int, int], offset: int
+) -> None:
+    for header in source_folder().glob("*.h"):
+        text = header.read_text()
+        if header.name == "tile.h":
+            assert text.count(guard) == 1
+            text = text.replace(guard, "(void(aligned), true) && " if guard.startswith("aligned") else "")
+        (tmp_path / header.name).write_text(text)
+    careless = Mirror(tmp_path, f"-I{tmp_path}")
+    features, bias = random_case(shape)
+    with pytest.raises(AssertionError, match="no multiple of their size"):
+        careless.run(features, bias, variation=Variation(offset=offset))
 
 
 @LAYOUTS
@@ -137,6 +181,16 @@ def test_a_nan_in_the_features_shows_where_it_reaches_and_nowhere_else(mirror: M
     assert not lost.all()
 
 
+def test_infinity_in_fp16_saturates_in_the_maps_and_is_nan_where_it_cancels(mirror: Mirror) -> None:
+    features = np.zeros((1, 1, 5, 5), np.float16)
+    features[0, 0, 2, 2] = np.inf
+    nearest = mirror.run(features, np.zeros((3, 3, 1), np.float32))[0, 0]
+    expected = np.zeros((5, 5))
+    expected[1:4, 1:4] = HALF_MAX
+    expected[2, 2] = np.nan
+    np.testing.assert_array_equal(nearest, expected)
+
+
 def test_every_fp16_value_is_widened_exactly_and_rounded_back(mirror: Mirror) -> None:
     bits = np.arange(2**16, dtype=np.uint16)
     halves = bits.view(np.float16)
@@ -180,10 +234,28 @@ def test_a_large_image_moves_less_than_1_3_times_the_least_bytes(
 ) -> None:
     features = Features(1, channels, 270, 480, fp16=fp16, channels_last=channels_last)
     traffic = mirror.traffic(features, plan(features, 99 * 1024).vectors, Cache(resident=32, l2_bytes=2 * 2**20))
-    assert traffic.uncached_ratio <= 1.3  # no cache at all: the bytes that loads and stores name
+    assert traffic.uncached_ratio <= 1.3  # the bytes that loads and stores name, the biases once a block and chunk
     assert traffic.cached_ratio <= 1.15  # whole sectors, with the L2 of the model
     if channels_last:
         assert traffic.sector_ratio <= 1.3  # whole sectors, no L2
+
+
+@LAYOUTS
+@pytest.mark.parametrize("channels", [32, 36])
+def test_biases_count_as_whole_sectors_once_a_block_and_chunk(
+    mirror: Mirror, channels: int, channels_last: bool
+) -> None:
+    features = Features(2, channels, 40, 64, fp16=True, channels_last=channels_last)
+    blocks, warps, rows = 4, 16 + 4, 9  # the second tile of each image is 8 rows high, so 2 x 2 warps see pixels
+    chunks = -(-channels // 16) if channels_last else -(-channels // 8)
+    traffic = mirror.traffic(features, plan(features, 99 * 1024).vectors)
+    assert traffic.biases_by_warp == 2 * warps * rows * channels * 4
+    if channels == 32:  # rows of 128 bytes, so no chunk shares a sector with another row
+        assert traffic.bias_sectors == blocks * rows * channels * 4 // 32
+    else:
+        assert traffic.bias_sectors > blocks * rows * channels * 4 // 32
+        assert traffic.bias_sectors <= blocks * rows * (channels * 4 // 32 + chunks)
+    assert traffic.broadcast_ratio > traffic.uncached_ratio
 
 
 def test_on_sm_75_a_second_half_of_a_sector_is_still_in_the_l2_of_a_t4(mirror: Mirror) -> None:

@@ -14,10 +14,11 @@ from runtime.plugin import PLUGIN_KEY, binary, device, provide, register
 from runtime.plugin.device import load_kernels
 from runtime.plugin.hessian_plugin import creator_class, format_is_supported, plugin_class
 from runtime.plugin.launch import KERNELS, SHARED_BYTES_PER_VECTOR, Features, plan
-from tests.doubles.launch_driver import LaunchDriver
+from tests.doubles.launch_driver import LaunchDriver, Status
 from tests.export.hessian_cases import random_case, reference
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -65,7 +66,7 @@ def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
 
 @pytest.fixture
 def driver(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> LaunchDriver:
-    monkeypatch.setattr(device, "kernel_image", lambda _: IMAGE)
+    monkeypatch.setattr(device, "kernel_images", lambda _: [("this test", lambda: IMAGE)])
     stand_in = LaunchDriver(mirror)
     monkeypatch.setattr(device, "cuda_driver", lambda: stand_in)
     return stand_in
@@ -203,7 +204,14 @@ def assert_equal_to_precision(maps: NDArray[Any], expected: NDArray[Any]) -> Non
     np.testing.assert_allclose(maps.astype(np.float64), expected, rtol=tolerance, atol=tolerance / 10)
 
 
-@pytest.mark.parametrize("record", ["{", "[]", "{}", '{"source_sha256": "of an older source"}'])
+RECORDS = [
+    *("{", "[]", "{}", '{"source_sha256": "of this source"}'),
+    '{"source_sha256": "of this source", "architectures": []}',
+    '{"source_sha256": "of an older source", "architectures": [87]}',
+]
+
+
+@pytest.mark.parametrize("record", RECORDS)
 def test_a_fatbin_whose_record_does_not_speak_for_it_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, record: str
 ) -> None:
@@ -211,9 +219,9 @@ def test_a_fatbin_whose_record_does_not_speak_for_it_is_not_used(
     monkeypatch.setattr(binary, "source_digest", lambda: "of this source")
     (tmp_path / binary.FATBIN).write_bytes(b"code")
     (tmp_path / binary.FATBIN_RECORD).write_text(record)
-    assert binary.ahead_of_time_image() is None
-    (tmp_path / binary.FATBIN_RECORD).write_text('{"source_sha256": "of this source"}')
-    assert binary.ahead_of_time_image() == b"code"
+    assert binary.ahead_of_time_image((8, 7)) is None
+    (tmp_path / binary.FATBIN_RECORD).write_text('{"source_sha256": "of this source", "architectures": [87]}')
+    assert binary.ahead_of_time_image((8, 7)) == b"code"
 
 
 def test_an_empty_batch_launches_nothing(driver: LaunchDriver) -> None:
@@ -226,6 +234,33 @@ def test_kernels_may_use_the_shared_memory_that_their_launch_asks_for(driver: La
     load_kernels(driver)
     raised = {call[1]: call[3] for call in driver.calls if call[0] == "shared"}
     assert raised == dict.fromkeys(KERNELS, 2 * SHARED_BYTES_PER_VECTOR)
+
+
+def test_no_kernel_is_left_to_lazy_loading(driver: LaunchDriver) -> None:
+    load_kernels(driver)
+    assert {call[1] for call in driver.calls if call[0] == "loaded"} == set(KERNELS)
+
+
+def not_in_the_driver(_: str) -> tuple[Status]:
+    raise RuntimeError('Function "cuFuncLoad" not found')
+
+
+@pytest.mark.parametrize(
+    "function", [None, not_in_the_driver, lambda _: (Status.CUDA_ERROR_NOT_SUPPORTED,)], ids=["no", "old", "stub"]
+)
+def test_a_driver_that_cannot_load_a_function_now_is_good_enough(
+    driver: LaunchDriver, monkeypatch: pytest.MonkeyPatch, function: Callable[[str], tuple[Status]] | None
+) -> None:
+    monkeypatch.setattr(driver, "cuFuncLoad", function, raising=False)
+    assert set(load_kernels(driver).functions) == set(KERNELS)
+
+
+def test_a_function_that_the_driver_cannot_load_is_an_error_before_any_launch(
+    driver: LaunchDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "cuFuncLoad", lambda _: (Status.CUDA_ERROR_NO_BINARY_FOR_GPU,))
+    with pytest.raises(DefianError, match="CUDA_ERROR_NO_BINARY_FOR_GPU"):
+        load_kernels(driver)
 
 
 def test_the_code_is_loaded_once_per_process(driver: LaunchDriver) -> None:
