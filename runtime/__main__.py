@@ -131,7 +131,7 @@ def _upscale_all(session: Session, jobs: list[Job], options: argparse.Namespace)
                 if options.compare is not None and not job.is_video:
                     _compare(session, job, options, tally, bar)
             except DefianError as error:
-                if len(jobs) == 1:
+                if options.inputs == [job.source]:
                     raise
                 tally.failures.append(f"{job.source}: {error}")
             bar.step()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 import sys
 import warnings
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from runtime.__main__ import main
 from runtime.errors import DefianError
@@ -122,6 +123,44 @@ def test_bad_files_are_reported_at_the_end_and_the_rest_is_done(graph, photos, t
     assert captured.out.count("->") == 3
     assert captured.err.strip().endswith("1 of 4 files failed")
     assert "aa.png cannot be decoded" in captured.err
+
+
+def test_a_bad_file_ends_the_command_with_2_if_it_is_the_input_and_with_1_if_it_lies_in_a_folder(graph, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_text("text")
+    assert run(tmp_path / "photos", "--engine", graph, "--out", tmp_path / "sr") == 1
+    assert run(tmp_path / "photos" / "a.png", "--engine", graph, "--out", tmp_path / "sr") == 2
+
+
+@pytest.mark.parametrize(
+    "kind", [struct.error, EOFError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError, MemoryError]
+)
+def test_whatever_pillow_raises_at_a_broken_photo_the_rest_is_done(graph, photos, tmp_path, monkeypatch, capsys, kind):
+    plain, calls = ImageOps.exif_transpose, []
+
+    def broken(image: Image.Image) -> Image.Image:
+        calls.append(image)
+        if len(calls) == 1:
+            raise kind("broken EXIF")
+        return plain(image)
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", broken)
+    assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1
+    captured = capsys.readouterr()
+    assert captured.out.count("->") == 2
+    assert "a.png cannot be decoded as an image" in captured.err
+
+
+def test_a_photo_with_a_broken_exif_block_is_named(tmp_path):
+    """One damaged byte: a description becomes the place of strips, which would have to be a number."""
+    block = Image.Exif()
+    block[0x0112], block[0x010E] = 6, "hello"
+    content = io.BytesIO()
+    Image.fromarray(noise(8, 8, 3)).save(content, "JPEG", exif=block)
+    assert content.getvalue().count(b"\x01\x0e\0\x02") == 1
+    (tmp_path / "a.jpg").write_bytes(content.getvalue().replace(b"\x01\x0e\0\x02", b"\x01\x11\0\x02"))
+    with pytest.raises(DefianError, match=r"a\.jpg cannot be decoded"):
+        read_image(tmp_path / "a.jpg")
 
 
 def test_a_broken_video_does_not_stop_the_photos_beside_it(graph, photos, tmp_path, capsys):
