@@ -8,7 +8,7 @@ import os
 import struct
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -25,9 +25,6 @@ from runtime.onnx_session import OnnxSession
 from runtime.progress import ProgressBar
 from runtime.quality import compare
 from tests.conftest import noise, random_checkpoint, tiny
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -247,6 +244,17 @@ def test_a_video_is_upscaled_by_the_command(graph, tmp_path, capsys):
     assert read_video(tmp_path / "sr" / "in.mp4").frames[5].shape == (64, 64, 3)
 
 
+def test_frames_in_tiles_are_mentioned_as_photos_are(graph, tmp_path, capsys):
+    from tests.runtime.test_video import write_video
+
+    write_video(tmp_path / "in.mp4", size=32, sound=False)
+    command = (tmp_path / "in.mp4", "--engine", graph, "--out")
+    assert run(*command, tmp_path / "t", "--tile", "20x20", "--overlap", 4) == 0
+    assert "6 of them in tiles of 20x20, overlap 4: not quite the result in one piece" in capsys.readouterr().out
+    assert run(*command, tmp_path / "w") == 0
+    assert "in tiles" not in capsys.readouterr().out
+
+
 def test_two_sources_of_one_result_and_a_source_that_is_its_own_result_are_refused(tmp_path):
     for name in ("a.png", "a.jpg"):
         Image.fromarray(noise(4, 4, 3)).save(tmp_path / name)
@@ -257,6 +265,19 @@ def test_two_sources_of_one_result_and_a_source_that_is_its_own_result_are_refus
     (tmp_path / "empty").mkdir()
     with pytest.raises(DefianError, match="No photo or video below"):
         plan_jobs([tmp_path / "empty"], tmp_path / "sr")
+
+
+@pytest.mark.parametrize("left", [".film.mp4.x1y2z3w4/film.mp4", "sr/.film.mkv.abcdefgh/film.mkv"])
+def test_results_below_their_sources_and_remains_of_a_killed_video_are_no_sources(tmp_path, monkeypatch, left):
+    for name in ("a.png", "srx/b.png", ".c/d.png", "sr/a.png", "sr/sub/a.png", left):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    for folder, out in ((tmp_path, tmp_path / "sr"), (Path(), Path("sr")), (tmp_path, Path("srx", "..", "sr"))):
+        sources = [job.source.relative_to(folder).as_posix() for job in plan_jobs([folder], out)]
+        assert sources == [".c/d.png", "a.png", "srx/b.png"]
+    inside = [job.source.as_posix() for job in plan_jobs([Path("sr", "sub")], Path("sr"))]
+    assert inside == ["sr/sub/a.png"], "what is asked for by name is a source"
 
 
 def test_containers_that_cannot_hold_the_result_become_mkv(tmp_path):
