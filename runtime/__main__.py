@@ -28,6 +28,8 @@ from runtime.video import import_av, upscale_video
 if TYPE_CHECKING:
     from runtime.interface import Session
 
+IN_TILES = "not quite the result in one piece (docs/runtime.md, Tiles)"
+
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
@@ -131,7 +133,7 @@ def _upscale_all(session: Session, jobs: list[Job], options: argparse.Namespace)
                 if options.compare is not None and not job.is_video:
                     _compare(session, job, options, tally, bar)
             except DefianError as error:
-                if len(jobs) == 1:
+                if options.inputs == [job.source]:
                     raise
                 tally.failures.append(f"{job.source}: {error}")
             bar.step()
@@ -141,21 +143,25 @@ def _upscale_all(session: Session, jobs: list[Job], options: argparse.Namespace)
 def _upscale(session: Session, job: Job, resume: Resume) -> str:
     """Do one job; returns what to print."""
     start = time.monotonic()
+    cut = session.cut if isinstance(session, TiledSession) else 0
     if job.is_video:
         resume.begin()
         with ProgressBar(None) as bar:
             frames = upscale_video(session, job.source, job.target, bar.step)
         seconds = time.monotonic() - start
-        return f"{job.source} -> {job.target} ({frames} frames, {frames / seconds:.1f}/s)"
+        tiles = ""
+        if isinstance(session, TiledSession) and session.cut > cut:
+            tiles = f", {session.cut - cut} of them in tiles of {session.tiling}: {IN_TILES}"
+        return f"{job.source} -> {job.target} ({frames} frames, {frames / seconds:.1f}/s{tiles})"
     image = read_image(job.source)
     upscaled = session(image[None])[0]
     seconds = time.monotonic() - start
     resume.begin()
     write_png(job.target, upscaled)
     tiles = ""
-    if isinstance(session, TiledSession) and session.is_cut((1, *image.shape[:2])):
+    if isinstance(session, TiledSession) and session.cut > cut:
         count = session.tiling.count(*image.shape[:2])
-        tiles = f", {count} tiles of {session.tiling}: not quite the result in one piece"
+        tiles = f", {count} tiles of {session.tiling}: {IN_TILES}"
     return f"{job.source} -> {job.target} ({upscaled.shape[1]}x{upscaled.shape[0]}, {seconds:.2f} s{tiles})"
 
 

@@ -2,7 +2,8 @@
 
 NaN inside a network leaves a uint8 graph as black or, on some hardware, white: over the whole frame where the global
 statistics spread it, in a patch where it arises behind them, in one channel where it arises in the last convolution.
-Such a frame is counted and reported, once as a warning.
+Such a frame is counted and reported, once as a warning. Patches whose input is within 64 grey levels of black, or of
+white, are not judged against it: there only a whole frame that is black or white is noticed.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 SAMPLE_STEP = 61
 PATCH = 3
-"""LR pixels. A value that goes wrong before the last convolution (5x5) spoils 5x5, which hold a patch on any grid."""
+"""LR pixels. A value that goes wrong before the last convolution (5x5) spoils 5x5, or what of it lies inside the frame;
+that holds a patch wherever it is, as the last row and column of patches end at the edges."""
 FAR = 64
 """Grey levels by which the mean of an upscaled patch cannot differ from that of its input."""
 
@@ -55,19 +57,25 @@ def suspicious_place(image: NDArray[np.uint8], upscaled: NDArray[np.uint8]) -> s
     if is_suspicious(image, upscaled):
         return "white" if upscaled.flat[0] else "black"
     scale = upscaled.shape[0] // image.shape[0]
-    rows, columns = (side // PATCH * PATCH for side in image.shape[:2])
-    middles = image[PATCH // 2 : rows : PATCH, PATCH // 2 : columns : PATCH].astype(np.int16)
-    begin, step = scale * (PATCH // 2), scale * PATCH
-    results = upscaled[begin : scale * rows : step, begin : scale * columns : step]
+    tops, lefts = (_begins(side) for side in image.shape[:2])
+    rows, columns = tops + PATCH // 2, lefts + PATCH // 2
+    middles = image[np.ix_(rows, columns)].astype(np.int16)
+    results = upscaled[np.ix_(scale * rows, scale * columns)]
     for extreme, name in ((0, "black"), (255, "white")):
         suspects = (results == extreme) & (np.abs(middles - extreme) > FAR)
         for row, column, channel in np.argwhere(suspects) if suspects.any() else ():
-            top, left = PATCH * row, PATCH * column
+            top, left = int(tops[row]), int(lefts[column])
             before = image[top : top + PATCH, left : left + PATCH, channel]
             after = upscaled[scale * top : scale * (top + PATCH), scale * left : scale * (left + PATCH), channel]
             if (after == extreme).all() and abs(float(before.mean()) - extreme) > FAR:
                 return f"{name} at {left},{top} in {['red', 'green', 'blue'][channel]}"
     return None
+
+
+def _begins(side: int) -> NDArray[np.intp]:
+    """Where patches begin along a side, the last one at its end; none along a side that is shorter than a patch."""
+    begins = np.arange(0, side - PATCH + 1, PATCH)
+    return np.append(begins, side - PATCH) if side > PATCH and side % PATCH else begins
 
 
 def is_suspicious(image: NDArray[np.uint8], upscaled: NDArray[np.uint8]) -> bool:

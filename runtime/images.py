@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
+import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from runtime.errors import DefianError
 from runtime.files import write_whole
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+UNREADABLE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    MemoryError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+"""What Pillow raises at broken files; its own UnidentifiedImageError is an OSError."""
 SCALELESS = frozenset({"I", "F"})
 """Pillow's modes of 32-bit integers and floats, which it would clip at 255."""
 
@@ -44,7 +58,7 @@ def read_image(path: Path) -> np.ndarray:
         raise DefianError(f"No image at {path}.") from error
     except IsADirectoryError as error:
         raise DefianError(f"{path} is a folder, expected an image.") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DefianError(
             f"{path} cannot be decoded as an image ({str(error) or type(error).__name__}).",
             "Open it in an image viewer, or leave it out.",

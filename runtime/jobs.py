@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from runtime.errors import DefianError
 from runtime.images import SUFFIXES
-from runtime.video import KEPT_CONTAINERS, VIDEO_SUFFIXES
+from runtime.video import KEPT_CONTAINERS, VIDEO_SUFFIXES, is_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,13 +30,15 @@ class Job:
 def plan_jobs(inputs: Iterable[Path], out: Path) -> list[Job]:
     """Every photo and video with its target; folders are searched, and their structure is kept.
 
+    Results in an ``out`` that lies below a folder are no sources, nor is what an interrupted run has left of a video.
+
     Raises:
         DefianError: an input is missing, a folder holds nothing, or two sources would become the same file.
     """
     jobs: list[Job] = []
     for source in inputs:
         if source.is_dir():
-            jobs += [Job(path, _target(path, out / path.relative_to(source))) for path in _media_in(source)]
+            jobs += [Job(path, _target(path, out / path.relative_to(source))) for path in _media_in(source, out)]
         elif source.is_file():
             jobs.append(Job(source, _target(source, out / source.name)))
         else:
@@ -60,9 +62,16 @@ def _target(source: Path, place: Path) -> Path:
     return place.with_suffix(suffix if suffix in KEPT_CONTAINERS else ".mkv")
 
 
-def _media_in(folder: Path) -> list[Path]:
+def _media_in(folder: Path, out: Path) -> list[Path]:
     wanted = SUFFIXES | VIDEO_SUFFIXES
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in wanted and path.is_file())
+    root, results = folder.resolve(), out.resolve()
+    below = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in wanted and path.is_file()]
+    paths = []
+    for path in below:
+        place = path.relative_to(folder)
+        is_result = not root.is_relative_to(results) and (root / place).is_relative_to(results)
+        if not is_result and not any(map(is_unfinished, place.parts[:-1])):
+            paths.append(path)
     if not paths:
         raise DefianError(f"No photo or video below {folder}: expected files ending in {', '.join(sorted(wanted))}.")
     return paths

@@ -58,6 +58,7 @@ class OnnxSession:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
         except Exception as error:  # ONNX Runtime raises its own exception types, which share no other base
             raise DefianError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
+        self._session.disable_fallback()  # or its Python layer would do a run again on the CPU when the provider fails
         self.provider: str = self._session.get_providers()[0]
         if self.provider != PROVIDERS[provider]:
             raise DefianError(

@@ -93,12 +93,16 @@ class TiledSession:
         session: what upscales the tiles; an engine works on the next tile while the last is blended.
         tiling: size and overlap.
         always: cut every image; otherwise only those that do not fit the engine's profile.
+
+    Attributes:
+        cut: how many images have been cut.
     """
 
     def __init__(self, session: Session, tiling: Tiling, *, always: bool = True) -> None:
         self._session = session
         self.tiling = tiling
         self._always = always
+        self.cut = 0
         self.manifest: Manifest = session.manifest
         self.guard: FrameGuard = session.guard
 
@@ -124,6 +128,7 @@ class TiledSession:
         return np.stack([self._upscale(image) for image in images])
 
     def _upscale(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.cut += 1
         scale, (height, width, _) = self.manifest.scale, image.shape
         rows, columns = (
             starts(length, tile, self.tiling.overlap)

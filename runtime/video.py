@@ -9,18 +9,21 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from runtime.errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import numpy as np
 
     from runtime.interface import Session
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".m4v", ".webm", ".avi"})
 KEPT_CONTAINERS = frozenset({".mp4", ".mkv", ".mov", ".m4v"})
 """Containers that take H.264; others become .mkv."""
+
+TIMELESS = frozenset({"avi"})
+"""Formats that count frames in the order of decoding and have no times of display."""
 
 CODEC = "libx264"
 QUALITY = {"crf": "16", "preset": "medium"}
@@ -45,11 +48,16 @@ def import_av() -> Any:  # noqa: ANN401 - an optional package
     return av
 
 
+def is_unfinished(folder: str) -> bool:
+    """Whether a folder's name is of one that ``upscale_video`` works in, such as ``.film.mp4.x1y2z3w4``."""
+    return folder.startswith(".") and Path(folder).with_suffix("").suffix.lower() in KEPT_CONTAINERS
+
+
 def upscale_video(session: Session, source: Path, target: Path, step: Callable[[], None]) -> int:
     """Upscale a video; the target appears whole or not at all.
 
     Sound is copied packet by packet. Colours keep matrix and range; a video that names no matrix is taken as BT.601
-    below 720 lines and as BT.709 from there on, and its result says so.
+    below 720 lines and as BT.709 from there on, and its result says so. A film that players turn by quarters is turned.
 
     Args:
         session: what upscales the frames.
@@ -84,6 +92,46 @@ def _transcode(av: Any, session: Session, files: tuple[Path, Path], step: Callab
         raise DefianError(f"{source}: {error.strerror or error}.", "Play it with ffplay, or leave it out.") from error
 
 
+def _quarter_turns(av: Any, source: Path) -> int:  # noqa: ANN401
+    """By how many quarters, counter-clockwise, a player turns the video's frames; 0 for an angle between."""
+    with av.open(str(source)) as reader:
+        for frame in reader.decode(reader.streams.video[0]):
+            turns, rest = divmod(frame.rotation, 90)
+            return 0 if rest else turns % 4
+    return 0
+
+
+class FrameTimes:
+    """When frames are shown, in units of the stream's time base: as the file says, and always rising.
+
+    A frame without a time, or with one that is not later than the last, comes one frame after the last.
+
+    Args:
+        rate: frames per second.
+        time_base: seconds of one unit.
+        has_times: whether the file says when frames are shown; if not they come as they are decoded, from 0.
+    """
+
+    def __init__(self, rate: Fraction, time_base: Fraction, *, has_times: bool) -> None:
+        self._step = max(1, round(1 / (rate * time_base)))
+        self._has_times = has_times
+        self._first: int | None = None
+        self._last: int | None = None
+
+    def next(self, frame: Any) -> int:  # noqa: ANN401 - a VideoFrame
+        """The time of the next frame."""
+        time: int | None = frame.pts
+        if not self._has_times:
+            self._first = frame.dts if self._first is None else self._first
+            time = None if frame.dts is None or self._first is None else frame.dts - self._first
+        if self._last is None:
+            time = time or 0
+        elif time is None or time <= self._last:
+            time = self._last + self._step
+        self._last = time
+        return time
+
+
 class _Transcoder:
     def __init__(self, av: Any, session: Session, reader: Any, writer: Any, source: Path) -> None:  # noqa: ANN401
         if not reader.streams.video:
@@ -92,27 +140,40 @@ class _Transcoder:
         self._reader, self._writer = reader, writer
         self._input = reader.streams.video[0]
         self._input.thread_type = "AUTO"
-        self._times: deque[int | None] = deque()
+        self._turns = _quarter_turns(av, source)
+        self._times: deque[int] = deque()
         context = self._input.codec_context
         self._range = int(context.color_range) or STUDIO_RANGE
         self._matrix = int(context.colorspace)
         if self._matrix not in SWSCALE_MATRIX:
             self._matrix = BT709 if context.height >= HIGH_DEFINITION else BT601
         self._output = self._video_stream(context)
-        self._audio = {each.index: writer.add_stream_from_template(each) for each in reader.streams.audio}
+        try:
+            self._audio = {each.index: writer.add_stream_from_template(each) for each in reader.streams.audio}
+        except ValueError as error:
+            place = source.with_suffix(".mkv").name
+            raise DefianError(
+                f"{source}: its sound does not fit into its own container, {writer.format.name} ({error}).",
+                f"Put it into another one: ffmpeg -i {source.name} -c copy {place}",
+            ) from error
 
     def _video_stream(self, context: Any) -> Any:  # noqa: ANN401
         scale = self._session.manifest.scale
         rate = self._input.average_rate or self._input.guessed_rate or Fraction(25)
+        has_times = self._reader.format.name not in TIMELESS
+        self._clock = FrameTimes(rate, self._input.time_base, has_times=has_times)
         stream = self._writer.add_stream(CODEC, rate=rate, options=dict(QUALITY))
-        stream.width, stream.height = scale * context.width, scale * context.height
+        sides, aspect = (context.width, context.height), context.sample_aspect_ratio or Fraction(1)
+        if self._turns % 2:
+            sides, aspect = sides[::-1], 1 / aspect
+        stream.width, stream.height = scale * sides[0], scale * sides[1]
         stream.pix_fmt = "yuv420p" if stream.width % 2 == stream.height % 2 == 0 else "yuv444p"
         stream.codec_context.time_base = self._input.time_base
         stream.codec_context.color_range = self._range
         stream.codec_context.colorspace = self._matrix
         stream.codec_context.color_primaries = context.color_primaries
         stream.codec_context.color_trc = context.color_trc
-        stream.codec_context.sample_aspect_ratio = context.sample_aspect_ratio or Fraction(1)
+        stream.codec_context.sample_aspect_ratio = aspect
         return stream
 
     def run(self, step: Callable[[], None]) -> int:
@@ -134,7 +195,7 @@ class _Transcoder:
                     self._writer.mux(packet)
                 continue
             for frame in packet.decode():
-                self._times.append(frame.pts)
+                self._times.append(self._clock.next(frame))
                 rgb = frame.reformat(
                     format="rgb24",
                     interpolation="BICUBIC",
@@ -142,7 +203,7 @@ class _Transcoder:
                     src_color_range=self._range,
                     dst_color_range=FULL_RANGE,
                 )
-                yield rgb.to_ndarray()
+                yield np.rot90(rgb.to_ndarray(), self._turns) if self._turns else rgb.to_ndarray()
 
     def _encoded(self, upscaled: np.ndarray) -> Any:  # noqa: ANN401 - a VideoFrame
         rgb = self._av.VideoFrame.from_ndarray(upscaled, format="rgb24")

@@ -39,13 +39,13 @@ class CapturedGraph:
         self._stream = self._driver.CUstream(stream)
         graph = self._capture(enqueue)
         try:
-            self._executable: Any = self._checked("instantiating", *self._driver.cuGraphInstantiate(graph, 0))
+            self._executable: Any = self._call("instantiating", "cuGraphInstantiate", graph, 0)
         finally:
             self._driver.cuGraphDestroy(graph)
 
     def _capture(self, enqueue: Callable[[], None]) -> Any:  # noqa: ANN401
         mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
-        self._checked("beginning", *self._driver.cuStreamBeginCapture(self._stream, mode))
+        self._call("beginning", "cuStreamBeginCapture", self._stream, mode)
         try:
             enqueue()
         except BaseException:
@@ -53,11 +53,11 @@ class CapturedGraph:
             if status == self._driver.CUresult.CUDA_SUCCESS:
                 self._driver.cuGraphDestroy(graph)
             raise
-        return self._checked("ending", *self._driver.cuStreamEndCapture(self._stream))
+        return self._call("ending", "cuStreamEndCapture", self._stream)
 
     def launch(self) -> None:
         """Queue the work once more on the stream it was captured from."""
-        self._checked("launching", *self._driver.cuGraphLaunch(self._executable, self._stream))
+        self._call("launching", "cuGraphLaunch", self._executable, self._stream)
 
     def free(self) -> None:
         """Destroy the graph; again is harmless."""
@@ -65,7 +65,11 @@ class CapturedGraph:
             self._driver.cuGraphExecDestroy(self._executable)
             self._executable = None
 
-    def _checked(self, doing: str, status: Any, value: Any = None) -> Any:  # noqa: ANN401
+    def _call(self, doing: str, function: str, *arguments: Any) -> Any:  # noqa: ANN401
+        try:
+            status, *values = getattr(self._driver, function)(*arguments)
+        except RuntimeError as error:  # how cuda-bindings says that the driver has no such function
+            raise DefianError(f"{doing} a CUDA graph failed: {error}") from error
         if status == self._driver.CUresult.CUDA_SUCCESS:
-            return value
+            return values[0] if values else None
         raise DefianError(f"{doing} a CUDA graph failed: {getattr(status, 'name', status)}")

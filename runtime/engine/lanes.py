@@ -129,8 +129,11 @@ class GraphPolicy:
         self.captured += not self.refusal
 
     def describe(self) -> str:
-        """``CUDA graphs on (2 shapes)`` or ``CUDA graphs off: why``."""
-        return f"CUDA graphs off: {self.refusal}" if self.refusal else f"CUDA graphs on ({self.captured} captured)"
+        """Such as ``CUDA graphs on (2 captured)``; after a refusal why there are none, or no more than these."""
+        if self.refusal and not self.captured:
+            return f"CUDA graphs off: {self.refusal}"
+        more = f", no further ones: {self.refusal}" if self.refusal else ""
+        return f"CUDA graphs on ({self.captured} captured){more}"
 
 
 class LanePool:

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from runtime.device.graph import import_bindings
 from runtime.engine.session import EngineSession, RunOptions
 from runtime.session import open_session
 from tests.device.engines import noise, write_engine
@@ -64,6 +65,35 @@ def test_without_cuda_bindings_runs_are_eager_and_the_session_says_why(tmp_path,
             images = noise(1, 8, 8, 3, seed=turn)
             assert np.array_equal(session(images), reference(images))
         assert "CUDA graphs off: Capturing CUDA graphs needs the package 'cuda-bindings'" in session.describe()
+
+
+@pytest.mark.parametrize("function", ["cuStreamBeginCapture", "cuGraphInstantiate", "cuGraphLaunch"])
+def test_a_driver_that_lacks_a_function_runs_eagerly_and_the_session_says_why(
+    tmp_path, monkeypatch, reference, function
+):
+    def missing(*_: object) -> None:
+        raise RuntimeError(f'Function "{function}" not found')
+
+    monkeypatch.setattr(import_bindings(), function, missing)
+    with EngineSession(write_engine(tmp_path)) as session:
+        for turn in range(3):
+            images = noise(1, 8, 8, 3, seed=turn)
+            assert np.array_equal(session(images), reference(images))
+        assert "CUDA graphs off: " in session.describe()
+        assert f'a CUDA graph failed: Function "{function}" not found' in session.describe()
+
+
+def test_a_capture_that_fails_after_others_leaves_them_and_the_session_says_both(tmp_path, trt, reference):
+    with EngineSession(write_engine(tmp_path)) as session:
+        for side in (8, 9):
+            trt.faults.refused_captures = side == 9
+            for turn in range(3):
+                images = noise(1, side, 8, 3, seed=turn)
+                assert np.array_equal(session(images), reference(images))
+        enqueues = trt.enqueues
+        session(noise(1, 8, 8, 3))
+        assert trt.enqueues == enqueues, "the first shape's graph is still replayed"
+        assert "CUDA graphs on (1 captured), no further ones: TensorRT failed" in session.describe()
 
 
 def test_graphs_can_be_switched_off(tmp_path, trt):

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import struct
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from runtime.__main__ import main
 from runtime.errors import DefianError
@@ -24,9 +25,6 @@ from runtime.onnx_session import OnnxSession
 from runtime.progress import ProgressBar
 from runtime.quality import compare
 from tests.conftest import noise, random_checkpoint, tiny
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -124,6 +122,44 @@ def test_bad_files_are_reported_at_the_end_and_the_rest_is_done(graph, photos, t
     assert "aa.png cannot be decoded" in captured.err
 
 
+def test_a_bad_file_ends_the_command_with_2_if_it_is_the_input_and_with_1_if_it_lies_in_a_folder(graph, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_text("text")
+    assert run(tmp_path / "photos", "--engine", graph, "--out", tmp_path / "sr") == 1
+    assert run(tmp_path / "photos" / "a.png", "--engine", graph, "--out", tmp_path / "sr") == 2
+
+
+@pytest.mark.parametrize(
+    "kind", [struct.error, EOFError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError, MemoryError]
+)
+def test_whatever_pillow_raises_at_a_broken_photo_the_rest_is_done(graph, photos, tmp_path, monkeypatch, capsys, kind):
+    plain, calls = ImageOps.exif_transpose, []
+
+    def broken(image: Image.Image) -> Image.Image:
+        calls.append(image)
+        if len(calls) == 1:
+            raise kind("broken EXIF")
+        return plain(image)
+
+    monkeypatch.setattr(ImageOps, "exif_transpose", broken)
+    assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1
+    captured = capsys.readouterr()
+    assert captured.out.count("->") == 2
+    assert "a.png cannot be decoded as an image" in captured.err
+
+
+def test_a_photo_with_a_broken_exif_block_is_named(tmp_path):
+    """One damaged byte: a description becomes the place of strips, which would have to be a number."""
+    block = Image.Exif()
+    block[0x0112], block[0x010E] = 6, "hello"
+    content = io.BytesIO()
+    Image.fromarray(noise(8, 8, 3)).save(content, "JPEG", exif=block)
+    assert content.getvalue().count(b"\x01\x0e\0\x02") == 1
+    (tmp_path / "a.jpg").write_bytes(content.getvalue().replace(b"\x01\x0e\0\x02", b"\x01\x11\0\x02"))
+    with pytest.raises(DefianError, match=r"a\.jpg cannot be decoded"):
+        read_image(tmp_path / "a.jpg")
+
+
 def test_a_broken_video_does_not_stop_the_photos_beside_it(graph, photos, tmp_path, capsys):
     pytest.importorskip("av")
     (photos / "a.mp4").write_bytes(b"no video")
@@ -208,6 +244,17 @@ def test_a_video_is_upscaled_by_the_command(graph, tmp_path, capsys):
     assert read_video(tmp_path / "sr" / "in.mp4").frames[5].shape == (64, 64, 3)
 
 
+def test_frames_in_tiles_are_mentioned_as_photos_are(graph, tmp_path, capsys):
+    from tests.runtime.test_video import write_video
+
+    write_video(tmp_path / "in.mp4", size=32, sound=False)
+    command = (tmp_path / "in.mp4", "--engine", graph, "--out")
+    assert run(*command, tmp_path / "t", "--tile", "20x20", "--overlap", 4) == 0
+    assert "6 of them in tiles of 20x20, overlap 4: not quite the result in one piece" in capsys.readouterr().out
+    assert run(*command, tmp_path / "w") == 0
+    assert "in tiles" not in capsys.readouterr().out
+
+
 def test_two_sources_of_one_result_and_a_source_that_is_its_own_result_are_refused(tmp_path):
     for name in ("a.png", "a.jpg"):
         Image.fromarray(noise(4, 4, 3)).save(tmp_path / name)
@@ -218,6 +265,19 @@ def test_two_sources_of_one_result_and_a_source_that_is_its_own_result_are_refus
     (tmp_path / "empty").mkdir()
     with pytest.raises(DefianError, match="No photo or video below"):
         plan_jobs([tmp_path / "empty"], tmp_path / "sr")
+
+
+@pytest.mark.parametrize("left", [".film.mp4.x1y2z3w4/film.mp4", "sr/.film.mkv.abcdefgh/film.mkv"])
+def test_results_below_their_sources_and_remains_of_a_killed_video_are_no_sources(tmp_path, monkeypatch, left):
+    for name in ("a.png", "srx/b.png", ".c/d.png", "sr/a.png", "sr/sub/a.png", left):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    for folder, out in ((tmp_path, tmp_path / "sr"), (Path(), Path("sr")), (tmp_path, Path("srx", "..", "sr"))):
+        sources = [job.source.relative_to(folder).as_posix() for job in plan_jobs([folder], out)]
+        assert sources == [".c/d.png", "a.png", "srx/b.png"]
+    inside = [job.source.as_posix() for job in plan_jobs([Path("sr", "sub")], Path("sr"))]
+    assert inside == ["sr/sub/a.png"], "what is asked for by name is a source"
 
 
 def test_containers_that_cannot_hold_the_result_become_mkv(tmp_path):

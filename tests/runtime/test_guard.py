@@ -43,6 +43,26 @@ def test_a_patch_without_a_picture_is_found_wherever_it_is_and_in_one_channel(sc
         assert left <= int(found.group(1)) < left + side
 
 
+@pytest.mark.parametrize("scale", [2, 4])
+@pytest.mark.parametrize("shape", [(30, 39), (31, 40), (32, 41), (64, 3), (3, 5)])
+def test_what_a_single_value_before_the_last_convolution_spoils_is_found_at_every_pixel(scale, shape):
+    image = np.random.default_rng(0).integers(90, 160, (*shape, 3), dtype=np.uint8)
+    result = image.repeat(scale, axis=0).repeat(scale, axis=1)
+    assert suspicious_place(image, result) is None
+    for row, column in np.ndindex(shape):
+        spoiled = result.copy()
+        top, left = max(row - 2, 0), max(column - 2, 0)
+        spoiled[scale * top : scale * (row + 3), scale * left : scale * (column + 3)] = 0
+        assert suspicious_place(image, spoiled), (row, column)
+
+
+def test_a_side_of_one_or_two_pixels_is_judged_as_a_whole():
+    for shape in ((1, 9, 3), (9, 2, 3)):
+        image = np.full(shape, 128, np.uint8)
+        assert suspicious_place(image, image.repeat(2, axis=0).repeat(2, axis=1)) is None
+        assert suspicious_place(image, np.zeros((2 * shape[0], 2 * shape[1], 3), np.uint8)) == "black"
+
+
 def test_nan_anywhere_in_the_network_is_noticed(traced):
     """In the graph itself: one weight of each convolution in turn is NaN."""
     model = ir.to_proto(traced(random_checkpoint(tiny())))

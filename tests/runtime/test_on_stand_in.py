@@ -29,17 +29,34 @@ def test_on_the_stand_in_driver(file: Path, traced, tmp_path):
         pytest.skip(str(error))  # in the gate a failure: conftest.py
     graph = tmp_path / "tiny.onnx"
     ir.save(traced(random_checkpoint(tiny())), graph)
+    done = run_alone(file, {**stand_in.environment(), "DEFIAN_GRAPH": str(graph)})
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def run_alone(file: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A file of tests in a process of its own, which in the gate skips no more than this room's tests may."""
     options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--confcutdir={file.parent}", "-o", "addopts="]
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", *options, "--import-mode=importlib", "--durations=5", str(file)],
+    options += ["-p", "tests.runtime.conftest", "--import-mode=importlib", "--durations=5"]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *options, str(file)],
         capture_output=True,
         text=True,
         check=False,
         cwd=REPOSITORY,
-        env={**stand_in.environment(), "DEFIAN_GRAPH": str(graph)},
+        env=environment,
     )
-    print(done.stdout)
-    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("in_the_gate", [False, True])
+def test_what_is_skipped_on_the_stand_in_driver_fails_the_gate(tmp_path, without_toolkit, in_the_gate):
+    (tmp_path / "test_one.py").write_text(
+        "import pytest\n\n@pytest.mark.gpu\ndef test_gpu(): pytest.skip('no GPU')\n\n"
+        "def test_other(): pytest.skip('no reason')\n"
+    )
+    done = run_alone(tmp_path / "test_one.py", without_toolkit | ({"DEFIAN_CI": "1"} if in_the_gate else {}))
+    assert ("1 failed, 1 skipped" if in_the_gate else "2 skipped") in done.stdout
+    assert done.returncode == in_the_gate
 
 
 def test_without_a_toolkit_it_is_said_what_will_be_skipped_and_why(monkeypatch, capsys):

@@ -73,6 +73,27 @@ def test_a_failure_of_onnx_runtime_names_the_shape_and_the_way_out(graph, monkey
             session(noise(1, 8, 9, 3))
 
 
+def test_a_provider_that_fails_in_a_run_is_an_error_and_not_done_again_on_the_cpu(graph, monkeypatch):
+    """ONNX Runtime's Python layer does so for an EPFail of any provider but the CPU's, unless it is told not to."""
+    from onnxruntime.capi.onnxruntime_pybind11_state import EPFail
+
+    with open_session(graph) as session:
+        real = session._session  # pyright: ignore[reportAttributeAccessIssue]
+
+        class Failing:
+            def __getattr__(self, name: str) -> object:
+                return getattr(inner, name)
+
+            def run(self, *_: object) -> None:
+                raise EPFail("CUDA failure 700")
+
+        inner = real._sess
+        monkeypatch.setattr(real, "_sess", Failing())
+        monkeypatch.setattr(session, "provider", "CUDAExecutionProvider")
+        with pytest.raises(DefianError, match="failed at upscaling 1x8x9: CUDA failure 700"):
+            session(noise(1, 8, 9, 3))
+
+
 @pytest.mark.parametrize(
     ("left", "outcome"),
     [
@@ -98,6 +119,7 @@ def test_a_provider_that_leaves_the_work_to_the_cpu_is_an_error_too(graph, monke
         def __init__(self, _: str, options: onnxruntime.SessionOptions, providers: list[str]) -> None:
             assert options.get_session_config_entry("session.record_ep_graph_assignment_info") == "1"
             self.providers = [*providers, "CPUExecutionProvider"]
+            self.disable_fallback = lambda: None
             if left is not None:
                 nodes = [SimpleNamespace(name=name, op_type=kind) for name, kind in left.items()]
                 rest = SimpleNamespace(ep_name="CPUExecutionProvider", get_nodes=lambda: nodes)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from runtime.errors import DefianError
-from runtime.video import upscale_video
+from runtime.video import FrameTimes, upscale_video
 from tests.doubles.enlarger import Enlarger
 
 if TYPE_CHECKING:
@@ -204,3 +206,86 @@ def test_a_file_of_sound_alone_is_refused(tmp_path):
         out.mux(audio.encode(None))
     with pytest.raises(DefianError, match="holds no video"):
         upscale_video(Enlarger(), source, tmp_path / "out.mp4", lambda: None)
+
+
+def test_an_avi_with_frames_out_of_order_keeps_their_order_and_rate(tmp_path):
+    """AVI has no times of display; those that FFmpeg gives its frames go back and forth."""
+    source, target = tmp_path / "in.avi", tmp_path / "out.mkv"
+    with av.open(str(source), "w") as out:
+        video: Any = out.add_stream("libx264", rate=25, options={"crf": "1", "bf": "3"})
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for index in range(24):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * index, np.uint8), format="rgb24")
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+    with av.open(str(source)) as reader:
+        assert np.diff([frame.pts or 0 for frame in reader.decode(video=0)]).min() < 0
+    assert upscale_video(Enlarger(), source, target, lambda: None) == 24
+    seen = read_video(target)
+    np.testing.assert_allclose(seen.times, np.arange(24) / 25, atol=0.0011)
+    assert np.all(np.diff([frame.mean() for frame in seen.frames]) > 5)
+
+
+@pytest.mark.parametrize(
+    ("pts", "expected"),
+    [
+        ([7, 47, 200], [7, 47, 200]),
+        ([None, None, 100], [0, 40, 100]),
+        ([80, None, None, 200, 160], [80, 120, 160, 200, 240]),
+        ([0, 0, 0], [0, 40, 80]),
+    ],
+)
+def test_a_frame_without_a_time_comes_one_frame_after_the_last(pts, expected):
+    times = FrameTimes(Fraction(25), Fraction(1, 1000), has_times=True)
+    assert [times.next(SimpleNamespace(pts=each, dts=None)) for each in pts] == expected
+
+
+@pytest.mark.parametrize(
+    ("degrees", "matrix", "turns"),
+    [(90, (0, 1, -1, 0), -1), (180, (-1, 0, 0, -1), 2), (270, (0, -1, 1, 0), 1), (0, (1, 0, 0, 1), 0)],
+)
+def test_a_video_that_players_turn_is_turned(tmp_path, degrees, matrix, turns):
+    """The matrix as a telephone held upright writes it (90: clockwise); in the result there is none."""
+    source, target = tmp_path / "in.mp4", tmp_path / "out.mp4"
+    picture = np.zeros((32, 48, 3), np.uint8)
+    picture[:16, :24] = 250
+    with av.open(str(source), "w") as out:
+        video: Any = out.add_stream("libx264", rate=25, options={"crf": "1"})
+        video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
+        video.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        out.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        out.mux(video.encode(None))
+    content = bytearray(source.read_bytes())
+    place = content.index(b"tkhd") + 44
+    a, b, c, d = (value << 16 for value in matrix)
+    content[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    source.write_bytes(content)
+    upscale_video(Enlarger(), source, target, lambda: None)
+    [frame] = read_video(target).frames
+    expected = np.rot90(picture, turns).repeat(2, axis=0).repeat(2, axis=1)
+    assert frame.shape == expected.shape, degrees
+    assert np.abs(frame.astype(int) - expected).mean() < 8
+    with av.open(str(target)) as reader:
+        stream = reader.streams.video[0]
+        assert stream.sample_aspect_ratio == (Fraction(3, 4) if turns % 2 else Fraction(4, 3))
+        assert next(reader.decode(stream)).rotation == 0
+
+
+def test_a_container_that_does_not_take_its_own_sound_is_named_with_the_way_out(tmp_path):
+    """Films called .m4v that hold MP3 play everywhere, and FFmpeg writes none."""
+    source = tmp_path / "in.m4v"
+    with av.open(str(source), "w", format="mp4") as out:
+        video: Any = out.add_stream("libx264", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio: Any = out.add_stream("libmp3lame", rate=48000, layout="mono")
+        out.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        out.mux(video.encode(None))
+        kind = audio.codec_context.format.name
+        silence = np.zeros((1, 1152), {"s16p": np.int16, "s32p": np.int32, "fltp": np.float32}[kind])
+        samples = av.AudioFrame.from_ndarray(silence, format=kind, layout="mono")
+        samples.sample_rate, samples.pts = 48000, 0
+        out.mux(audio.encode(samples))
+        out.mux(audio.encode(None))
+    with pytest.raises(DefianError, match=r"in\.m4v: its sound does not fit[\s\S]*-c copy in\.mkv"):
+        upscale_video(Enlarger(), source, tmp_path / "sr" / "out.m4v", lambda: None)
+    assert not list((tmp_path / "sr").iterdir())
