@@ -57,6 +57,8 @@ def measure_memory(artefact: str, shape: Shape, provider: str, threads: int = 0)
     root = str(Path(__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, *([inherited] if inherited else [])])}
+    if threads:  # PyTorch's, told from outside: telling it inside would load it beside a graph that does not need it
+        environment["OMP_NUM_THREADS"] = str(threads)
     command = [sys.executable, "-m", "benchmark.memory", artefact, "x".join(map(str, shape)), provider, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
@@ -76,9 +78,7 @@ def probe(artefact: str, shape: Shape, provider: str, threads: int = 0) -> Memor
     import numpy as np
 
     from benchmark.candidates import open_candidates, uses_gpu
-    from benchmark.environment import use_threads
 
-    use_threads(threads)
     with ExitStack() as stack:
         meter, reason = _meter(stack, on_gpu=uses_gpu(Path(artefact), provider))
         [candidate] = open_candidates([artefact], provider, stack, threads)

@@ -201,6 +201,15 @@ def test_threads_reach_both_libraries_the_memorys_process_and_the_record(artefac
     assert (recorded["torch"], recorded["onnxruntime"]) == (1, 1)
 
 
+def test_the_memory_of_a_graph_is_measured_without_pytorch_in_the_process(artefacts):
+    script = (
+        "import sys; from benchmark.memory import probe; probe(sys.argv[1], (1, 8, 8), 'cpu', 1); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", script, str(artefacts / "tiny.fp32.onnx")]
+    assert subprocess.run(command, cwd=REPOSITORY, check=False).returncode == 0
+
+
 def test_help_is_quick_and_needs_no_heavy_package():
     script = (
         "import sys\nfrom benchmark.command import main\n"
