@@ -33,6 +33,8 @@ DEFAULT_EVALUATION = ("astronaut.png", "chelsea.png")
 VALIDATION_STEP = 5
 MOST_VALIDATED = 10
 PATCH = 96
+PATCHES = 64
+"""How many are cut in all: docs/quantisation.md has what fewer cost."""
 SEED = 0
 
 
@@ -65,7 +67,7 @@ class CalibrationSet:
 
     photos: tuple[Path, ...]
     scale: int
-    patches: int = 64
+    patches: int = PATCHES
     size: int = PATCH
     seed: int = SEED
 
@@ -123,7 +125,7 @@ class CalibrationSet:
         return digest.hexdigest()
 
 
-def calibration_set(folder: Path | None, scale: int, patches: int = 64) -> CalibrationSet:
+def calibration_set(folder: Path | None, scale: int, patches: int = PATCHES) -> CalibrationSet:
     """The calibration set from a folder of HR photos (any format, recursive), or the bundled default.
 
     Photos are taken in path order, at most as many as there are patches, evenly over the folder.

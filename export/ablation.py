@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from calibration.drift import DriftReport, report_of
@@ -23,12 +20,12 @@ from export.precision.sites import Scope, Sites
 from export.quantisation import calibrate
 from export.reference import reference_evaluations
 from export.rewrites import apply_rewrites
+from export.study import add_calibration, add_model_and_images, table_or_error
 from export.tables import DRIFT_COLUMNS, drift_cells
 from export.trace import trace
 from export.variants import copy_of, settle
 from models.bundled import resolve_model
 from models.checkpoint import load_checkpoint
-from runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -143,15 +140,12 @@ def _phases(error: np.ndarray, scale: int) -> np.ndarray:
 def main() -> None:
     """Print the table; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m export.ablation", description=__doc__)
-    parser.add_argument("--model", required=True, help="bundled name, or path of a checkpoint")
-    parser.add_argument("--calibration", type=Path, help="folder of HR photos; default: bundled")
-    parser.add_argument("--patches", type=int, default=64, help="calibration patches")
-    parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr; default: bundled photos")
-    parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
+    add_model_and_images(parser)
+    add_calibration(parser)
     parser.add_argument("--only", default="", help="rows whose label contains this")
     options = parser.parse_args()
     table = Table("recipe", *DRIFT_COLUMNS, "constant", "seconds")
-    try:
+    with table_or_error(table):
         checkpoint = load_checkpoint(resolve_model(options.model))
         scale = checkpoint.architecture.scale
         pairs = evaluation_pairs(scale, None, options.lr, options.hr)
@@ -159,10 +153,6 @@ def main() -> None:
         for row in ablate(checkpoint, chosen, pairs, options.only):
             seconds = f"{row.seconds:.1f}{' (cache)' if row.cached else ''}"
             table.add_row(row.label, *drift_cells(row.report), f"{row.constant:.1%}", seconds)
-    except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    Console(width=130).print(table)
 
 
 if __name__ == "__main__":

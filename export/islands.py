@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.table import Table
 
 from calibration.drift import DriftReport, measure_drift
@@ -18,12 +15,12 @@ from calibration.photos import evaluation_pairs
 from export.precision.half import ISLANDS
 from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import apply_rewrites
+from export.study import add_model_and_images, table_or_error
 from export.tables import DRIFT_COLUMNS, drift_cells
 from export.trace import trace
 from export.variants import make_half
 from models.bundled import resolve_model
 from models.checkpoint import load_checkpoint
-from runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -73,20 +70,14 @@ def measure_islands(checkpoint: Checkpoint, pairs: Sequence[EvaluationPair]) -> 
 def main() -> None:
     """Print the table; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m export.islands", description=__doc__)
-    parser.add_argument("--model", required=True, help="bundled name, or path of a checkpoint")
-    parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr; default: bundled photos")
-    parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
+    add_model_and_images(parser)
     options = parser.parse_args()
     table = Table("FP32 islands", *DRIFT_COLUMNS, "faults on hard images")
-    try:
+    with table_or_error(table):
         checkpoint = load_checkpoint(resolve_model(options.model))
         pairs = evaluation_pairs(checkpoint.architecture.scale, None, options.lr, options.hr)
         for row in measure_islands(checkpoint, pairs):
             table.add_row(row.label, *drift_cells(row.report), ", ".join(row.faults) or "none")
-    except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    Console(width=130).print(table)
 
 
 if __name__ == "__main__":

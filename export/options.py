@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from calibration.photos import PATCHES
 from export.compiler import Target
 from export.lowering import Eigen
 from export.precision import Precision
@@ -54,7 +55,7 @@ class ExportOptions:
     sm: int | None = None
     profile: ShapeProfile = field(default_factory=lambda: ShapeProfile.parse(DEFAULT_PROFILE))
     calibration: Path | None = None
-    patches: int = 64
+    patches: int = PATCHES
     recipe: Recipe = field(default_factory=Recipe)
     sensitivity: bool = False
     dataset: Path | None = None

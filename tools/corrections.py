@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from calibration.drift import measure_drift
@@ -28,18 +26,20 @@ from export.precision.sites import Scope
 from export.quantisation import calibrate
 from export.reference import reference_evaluations
 from export.rewrites import apply_rewrites
+from export.study import add_calibration, add_model_and_images, table_or_error
 from export.tables import DRIFT_COLUMNS, drift_cells
 from export.trace import trace
 from export.variants import copy_of, settle
 from models.bundled import resolve_model
 from models.checkpoint import load_checkpoint
-from runtime.errors import DefianError
 from tools.simulator import Simulator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from calibration.photos import CalibrationSet
     from export.quantisation import Calibrated
+    from models.checkpoint import Checkpoint
 
 BATCH, CROP = 4, 32
 """A step of learning sees crops of some calibration patches."""
@@ -145,13 +145,11 @@ CORRECTIONS: dict[str, Callable[[Calibrated, Learning], Calibrated]] = {
 
 
 def corrected(
-    model: str, learning_steps: int, chosen: tuple[Path | None, int], pairs: Sequence[EvaluationPair]
+    checkpoint: Checkpoint, patches: CalibrationSet, steps: int, pairs: Sequence[EvaluationPair]
 ) -> Iterator[tuple[str, list[str], float]]:
     """Label, drift cells and seconds of every correction in both scopes."""
-    checkpoint = load_checkpoint(resolve_model(model))
     scale = checkpoint.architecture.scale
-    patches = calibration_set(chosen[0], scale, chosen[1])
-    learning = Learning(list(patches), learning_steps)
+    learning = Learning(list(patches), steps)
     graph = trace(checkpoint)
     apply_rewrites(graph)
     references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
@@ -168,27 +166,20 @@ def corrected(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m tools.corrections", description=__doc__)
-    parser.add_argument("--model", required=True, help="bundled name, or path of a checkpoint")
-    parser.add_argument("--calibration", type=Path, help="folder of HR photos; default: bundled")
-    parser.add_argument("--patches", type=int, default=64, help="calibration patches, 96x96")
+    add_model_and_images(parser)
+    add_calibration(parser)
     parser.add_argument("--steps", type=int, default=300, help="steps of learning")
     parser.add_argument("--dataset", type=Path, help="folder of HR images to measure on; default: bundled")
-    parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr")
-    parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
     options = parser.parse_args(arguments)
     torch.manual_seed(0)
     table = Table("correction", *DRIFT_COLUMNS, "seconds")
-    try:
-        scale = load_checkpoint(resolve_model(options.model)).architecture.scale
+    with table_or_error(table):
+        checkpoint = load_checkpoint(resolve_model(options.model))
+        scale = checkpoint.architecture.scale
         pairs = evaluation_pairs(scale, options.dataset, options.lr, options.hr)
-        for label, cells, seconds in corrected(
-            options.model, options.steps, (options.calibration, options.patches), pairs
-        ):
+        patches = calibration_set(options.calibration, scale, options.patches)
+        for label, cells, seconds in corrected(checkpoint, patches, options.steps, pairs):
             table.add_row(label, *cells, f"{seconds:.0f}")
-    except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    Console(width=130).print(table)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +17,6 @@ import onnx
 import onnx_ir as ir
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
-from rich.console import Console
 from rich.table import Table
 
 from calibration.drift import measure_drift
@@ -30,6 +28,7 @@ from export.precision.sites import Scope
 from export.quantisation import calibrate
 from export.reference import reference_evaluations
 from export.rewrites import apply_rewrites
+from export.study import add_calibration, add_model_and_images, table_or_error
 from export.tables import DRIFT_COLUMNS, drift_cells
 from export.trace import trace
 from export.variants import copy_of
@@ -146,21 +145,14 @@ def _reads_int8(node: ir.Node) -> bool:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", required=True, help="bundled name, or path of a checkpoint")
-    parser.add_argument("--calibration", type=Path, help="folder of HR photos; default: bundled")
-    parser.add_argument("--patches", type=int, default=64, help="calibration patches, 96x96")
+    add_model_and_images(parser)
+    add_calibration(parser)
     parser.add_argument("--dataset", type=Path, help="folder of HR images; default: bundled photos")
-    parser.add_argument("--lr", type=Path, help="folder of LR images, with --hr")
-    parser.add_argument("--hr", type=Path, help="folder of HR images of the same names")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     table = Table("quantiser", "INT8 conv", *DRIFT_COLUMNS, "seconds")
-    try:
+    with table_or_error(table):
         for cells in compare(parser.parse_args(arguments)):
             table.add_row(*cells)
-    except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    Console(width=130).print(table)
 
 
 if __name__ == "__main__":
