@@ -47,7 +47,7 @@ ISLANDS = frozenset(Island)
 def to_half(model: ir.Model, beyond: Collection[str] = (), islands: Collection[Island] = ISLANDS) -> int:
     """Type the model's main graph as FP16 in place, casts included; returns the number of nodes now in FP16.
 
-    Nodes that write or read a tensor named in ``beyond`` stay FP32; :func:`calibration.hard_images.beyond_half`
+    Nodes that write or read a tensor named in ``beyond`` stay FP32; :func:`calibration.half_range.beyond_half`
     measures which.
 
     Inputs and outputs keep their types. Custom operators take features of either type, their functions

@@ -20,8 +20,9 @@ UPSCALE = re.compile(r"^(?:upscale(?:\.\d+)*|output)$")
 TAIL = "tail"
 NARROWEST = 12
 """Attention convolutions with fewer channels on either side stay FP16, such as the one that reads eigenvalues."""
-SCALED, UNSCALED = ".scaled", ".unscaled"
-"""Suffixes of a feature map's name where its channels were scaled to one range, and where that was undone."""
+SCALED, UNSCALED, CARRIED = ".scaled", ".unscaled", ".carried"
+"""Suffixes of a feature map's name where its channels were scaled to one range, where that was undone, and of a sum's
+where what it adds to was brought to its scale."""
 
 
 class Scope(str, Enum):
@@ -142,10 +143,10 @@ def origin_of(tensor: str) -> str:
     return tensor.removesuffix(SCALED)
 
 
-def rescaled(value: ir.Value, suffix: str = SCALED) -> ir.Value:
+def rescaled(value: ir.Value) -> ir.Value:
     """What the value's only reader makes of it, if that is a scaling of its channels; else the value."""
     reader = only_consumer(value, "Mul")
-    return reader.outputs[0] if reader is not None and (reader.name or "").endswith(suffix) else value
+    return reader.outputs[0] if reader is not None and (reader.name or "").endswith(SCALED) else value
 
 
 def _reads_features(node: ir.Node, nodes: dict[str, ir.Node]) -> bool:
@@ -162,7 +163,7 @@ def _reads_features(node: ir.Node, nodes: dict[str, ir.Node]) -> bool:
 
 def _sum_behind(result: ir.Value) -> ir.Value | None:
     """``x + result * gate`` of the block that computed ``result``, scaled if it is."""
-    for use in rescaled(result, UNSCALED).uses():
+    for use in result.uses():
         if use.node.op_type == "Mul":
             addition = only_consumer(use.node.outputs[0], "Add")
             if addition is not None:

@@ -1,0 +1,84 @@
+"""Which tensors of a FP32 graph FP16 cannot hold: measured on images, inside the graph and so at any image size."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.evaluator import session_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+LARGEST_HALF = 65504.0
+HEADROOM = 4.0
+"""A tensor must stay this factor below FP16's largest value on everything that was tried."""
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """A tensor, and a scalar of the probed graph: its magnitude, or (``summed``) that of the sums behind a mean."""
+
+    tensor: str
+    scalar: str
+    summed: bool = False
+
+
+def beyond_half(model: ir.Model, images: Iterable[np.ndarray], pixels: int = 0) -> frozenset[str]:
+    """Names of the tensors of a FP32 graph that come within :data:`HEADROOM` of FP16's largest value, or are NaN.
+
+    A mean counts with the sum that it is made of, because that is what an adder has to hold. The sum grows with the
+    image: of one with fewer than ``pixels`` it is scaled up to them.
+
+    Args:
+        model: FP32 graph with uint8 I/O; it is not changed. Functions are not looked into, they cast by themselves.
+        images: uint8 RGB [H, W, 3] of any sizes; photos, and :func:`calibration.hard_images.hard_images`.
+        pixels: H * W of the largest LR image that is going to be run.
+    """
+    probed = ir.from_proto(ir.to_proto(model))
+    probes = list(_probes(probed.graph))
+    session = session_of(probed)
+    image_name, names = session.get_inputs()[0].name, [probe.scalar for probe in probes]
+    found: set[str] = set()
+    for image in images:
+        growth = max(1.0, pixels / (image.shape[0] * image.shape[1]))
+        for probe, value in zip(probes, session.run(names, {image_name: image[None]}), strict=True):
+            largest = float(np.asarray(value)) * (growth if probe.summed else 1.0)
+            if math.isnan(largest) or largest > LARGEST_HALF / HEADROOM:
+                found.add(probe.tensor)
+    return frozenset(found)
+
+
+def _probes(graph: ir.Graph) -> Iterator[_Probe]:
+    """Add the scalars to the graph."""
+    for node in list(graph):
+        for value in node.outputs:
+            if value.dtype == ir.DataType.FLOAT and value.name:
+                yield _Probe(value.name, _largest(graph, value))
+        source, result = (node.inputs or [None])[0], node.outputs[0]
+        if node.op_type == "ReduceMean" and source is not None and result.name:
+            magnitudes = _append(graph, "Abs", source)
+            yield _Probe(result.name, _largest(graph, _append(graph, "ReduceSum", magnitudes, *node.inputs[1:])), True)
+
+
+def _largest(graph: ir.Graph, value: ir.Value) -> str:
+    """Name of a new output: the largest magnitude, or NaN if there is one, which ReduceMax alone passes over."""
+    magnitudes = _append(graph, "Abs", value)
+    mean = _append(graph, "ReduceMean", magnitudes, keepdims=0)
+    largest = _append(graph, "ReduceMax", magnitudes, keepdims=0)
+    scalar = _append(graph, "Add", largest, _append(graph, "Sub", mean, mean))
+    scalar.name, scalar.shape = f"probe.{len(graph.outputs)}", ir.Shape(())
+    scalar.type = ir.TensorType(ir.DataType.FLOAT)
+    graph.outputs.append(scalar)
+    return scalar.name
+
+
+def _append(graph: ir.Graph, op_type: str, *inputs: ir.Value | None, **attributes: int) -> ir.Value:
+    node = ir.node(op_type, list(inputs), attributes)
+    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)  # it has no shape, and none is kept with it
+    graph.append(node)
+    return node.outputs[0]
