@@ -20,6 +20,19 @@ HEADROOM = 4.0
 
 
 @dataclass(frozen=True)
+class BeyondHalf:
+    """What FP16 cannot hold.
+
+    Attributes:
+        tensors: names of tensors that come too near FP16's largest value, or are NaN.
+        sums: names of means whose sum does; the mean itself need not.
+    """
+
+    tensors: frozenset[str] = frozenset()
+    sums: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class _Probe:
     """A tensor, and a scalar of the probed graph: its magnitude, or (``summed``) that of the sums behind a mean."""
 
@@ -28,11 +41,11 @@ class _Probe:
     summed: bool = False
 
 
-def beyond_half(model: ir.Model, images: Iterable[np.ndarray], pixels: int = 0) -> frozenset[str]:
-    """Names of the tensors of a FP32 graph that come within :data:`HEADROOM` of FP16's largest value, or are NaN.
+def beyond_half(model: ir.Model, images: Iterable[np.ndarray], pixels: int = 0) -> BeyondHalf:
+    """What in a FP32 graph comes within :data:`HEADROOM` of FP16's largest value, or is NaN.
 
-    A mean counts with the sum that it is made of, because that is what an adder has to hold. The sum grows with the
-    image: of one with fewer than ``pixels`` it is scaled up to them.
+    Of a mean the sum is looked at as well, because an adder has to hold it. The sum grows with the image: of one with
+    fewer than ``pixels`` it is scaled up to them.
 
     Args:
         model: FP32 graph with uint8 I/O; it is not changed. Functions are not looked into, they cast by themselves.
@@ -43,14 +56,14 @@ def beyond_half(model: ir.Model, images: Iterable[np.ndarray], pixels: int = 0) 
     probes = list(_probes(probed.graph))
     session = session_of(probed)
     image_name, names = session.get_inputs()[0].name, [probe.scalar for probe in probes]
-    found: set[str] = set()
+    found: tuple[set[str], set[str]] = set(), set()
     for image in images:
         growth = max(1.0, pixels / (image.shape[0] * image.shape[1]))
         for probe, value in zip(probes, session.run(names, {image_name: image[None]}), strict=True):
             largest = float(np.asarray(value)) * (growth if probe.summed else 1.0)
             if math.isnan(largest) or largest > LARGEST_HALF / HEADROOM:
-                found.add(probe.tensor)
-    return frozenset(found)
+                found[probe.summed].add(probe.tensor)
+    return BeyondHalf(*map(frozenset, found))
 
 
 def _probes(graph: ir.Graph) -> Iterator[_Probe]:
@@ -61,8 +74,8 @@ def _probes(graph: ir.Graph) -> Iterator[_Probe]:
                 yield _Probe(value.name, _largest(graph, value))
         source, result = (node.inputs or [None])[0], node.outputs[0]
         if node.op_type == "ReduceMean" and source is not None and result.name:
-            magnitudes = _append(graph, "Abs", source)
-            yield _Probe(result.name, _largest(graph, _append(graph, "ReduceSum", magnitudes, *node.inputs[1:])), True)
+            sums = _append(graph, "ReduceSum", _append(graph, "Abs", source), *node.inputs[1:])
+            yield _Probe(result.name, _largest(graph, sums), summed=True)
 
 
 def _largest(graph: ir.Graph, value: ir.Value) -> str:

@@ -1,17 +1,14 @@
-"""Which parts of the network may be INT8: the measured harm of each, and the largest coverage within a budget."""
+"""Which parts of the network may be INT8: the largest coverage within a drift budget, every step of it measured."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibration.drift import DriftReport, json_ready, measure_drift
-from calibration.evaluator import GraphEvaluator
-from calibration.metrics import PEAK
 from export.emit import nodes_of_type
+from export.harm import rank
 from export.precision.sites import Scope, Sites, find_sites, origin_of
 from export.statistics import macs_of, with_shape
 
@@ -20,45 +17,9 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from calibration.evaluator import Evaluation
-    from calibration.photos import EvaluationPair
+    from calibration.drift import DriftReport
+    from export.harm import Harm, Validation
     from export.quantisation import Calibrated
-
-
-@dataclass(frozen=True)
-class Validation:
-    """What harm is measured on: photos that calibration did not use, and the PyTorch reference's outputs for them."""
-
-    pairs: Sequence[EvaluationPair]
-    references: Sequence[Evaluation]
-    scale: int
-
-    def drift(self, calibrated: Calibrated, sites: Sites) -> DriftReport:
-        """Drift of the INT8 graph with these sites."""
-        evaluator = GraphEvaluator(calibrated.variant(sites).model)
-        return measure_drift("int8", evaluator, self.references, self.pairs, self.scale)
-
-
-@dataclass(frozen=True)
-class Harm:
-    """What one group costs when it alone is INT8.
-
-    Attributes:
-        group: its name.
-        mean_drift_db, worst_drift_db: against the PyTorch reference.
-        unrounded_to_reference: PSNR of the values before rounding, dB; the FP16 graph has a finite one as well.
-        excess_error: mean squared difference of those from the reference's beyond that of the FP16 graph, in 8-bit
-            steps squared.
-        mac_share, byte_share: of all convolutions' MACs and of the feature maps' bytes.
-    """
-
-    group: str
-    mean_drift_db: float
-    worst_drift_db: float
-    unrounded_to_reference: float
-    excess_error: float
-    mac_share: float
-    byte_share: float
 
 
 @dataclass(frozen=True)
@@ -113,38 +74,6 @@ class Shares:
         return sum(size for name, size in self._elements.items() if name in quantised) / total if total else 0.0
 
 
-def rank(
-    calibrated: Calibrated, validation: Validation, shares: Shares, say: Callable[[str], None] = lambda _: None
-) -> list[Harm]:
-    """Measure every group alone; the most harmful first."""
-    base = _error(validation.drift(calibrated, Sites((), ())))
-    base = base if math.isfinite(base) else 0.0  # nothing to subtract from a graph at fault without any INT8
-    harms = []
-    for group in calibrated.sites.groups:
-        say(f"sensitivity: {group}")
-        sites = calibrated.sites.only(frozenset({group}))
-        report = validation.drift(calibrated, sites)
-        harms.append(
-            Harm(
-                group,
-                report.mean,
-                report.worst.drift,
-                report.unrounded_to_reference,
-                _error(report) - base,
-                shares.macs(sites),
-                shares.bytes(sites),
-            )
-        )
-    return sorted(harms, key=lambda harm: -harm.excess_error)
-
-
-def _error(report: DriftReport) -> float:
-    """Mean squared difference from the reference before rounding, in 8-bit steps squared; infinite at a fault."""
-    if report.faults or math.isnan(report.unrounded_to_reference):
-        return math.inf
-    return PEAK**2 * 10.0 ** (-report.unrounded_to_reference / 10.0)
-
-
 def choose(
     calibrated: Calibrated,
     validation: Validation,
@@ -153,18 +82,19 @@ def choose(
     harms: Sequence[Harm] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> tuple[Coverage, list[Harm]]:
-    """The largest coverage whose measured drift on every validation photo stays within the budget.
+    """A coverage whose measured drift on every validation photo stays within the budget, as large as was found.
 
-    Groups are left out in the order of harm per share of MACs and bytes; how many must go is found by
-    bisection, and every step of it is measured, not summed up from the groups. The ranking is made only if
-    the full coverage exceeds the budget, or was made already.
+    Groups are left out in the order of harm per share of MACs and bytes; how many must go is found by bisection.
+    Then each of them that keeps the budget alone, the cheapest first, is taken in again if the budget still holds.
+    Every step is measured, not summed up from the groups. Drift need not grow with the coverage, so that no short
+    search is sure to find the largest of all; but of what this one left out, nothing could be added when it was tried.
 
     Args:
         calibrated: what can be INT8.
         validation: where drift is measured.
         shares: what a group covers.
         budget: dB per image; None takes everything.
-        harms: the ranking if there is one.
+        harms: the ranking if there is one; it is made only if the full coverage exceeds the budget.
         say: told what is being done.
     """
     everything = calibrated.sites
@@ -173,19 +103,30 @@ def choose(
     if budget is None or _within(report, budget):
         return _coverage(shares, everything, (), report), known
     known = known or rank(calibrated, validation, shares, say)
-    order = [harm.group for harm in sorted(known, key=lambda harm: -harm.excess_error / _gain(harm))]
+    alone = [harm for harm in known if harm.group in everything.groups]
+    order = [harm.group for harm in sorted(alone, key=lambda harm: -harm.excess_error / _gain(harm))]
+
+    def measured(groups: Sequence[str]) -> tuple[Sites, DriftReport]:
+        sites = everything.only(frozenset(groups))
+        report = validation.drift(calibrated, sites)
+        say(f"coverage: {len(groups)} of {len(order)} groups, worst drift {report.worst.drift:.4f} dB")
+        return sites, report
+
     fits, fails = len(order), 0
-    best, best_report = Sites((), ()), validation.drift(calibrated, Sites((), ()))
+    best = measured([])
     while fits - fails > 1:
         middle = (fits + fails) // 2
-        kept = everything.only(frozenset(order[middle:]))
-        report = validation.drift(calibrated, kept)
-        say(f"coverage: without {middle} of {len(order)} groups, worst drift {report.worst.drift:.4f} dB")
-        if _within(report, budget):
-            fits, best, best_report = middle, kept, report
+        tried = measured(order[middle:])
+        if _within(tried[1], budget):
+            fits, best = middle, tried
         else:
             fails = middle
-    return _coverage(shares, best, tuple(order[:fits]), best_report), known
+    alone_within = {harm.group for harm in alone if harm.worst_drift_db <= budget}
+    for group in reversed(order[: fits - 1]):  # the one at fits - 1 has just failed
+        tried = measured([*best[0].groups, group]) if group in alone_within else best
+        if _within(tried[1], budget):
+            best = tried
+    return _coverage(shares, best[0], order, best[1]), known
 
 
 def _within(report: DriftReport, budget: float) -> bool:
@@ -196,11 +137,7 @@ def _gain(harm: Harm) -> float:
     return max(harm.mac_share + harm.byte_share, 1e-6)
 
 
-def _coverage(shares: Shares, sites: Sites, dropped: tuple[str, ...], report: DriftReport) -> Coverage:
+def _coverage(shares: Shares, chosen: Sites, order: Sequence[str], report: DriftReport) -> Coverage:
     summary = {key: value for key, value in report.summary().items() if key != "images"}
-    return Coverage(sites.groups, dropped, shares.macs(sites), shares.bytes(sites), summary)
-
-
-def as_json(harms: Sequence[Harm]) -> list[dict[str, Any]]:
-    """The ranking in JSON's types; null for what is not finite."""
-    return [json_ready(asdict(harm)) for harm in harms]
+    dropped = tuple(group for group in order if group not in chosen.groups)
+    return Coverage(chosen.groups, dropped, shares.macs(chosen), shares.bytes(chosen), summary)

@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from export.coverage import Coverage, Shares, Validation, as_json, choose, rank
+from calibration.half_range import beyond_half
+from export.coverage import Coverage, Shares, choose
+from export.harm import Validation, as_json, rank
 from export.quantisation import calibrate
 from export.reference import reference_evaluations
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    import numpy as np
     import onnx_ir as ir
 
     from calibration.photos import CalibrationSet
@@ -30,14 +33,14 @@ def make_int8(
     checkpoint: Checkpoint,
     patches: CalibrationSet,
     options: ExportOptions,
-    beyond: frozenset[str],
+    images: Sequence[np.ndarray],
     say: Callable[[str], None] = lambda _: None,
 ) -> Variant:
     """The INT8 graph of a rewritten FP32 graph with uint8 I/O.
 
     With a drift budget it has the largest coverage that keeps the budget on the photos held back; without, all of
-    the scope. Tensors in ``beyond`` leave FP16's range and stay FP32. Its record says what is INT8, what had to
-    stay FP16, and the sensitivity if it was measured.
+    the scope. Tensors that leave FP16's range on the images stay FP32; they are looked for in the graph that the exact
+    helpers changed. Its record says what is INT8, what had to stay FP16, and the sensitivity if it was measured.
 
     If nothing keeps the budget, the variant is the whole scope and its record has the reason under ``refused``.
     """
@@ -49,7 +52,8 @@ def make_int8(
         references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
         validation = Validation(pairs, references, checkpoint.architecture.scale)
     say(f"calibrating INT8 on {training.patches} patches of {len(training.photos)} photos")
-    calibrated = replace(calibrate(graph, training, options.recipe, say), beyond=beyond)
+    calibrated = calibrate(graph, training, options.recipe, say)
+    calibrated = calibrated.keeping_wide(beyond_half(calibrated.model, images, options.profile.largest_pixels))
     if validation is None:
         sites = calibrated.sites
         coverage = Coverage(sites.groups, (), shares.macs(sites), shares.bytes(sites), {})

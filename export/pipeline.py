@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 
 from calibration.drift import DriftReport, measure_drift
 from calibration.evaluator import GraphEvaluator
-from calibration.hard_images import beyond_half, faults_on_hard_images, hard_images
+from calibration.half_range import beyond_half
+from calibration.hard_images import faults_on_hard_images, hard_images
 from calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from export.compiler import Target
 from export.engine import BuiltEngine, EngineOptions, build_engine
 from export.int8_variant import make_int8, needs_validation
 from export.lowering import Eigen, inline_functions
 from export.precision import Precision
+from export.precision.half import NOTHING
 from export.realised import Realised, feature_names, realised
 from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import Rewrite, select
@@ -39,8 +41,8 @@ if TYPE_CHECKING:
     from export.progress import BuildProgress
 
 
-RANGE_PHOTOS, RANGE_CROP = 8, 96
-"""FP16's range is checked on the top left corners of this many images, and on hard ones."""
+RANGE_PHOTOS = 8
+"""FP16's range is measured on so many of the images that drift is measured on, and on hard ones."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,7 @@ def run_export(
         memory=options.rewrite_memory and can_measure_memory() and options.target is not Target.TENSORRT,
         say=say,
     )
-    beyond = _beyond_half(graph, inputs, options, say)
-    variants = [_variant(graph, precision, inputs, options, beyond, say) for precision in options.precisions]
+    variants = [_variant(graph, precision, inputs, options, say) for precision in options.precisions]
     reports = _measure(variants, inputs, options, say)
     built: list[_Built] = []
     features = feature_names(graph)
@@ -160,29 +161,23 @@ def _inputs(options: ExportOptions) -> _Inputs:
     return _Inputs(checkpoint, rewrites, pairs, patches)
 
 
-def _beyond_half(
-    graph: ir.Model, inputs: _Inputs, options: ExportOptions, say: Callable[[str], None]
-) -> frozenset[str]:
-    """Tensors that leave FP16's range on the images at hand or on hard ones; none if nothing becomes FP16."""
-    if options.io is Io.FLOAT or set(options.precisions) == {Precision.FP32}:
-        return frozenset()
-    say("measuring which tensors leave the range of FP16")
-    photos = [pair.lr[:RANGE_CROP, :RANGE_CROP] for pair in inputs.pairs[:RANGE_PHOTOS]]
-    return beyond_half(graph, [*photos, *hard_images().values()])
-
-
 def _variant(
     graph: ir.Model,
     precision: Precision,
     inputs: _Inputs,
     options: ExportOptions,
-    beyond: frozenset[str],
     say: Callable[[str], None],
 ) -> Variant:
+    images = [*(pair.lr for pair in inputs.pairs[:RANGE_PHOTOS]), *hard_images().values()]
     if precision is Precision.INT8 and inputs.patches is not None:
-        variant = make_int8(graph, inputs.checkpoint, inputs.patches, options, beyond, say)
+        variant = make_int8(graph, inputs.checkpoint, inputs.patches, options, images, say)
+    elif precision is Precision.FP32:
+        variant = Variant(precision, copy_of(graph))
     else:
-        variant = Variant(precision, copy_of(graph) if precision is Precision.FP32 else make_half(graph, beyond))
+        say("measuring what leaves the range of FP16")
+        measured = options.io is Io.UINT8
+        beyond = beyond_half(graph, images, options.profile.largest_pixels) if measured else NOTHING
+        variant = Variant(precision, make_half(graph, beyond))
     if options.eigen is Eigen.INLINE:
         inline_functions(variant.model)
     return variant

@@ -15,6 +15,7 @@ from calibration.histogram import Histogram
 from calibration.ranges import range_of
 from export.emit import array_of, nodes_of_type
 from export.precision import Precision
+from export.precision.half import NOTHING
 from export.precision.int8 import QuantisationPlan, insert_qdq
 from export.precision.measure import equalised, measured
 from export.precision.rounding import round_to_nearest
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from calibration.half_range import BeyondHalf
     from calibration.photos import CalibrationSet
     from export.precision.recipe import Recipe
 
@@ -42,37 +44,37 @@ class Calibrated:
 
     Attributes:
         model: the FP32 graph; computes what it computed before.
-        sites: all sites of the recipe's scope.
-        plan: ranges and integer weights of all sites.
+        sites: all sites of the recipe's scope that are FP16 in the typed graph.
+        plan: ranges and integer weights of all sites of the scope.
         record: for the manifest: method, photos, hashes, whether the cache was hit.
-        beyond: tensors that leave FP16's range. They stay FP32, and so does what would read or write them as INT8.
+        beyond: what leaves FP16's range and stays FP32.
     """
 
     model: ir.Model
     sites: Sites
     plan: QuantisationPlan
     record: dict[str, Any]
-    beyond: frozenset[str] = frozenset()
+    beyond: BeyondHalf = NOTHING
 
     def variant(self, sites: Sites | None = None) -> Variant:
         """The INT8 graph with some of the sites, by default all."""
         model = make_half(self.model, self.beyond)
-        chosen = replace(self.plan, sites=self._in_range(self.sites if sites is None else sites, model))
+        chosen = replace(self.plan, sites=self.sites if sites is None else sites)
         count = insert_qdq(model, chosen)
         settle(model)
         record = {**self.record, "convolutions": count, "feature_maps": len(chosen.sites.features)}
         return Variant(Precision.INT8, model, record)
 
-    def _in_range(self, sites: Sites, model: ir.Model) -> Sites:
-        """The sites that are FP16 in the typed graph: what touches a tensor beyond FP16's range is FP32 there."""
-        if not self.beyond:
-            return sites
-        half = {value.name for node in model.graph for value in node.outputs if value.dtype == ir.DataType.FLOAT16}
-        reads = {node.name: node.inputs[0].name for node in nodes_of_type(model.graph, "Conv") if node.inputs[0]}
-        return Sites(
-            tuple(site for site in sites.convolutions if site.tensor in half and reads[site.node] == site.tensor),
-            tuple(site for site in sites.features if site.tensor in half),
+    def keeping_wide(self, beyond: BeyondHalf) -> Calibrated:
+        """The same, with what FP16 cannot hold FP32, and without the sites that then are not FP16."""
+        graph = make_half(self.model, beyond).graph
+        half = {value.name for node in graph for value in node.outputs if value.dtype == ir.DataType.FLOAT16}
+        reads = {node.name: node.inputs[0].name for node in nodes_of_type(graph, "Conv") if node.inputs[0]}
+        convolutions = (
+            site for site in self.sites.convolutions if site.tensor in half and reads[site.node] == site.tensor
         )
+        features = (site for site in self.sites.features if site.tensor in half)
+        return replace(self, sites=Sites(tuple(convolutions), tuple(features)), beyond=beyond)
 
 
 def calibrate(

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from export.precision.sites import TAIL, is_stream
+from export.precision.sites import TAIL, is_module, is_stream
 from runtime.errors import DefianError
 from runtime.files import write_whole
 
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SHOWN = 24
-"""Groups with a bar of their own; the rest share one."""
+"""Modules and groups with a bar of their own; the other groups share one."""
 COLOURS = {
+    "whole module": "#3d3d46",
     "residual stream": "#b5402f",
     "tail and upscale": "#c98a1b",
     "block": "#2f6db5",
@@ -32,6 +33,8 @@ COLOURS = {
 
 def kind_of(group: str) -> str:
     """Which part of the network a group is."""
+    if is_module(group):
+        return "whole module"
     if is_stream(group):
         return "residual stream"
     if group in (TAIL, "upscale"):
@@ -40,7 +43,7 @@ def kind_of(group: str) -> str:
 
 
 def draw(harms: Sequence[dict[str, Any]], title: str) -> Figure:
-    """Bars of the error that each group adds when it alone is INT8, the most harmful first.
+    """Bars of the error that each group, and each whole module, adds when it alone is INT8; the most harmful first.
 
     Args:
         harms: as :func:`export.coverage.as_json` writes them, in any order; a group at fault has no bar.
@@ -52,7 +55,7 @@ def draw(harms: Sequence[dict[str, Any]], title: str) -> Figure:
     measured = [harm for harm in harms if harm["excess_error"] is not None]
     ranked = sorted(measured, key=lambda harm: -harm["excess_error"])
     bars = [(harm["group"], float(harm["excess_error"]), COLOURS[kind_of(harm["group"])]) for harm in ranked[:SHOWN]]
-    rest = ranked[SHOWN:]
+    rest = [harm for harm in ranked[SHOWN:] if not is_module(harm["group"])]
     if rest:
         total = sum(max(harm["excess_error"], 0.0) for harm in rest)
         bars.append((f"{len(rest)} others together", total, COLOURS["all others together"]))

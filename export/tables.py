@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from export.precision import Precision
+from export.precision.sites import is_module
 from export.realised import verdict
 
 if TYPE_CHECKING:
@@ -104,15 +105,23 @@ def int8_lines(artefacts: Sequence[Artefact], options: ExportOptions) -> list[st
     ]
     if coverage["dropped"]:
         lines.append(f"FP16 to keep the budget on the validation photos: {', '.join(coverage['dropped'])}.")
-    lines += [
-        f"  {harm['group']:<22} excess error {harm['excess_error']:.5f}, drift {harm['mean_drift_db']:+.4f} mean "
-        f"{harm['worst_drift_db']:+.4f} worst dB, {100 * harm['mac_share']:.1f} % of MACs"
-        for harm in calibration["sensitivity"]
-    ]
+    lines += [_harm_line(harm) for harm in calibration["sensitivity"]]
     if half is not None:
         capability = None if int8.engine is None else int8.engine.compute_capability
         lines.append(verdict(int8.realised, half.realised, options.target, capability))
     return lines
+
+
+def _harm_line(harm: dict[str, Any]) -> str:
+    """One part of the sensitivity ranking; one that is at fault has figures that are not finite, null in JSON."""
+    name = f"{harm['group']} (whole)" if is_module(harm["group"]) else harm["group"]
+    figures = "at fault"
+    if harm["excess_error"] is not None:
+        figures = (
+            f"excess error {harm['excess_error']:.5f}, drift {harm['mean_drift_db']:+.4f} mean "
+            f"{harm['worst_drift_db']:+.4f} worst dB"
+        )
+    return f"  {name:<22} {figures}, {100 * harm['mac_share']:.1f} % of MACs"
 
 
 def engine_table(artefacts: Sequence[Artefact]) -> Table:

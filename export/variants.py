@@ -9,11 +9,12 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes import common
 
-from export.precision.half import ISLANDS, Island, to_half
+from export.precision.half import ISLANDS, NOTHING, Island, to_half
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from calibration.half_range import BeyondHalf
     from export.precision import Precision
 
 
@@ -41,8 +42,8 @@ def copy_of(model: ir.Model) -> ir.Model:
     return ir.from_proto(ir.to_proto(model))
 
 
-def make_half(rewritten: ir.Model, beyond: Collection[str] = (), islands: Collection[Island] = ISLANDS) -> ir.Model:
-    """The FP16 graph; tensors named in ``beyond`` stay FP32, because their values leave FP16's range."""
+def make_half(rewritten: ir.Model, beyond: BeyondHalf = NOTHING, islands: Collection[Island] = ISLANDS) -> ir.Model:
+    """The FP16 graph; what leaves FP16's range stays FP32."""
     model = copy_of(rewritten)
     to_half(model, beyond, islands)
     settle(model)

@@ -55,6 +55,11 @@ class ShapeProfile:
         """Whether an image of this shape can be run."""
         return all(low <= size <= high for low, size, high in zip(self.minimum, shape, self.maximum, strict=True))
 
+    @property
+    def largest_pixels(self) -> int:
+        """Pixels of the largest image."""
+        return self.maximum[1] * self.maximum[2]
+
     def nearest(self, shape: Shape) -> Shape:
         """The shape inside the profile that is closest on every axis."""
         batch, height, width = (

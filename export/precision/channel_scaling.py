@@ -1,11 +1,10 @@
 """One range for all channels of a feature map that crosses memory as INT8: an exact change of a FP32 graph.
 
-INT8 has one step per tensor, so the widest channel decides how coarsely all others are rounded. A map is
-multiplied by one factor per channel in front of its quantiser. A convolution that writes it does that in its weights, one
-that reads it divides in its own. The sum of a residual block, ``x + result * gate``, is computed in its own scale:
-the factor of the result goes into the gate, which is a factor per channel already and has one pixel, and ``x`` is
-multiplied by the ratio of the two sums' factors. Elsewhere the factor is one pointwise multiplication, which a
-compiler joins to the quantiser and its neighbours.
+INT8 has one step per tensor, so the widest channel decides how coarsely all others are rounded. A map is multiplied
+by one factor per channel in front of its quantiser. A convolution that writes it does that in its weights, one that
+reads it divides in its own. A residual block's sum, ``x + result * gate``, is computed in its own scale: the
+result's factor goes into the gate, which is one factor per channel anyway, and ``x`` is multiplied by the ratio of
+both factors. Elsewhere it is one pointwise multiplication, which a compiler joins to the quantiser and its neighbours.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from export.precision.linear_sum import LinearSum
 from export.precision.sites import BLOCK, CARRIED, SCALED, UNSCALED, Scope, find_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -59,7 +58,7 @@ def scale_channels(model: ir.Model, maxima: Mapping[str, np.ndarray]) -> None:
     convolutions = {site.node for site in find_sites(model, Scope.FEATURES).convolutions}
     scaled = {}
     for value, each in factors.items():
-        readers = [use for use in value.uses() if use.node not in inner]
+        readers = [(use.node, use.idx) for use in value.uses() if use.node not in inner]
         scaled[value] = value if value in totals or _scale_writer(value, each) else _behind(value, each, SCALED)
         _unscale(readers, scaled[value], each, convolutions)
     for block in blocks:
@@ -77,18 +76,15 @@ class _Block:
     gate: ir.Value
     total: ir.Value
 
-    def add_in_its_own_scale(
-        self, factors: Mapping[ir.Value, np.ndarray], scaled: Mapping[ir.Value, ir.Value]
-    ) -> None:
+    def add_in_its_own_scale(self, factors: Mapping[ir.Value, np.ndarray], scaled: Mapping[ir.Value, ir.Value]) -> None:
         own, carried, result = (factors.get(value, np.ones(1)) for value in (self.total, self.carried, self.result))
         emit = Emitter()
-        inputs = {self.carried: scaled.get(self.carried, self.carried), self.result: scaled.get(self.result, self.result)}
-        ratio = _multiplied(emit, inputs[self.carried], own / carried, f"{self.total.name}{CARRIED}")
+        ratio = _multiplied(emit, scaled.get(self.carried, self.carried), own / carried, f"{self.total.name}{CARRIED}")
         gate = _multiplied(emit, self.gate, own / result, f"{self.total.name}.gate")
         emit.insert_before(self.gating)
         for node, old, new in (
             (self.addition, self.carried, ratio),
-            (self.gating, self.result, inputs[self.result]),
+            (self.gating, self.result, scaled.get(self.result, self.result)),
             (self.gating, self.gate, gate),
         ):
             node.replace_input_with(list(node.inputs).index(old), new)
@@ -130,20 +126,21 @@ def _scale_writer(value: ir.Value, factors: np.ndarray) -> bool:
     return True
 
 
-def _unscale(uses: Sequence[ir.Usage], scaled: ir.Value, factors: np.ndarray, convolutions: set[str]) -> None:
+def _unscale(
+    readers: Sequence[tuple[ir.Node, int]], scaled: ir.Value, factors: np.ndarray, convolutions: Collection[str]
+) -> None:
     """Let readers of a map read it scaled: convolutions divide in their weights, others read a multiplication."""
     undone = None
-    for use in uses:
-        reader = use.node
+    for reader, index in readers:
         mean = only_consumer(reader.outputs[0], "Conv") if reader.op_type == "ReduceMean" else None
         folding = reader if reader.name in convolutions else mean
-        weight = None if folding is None or use.idx != 0 else array_of(folding.inputs[1])
+        weight = None if folding is None or index != 0 else array_of(folding.inputs[1])
         if folding is not None and weight is not None:
             reader.replace_input_with(0, scaled)
             set_constant(folding, 1, weight / factors.reshape(1, -1, 1, 1))
             continue
         undone = undone or _behind(scaled, 1.0 / factors, UNSCALED)
-        reader.replace_input_with(use.idx, undone)
+        reader.replace_input_with(index, undone)
 
 
 def _behind(value: ir.Value, factors: np.ndarray, suffix: str) -> ir.Value:

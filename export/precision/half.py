@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from calibration.half_range import BeyondHalf
 from export.emit import array_of
 from export.operator import DOMAIN
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+NOTHING = BeyondHalf()
 WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Round", "Identity"}
 
@@ -44,11 +46,11 @@ class Island(str, Enum):
 ISLANDS = frozenset(Island)
 
 
-def to_half(model: ir.Model, beyond: Collection[str] = (), islands: Collection[Island] = ISLANDS) -> int:
+def to_half(model: ir.Model, beyond: BeyondHalf = NOTHING, islands: Collection[Island] = ISLANDS) -> int:
     """Type the model's main graph as FP16 in place, casts included; returns the number of nodes now in FP16.
 
-    Nodes that write or read a tensor named in ``beyond`` stay FP32; :func:`calibration.half_range.beyond_half`
-    measures which.
+    Nodes that write or read a tensor of ``beyond``, and those that compute one of its sums, stay FP32;
+    :func:`calibration.half_range.beyond_half` measures which.
 
     Inputs and outputs keep their types. Custom operators take features of either type, their functions
     cast inside.
@@ -108,8 +110,8 @@ def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
     return result
 
 
-def _wide_nodes(graph: ir.Graph, beyond: Collection[str], islands: Collection[Island]) -> set[ir.Node]:
-    wide = {node for node in graph if _touches(node, beyond)}
+def _wide_nodes(graph: ir.Graph, beyond: BeyondHalf, islands: Collection[Island]) -> set[ir.Node]:
+    wide = {node for node in graph if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums}
     if Island.INPUT in islands:
         wide |= set(_input_path(graph))
     if Island.STATISTICS in islands:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 BLOCK = re.compile(r"^(body\.\d+\.body_block\.\d+)\.block\.([02])$")
 ATTENTION = re.compile(r"^(body\.\d+\.coder)\.\d+\.(?:encoder|decoder)\.\d+$")
+MODULE = re.compile(r"^(body\.\d+)\.")
 UPSCALE = re.compile(r"^(?:upscale(?:\.\d+)*|output)$")
 TAIL = "tail"
 NARROWEST = 12
@@ -65,6 +66,15 @@ class Sites:
     def groups(self) -> tuple[str, ...]:
         """Names of the groups: blocks, attention, tail, upscale, and the residual stream of each module."""
         return tuple(dict.fromkeys(site.group for site in (*self.convolutions, *self.features)))
+
+    @property
+    def parts(self) -> dict[str, frozenset[str]]:
+        """Name -> groups: every group alone, and every module with all of its groups."""
+        parts = {group: frozenset({group}) for group in self.groups}
+        for group in self.groups:
+            if module := MODULE.match(group):
+                parts[module[1]] = parts.get(module[1], frozenset()) | {group}
+        return parts
 
     @property
     def tensors(self) -> tuple[str, ...]:
@@ -136,6 +146,11 @@ def stream_of(block: str) -> str:
 def is_stream(group: str) -> bool:
     """Whether a group is the residual stream of a module."""
     return group.endswith(".stream")
+
+
+def is_module(part: str) -> bool:
+    """Whether a name of :attr:`Sites.parts` is that of a module."""
+    return MODULE.fullmatch(f"{part}.") is not None
 
 
 def origin_of(tensor: str) -> str:

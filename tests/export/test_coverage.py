@@ -11,9 +11,10 @@ import pytest
 
 from calibration.drift import DriftReport, ImageDrift
 from calibration.photos import calibration_set
-from export.coverage import Shares, Validation, as_json, choose, rank
+from export.coverage import Shares, choose
+from export.harm import Validation, as_json, rank
 from export.precision.recipe import Recipe
-from export.precision.sites import ConvolutionSite, Scope, Sites
+from export.precision.sites import ConvolutionSite, Scope, Sites, is_module
 from export.quantisation import calibrate
 from export.reference import reference_evaluations
 from export.rewrites import apply_rewrites
@@ -37,10 +38,11 @@ class _Adding:
 
     asked: int = 0
     faulty: str = ""
+    costs: dict[str, float] = field(default_factory=lambda: COST)
 
     def drift(self, _, sites):
         self.asked += 1
-        total = sum(COST[group] for group in sites.groups)
+        total = sum(self.costs[group] for group in sites.groups)
         fault, unrounded = "", psnr(0.05 + total)
         if self.faulty in sites.groups:
             fault, unrounded = "values are not finite", math.nan
@@ -55,6 +57,16 @@ def stand_ins() -> tuple[Any, Any, Any]:
 
 def psnr(error):
     return 10 * math.log10(255.0**2 / error)
+
+
+class _Uneven:
+    """Group c covers nearly everything."""
+
+    def macs(self, sites):
+        return sum(0.97 if name == "c" else 0.01 for name in sites.groups)
+
+    def bytes(self, sites):
+        return 0.0 * len(sites.features)
 
 
 class _Equal:
@@ -95,6 +107,32 @@ def test_the_largest_coverage_within_the_budget_is_chosen(budget, kept):
     assert coverage.validation["worst_drift_db"] == pytest.approx(sum(COST[name] for name in kept))
 
 
+def test_a_cheap_group_that_went_early_comes_back_if_the_budget_has_room_for_it():
+    known, validation, _ = stand_ins()
+    shares: Any = _Uneven()
+    # Per share b costs most, then d, c, a: leaving out the first three keeps 0.024, and d fits in beside a.
+    coverage, _ = choose(known, validation, shares, 0.024)
+    assert "".join(coverage.groups) == "ad"
+    assert set(coverage.dropped) == set("bc")
+    assert coverage.validation["worst_drift_db"] == pytest.approx(COST["a"] + COST["d"])
+
+
+def test_a_module_is_ranked_with_all_of_its_groups_and_never_dropped_as_one():
+    groups = ("body.0.body_block.0", "body.0.stream", "body.1.body_block.0", "tail")
+    sites = Sites(tuple(ConvolutionSite(f"{name}.conv", f"{name}.in", name) for name in groups), ())
+    assert sites.parts["body.0"] == frozenset(groups[:2])
+    assert set(sites.parts) == {*groups, "body.0", "body.1"}
+    assert {part for part in sites.parts if is_module(part)} == {"body.0", "body.1"}
+    validation: Any = _Adding(costs=dict(zip(groups, (0.01, 0.02, 0.04, 0.08), strict=True)))
+    known: Any = _Known(sites)
+    shares: Any = _Equal()
+    harms = {harm.group: harm.excess_error for harm in rank(known, validation, shares)}
+    assert harms["body.0"] == pytest.approx(0.03)
+    assert list(harms)[:2] == ["tail", "body.1"] or list(harms)[:2] == ["tail", "body.1.body_block.0"]
+    coverage, _ = choose(known, validation, shares, 0.05)
+    assert set(coverage.dropped) <= set(groups)
+
+
 def test_without_a_budget_everything_is_taken_and_measured_once():
     known, validation, equal = stand_ins()
     coverage, _ = choose(known, validation, equal, None)
@@ -116,7 +154,7 @@ def test_on_a_real_network_the_measured_drift_keeps_the_budget(traced):
     assert full.mac_share > 0.5
     budget = full.validation["worst_drift_db"] - 1e-6
     chosen, harms = choose(calibrated, validation, shares, budget)
-    assert {harm.group for harm in harms} == set(calibrated.sites.groups)
+    assert {harm.group for harm in harms} == {*calibrated.sites.groups, "body.0", "body.1"}
     assert set(chosen.groups) < set(full.groups)
     assert chosen.mac_share + chosen.byte_share < full.mac_share + full.byte_share
     kept = calibrated.sites.only(frozenset(chosen.groups))

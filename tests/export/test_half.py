@@ -9,8 +9,10 @@ from onnx_ir.passes import common
 
 from calibration.emulation import emulate_half
 from calibration.evaluator import GraphEvaluator, session_of
-from calibration.hard_images import beyond_half, faults_on_hard_images, hard_images
+from calibration.half_range import HEADROOM, BeyondHalf, beyond_half
+from calibration.hard_images import faults_on_hard_images, hard_images
 from calibration.photos import calibration_set, evaluation_pairs
+from export.coverage import Shares
 from export.operator import LARGEST_HALF, install_body, plain_body
 from export.precision import Precision
 from export.precision.recipe import Recipe
@@ -144,7 +146,7 @@ def loud(checkpoint, factor):
 def test_a_trained_network_stays_in_the_range_of_fp16(traced, bundled_x2):
     model = traced(bundled_x2)
     apply_rewrites(model)
-    assert beyond_half(model, HARD.values()) == frozenset()
+    assert beyond_half(model, HARD.values()).tensors == frozenset()
 
 
 def test_what_leaves_the_range_of_fp16_is_found_by_measuring_and_kept_in_fp32(traced):
@@ -152,7 +154,7 @@ def test_what_leaves_the_range_of_fp16_is_found_by_measuring_and_kept_in_fp32(tr
     model = traced(loud(quiet, 2.0**20))
     apply_rewrites(model)
     beyond = beyond_half(model, HARD.values())
-    assert beyond
+    assert beyond.tensors
     references = dict(zip(HARD, reference_outputs(quiet.network(), HARD.values()), strict=True))
     overflowing, rescued = GraphEvaluator(make_half(model)), GraphEvaluator(make_half(model, beyond))
     assert any("NaN or Inf" in fault for fault in faults_on_hard_images(overflowing, references))
@@ -168,7 +170,10 @@ def test_int8_leaves_what_is_beyond_fp16_alone(traced, scope):
     apply_rewrites(model)
     beyond = beyond_half(model, HARD.values())
     patches = replace(calibration_set(None, 2, patches=1), size=32)
-    calibrated = replace(calibrate(model, patches, Recipe(scope=scope, equalise=False)), beyond=beyond)
+    everything = calibrate(model, patches, Recipe(scope=scope, equalise=False))
+    calibrated = everything.keeping_wide(beyond)
     variant = calibrated.variant()
     assert GraphEvaluator(variant.model)(noise(20, 24, 3)).finite
-    assert 0 < variant.calibration["convolutions"] < len(calibrated.sites.convolutions)
+    assert 0 < variant.calibration["convolutions"] < len(everything.sites.convolutions)
+    shares = Shares(model, (1, 20, 24))
+    assert shares.macs(calibrated.sites) < shares.macs(everything.sites)  # what is reported is what is done
