@@ -1,4 +1,4 @@
-"""``python -m export.islands --model defian-s-x2``: what a FP16 graph loses without each of its FP32 islands."""
+"""``python -m export.islands --model defian-s-x2``: what FP32 in a FP16 graph is worth, measured and as a rule."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from rich.table import Table
 
 from calibration.drift import DriftReport, measure_drift
 from calibration.evaluator import GraphEvaluator
+from calibration.half_range import beyond_half
 from calibration.hard_images import faults_on_hard_images, hard_images
 from calibration.photos import evaluation_pairs
-from export.precision.half import ISLANDS
+from export.options import DEFAULT_PROFILE
+from export.precision.half import ISLANDS, NOTHING
 from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import apply_rewrites
 from export.study import add_model_and_images, table_or_error
@@ -21,10 +23,12 @@ from export.trace import trace
 from export.variants import make_half
 from models.bundled import resolve_model
 from models.checkpoint import load_checkpoint
+from runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from calibration.half_range import BeyondHalf
     from calibration.photos import EvaluationPair
     from export.precision.half import Island
     from models.checkpoint import Checkpoint
@@ -32,10 +36,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Row:
-    """A FP16 graph with some of the islands.
+    """A FP16 graph with some parts in FP32.
 
     Attributes:
-        label: which are in FP32.
+        label: which.
         report: drift against the PyTorch reference.
         faults: ``image: fault`` on the hard images.
     """
@@ -45,24 +49,27 @@ class Row:
     faults: tuple[str, ...]
 
 
-def choices() -> Iterator[tuple[str, frozenset[Island]]]:
-    """All islands, all but one, none."""
-    yield "all", ISLANDS
+def choices(measured: BeyondHalf) -> Iterator[tuple[str, frozenset[Island], BeyondHalf]]:
+    """All islands, all but one, what measuring alone finds, nothing."""
+    yield "both islands", ISLANDS, NOTHING
     for island in sorted(ISLANDS):
-        yield f"without {island.value}", ISLANDS - {island}
-    yield "none", frozenset()
+        yield f"without {island.value}", ISLANDS - {island}, NOTHING
+    yield "what measuring finds", frozenset(), measured
+    yield "nothing", frozenset(), NOTHING
 
 
 def measure_islands(checkpoint: Checkpoint, pairs: Sequence[EvaluationPair]) -> Iterator[Row]:
-    """Trace and rewrite once, then measure every choice on the same images."""
+    """Trace and rewrite once, then measure every choice on the same images. FP16's range is measured on them, too."""
     graph = trace(checkpoint)
     apply_rewrites(graph)
     network = checkpoint.network()
     references = reference_evaluations(network, (pair.lr for pair in pairs))
     hard = hard_images()
     hard_references = dict(zip(hard, reference_outputs(network, hard.values()), strict=True))
-    for label, islands in choices():
-        evaluator = GraphEvaluator(make_half(graph, islands=islands))
+    pixels = ShapeProfile.parse(DEFAULT_PROFILE).largest_pixels
+    measured = beyond_half(graph, [*(pair.lr for pair in pairs), *hard.values()], pixels)
+    for label, islands, beyond in choices(measured):
+        evaluator = GraphEvaluator(make_half(graph, beyond, islands))
         report = measure_drift(label, evaluator, references, pairs, checkpoint.architecture.scale)
         yield Row(label, report, faults_on_hard_images(evaluator, hard_references))
 
@@ -72,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m export.islands", description=__doc__)
     add_model_and_images(parser)
     options = parser.parse_args()
-    table = Table("FP32 islands", *DRIFT_COLUMNS, "faults on hard images")
+    table = Table("FP32", *DRIFT_COLUMNS, "faults on hard images")
     with table_or_error(table):
         checkpoint = load_checkpoint(resolve_model(options.model))
         pairs = evaluation_pairs(checkpoint.architecture.scale, None, options.lr, options.hr)

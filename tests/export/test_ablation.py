@@ -68,7 +68,7 @@ def test_the_constant_share_counts_every_phase_of_the_upscaling():
 def test_every_island_is_left_out_once(pairs):
     islands = list(measure_islands(random_checkpoint(tiny()), pairs))
     assert [row.label for row in islands] == [
-        "all", "without input", "without statistics", "none"
+        "both islands", "without input", "without statistics", "what measuring finds", "nothing"
     ]  # fmt: skip
     assert islands[0].faults == ()
     assert unrounded(islands[0]) > unrounded(islands[-1])

@@ -7,9 +7,10 @@ import onnx_ir as ir
 import pytest
 from onnx_ir.passes import common
 
+from calibration.drift import measure_drift
 from calibration.emulation import emulate_half
 from calibration.evaluator import GraphEvaluator, session_of
-from calibration.half_range import HEADROOM, BeyondHalf, beyond_half
+from calibration.half_range import BeyondHalf, beyond_half
 from calibration.hard_images import faults_on_hard_images, hard_images
 from calibration.photos import calibration_set, evaluation_pairs
 from export.coverage import Shares
@@ -18,10 +19,12 @@ from export.precision import Precision
 from export.precision.recipe import Recipe
 from export.precision.sites import Scope
 from export.quantisation import calibrate
-from export.reference import reference_outputs
+from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import apply_rewrites
 from export.rewrites.cheap_hessian import cheap_body
 from export.variants import Variant, make_half
+from models.bundled import bundled_models
+from models.checkpoint import load_checkpoint
 from tests.conftest import make_int8, noise, random_checkpoint, tiny
 
 HALF, FULL = ir.DataType.FLOAT16, ir.DataType.FLOAT
@@ -101,36 +104,50 @@ def test_the_eigenvalue_step_is_finite_in_fp16_for_features_up_to_its_range(body
 HARD = hard_images()
 
 
-@pytest.mark.parametrize("name", HARD)
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
-def test_no_precision_gives_nan_or_a_black_frame_on_hard_images(trained_variants, name, precision):
-    result = GraphEvaluator(trained_variants[precision])(HARD[name])
-    reference = GraphEvaluator(trained_variants["fp32"])(HARD[name])
-    assert result.finite
-    assert (result.image.max() > 0) == (reference.image.max() > 0)
-    # INT8 clips what no photo of the calibration set shows, such as full contrast at Nyquist; it stays a picture:
-    # a black or grey frame instead of the checkerboard would be off by 120 and more.
-    assert np.abs(result.image.astype(int) - reference.image).mean() < (40.0 if precision == "int8" else 3.0)
+def trained_models(traced, scale):
+    """Every precision, and both scopes, of a trained network."""
+    rewritten = traced(load_checkpoint(bundled_models()[f"defian-s-x{scale}"]))
+    apply_rewrites(rewritten)
+    models = {"fp32": rewritten, "fp16": make_half(rewritten)}
+    for scope in Scope:
+        models[f"int8 {scope.value}"] = make_int8(rewritten, calibration_set(None, scale, patches=8), scope=scope).model
+    return models
+
+
+@pytest.fixture(scope="module", params=[2, 4], ids=["x2", "x4"])
+def trained(request, traced):
+    return trained_models(traced, request.param)
 
 
 @pytest.fixture(scope="module")
-def trained_variants(traced, bundled_x2):
-    model = traced(bundled_x2)
-    apply_rewrites(model)
-    int8 = make_int8(model, calibration_set(None, 2, patches=8))
-    return {"fp32": model, "fp16": make_half(model), "int8": int8.model}
+def evaluators(trained):
+    return {name: GraphEvaluator(model) for name, model in trained.items()}
 
 
-def test_variants_are_valid_onnx_and_onnx_runtime_runs_them(trained_variants):
+@pytest.mark.parametrize("name", HARD)
+def test_no_precision_gives_nan_or_a_black_frame_on_hard_images(evaluators, name):
+    reference = evaluators["fp32"](HARD[name])
+    for precision, evaluate in evaluators.items():
+        result = evaluate(HARD[name])
+        assert result.finite, precision
+        assert (result.image.max() > 0) == (reference.image.max() > 0), precision
+        # INT8 clips what no photo of the calibration set shows, such as full contrast at Nyquist; it stays a picture:
+        # a black or grey frame instead of the checkerboard would be off by twice as much and more.
+        distance = np.abs(result.image.astype(int) - reference.image).mean()
+        assert distance < (60.0 if precision.startswith("int8") else 3.0), precision
+
+
+def test_variants_are_valid_onnx_and_onnx_runtime_runs_them(trained):
     image = noise(2, 17, 23, 3)
-    for name, model in trained_variants.items():
-        Variant(Precision(name), model).serialise()
-        assert np.asarray(session_of(model).run(None, {"image": image})[0]).shape == (2, 34, 46, 3)
+    for name, model in trained.items():
+        Variant(Precision(name.split()[0]), model).serialise()
+        batch, height, width, _ = np.asarray(session_of(model).run(None, {"image": image})[0]).shape
+        assert (batch, height / 17, width / 23) in ((2, 2, 2), (2, 4, 4))
 
 
-def test_fp16_differs_from_fp32_by_its_rounding_and_no_more(trained_variants):
+def test_fp16_differs_from_fp32_by_its_rounding_and_no_more(evaluators):
     lr = evaluation_pairs(2)[0].lr[:64, :64]
-    half, full = (GraphEvaluator(trained_variants[name])(lr).image.astype(int) for name in ("fp16", "fp32"))
+    half, full = (evaluators[name](lr).image.astype(int) for name in ("fp16", "fp32"))
     assert 0 < np.mean(half != full) < 0.2
     assert np.abs(half - full).max() <= 2
 
@@ -146,7 +163,24 @@ def loud(checkpoint, factor):
 def test_a_trained_network_stays_in_the_range_of_fp16(traced, bundled_x2):
     model = traced(bundled_x2)
     apply_rewrites(model)
-    assert beyond_half(model, HARD.values()).tensors == frozenset()
+    convolved = {node.outputs[0].name for node in model.graph if node.op_type == "Conv"}
+    assert not beyond_half(model, HARD.values()).tensors & convolved
+
+
+def test_measuring_finds_what_overflows_on_a_photo_without_any_rule(traced, bundled_x2, set5):
+    model = traced(bundled_x2)
+    apply_rewrites(model)
+    [photo] = [pair for pair in evaluation_pairs(2, lr=set5 / "LRx2", hr=set5 / "HR") if pair.name == "baby"]
+    beyond = beyond_half(model, [photo.lr], 540 * 960)
+    reductions = {node.outputs[0].name for node in model.graph if node.op_type == "ReduceMean"}
+    assert beyond.sums <= reductions
+    assert len(beyond.sums) > len(reductions) / 2
+    references = reference_evaluations(bundled_x2.network(), [photo.lr])
+    evaluators = [GraphEvaluator(make_half(model, found, frozenset())) for found in (BeyondHalf(), beyond)]
+    broken, measured = (measure_drift("fp16", each, references, [photo], 2) for each in evaluators)
+    assert broken.faults
+    assert not measured.faults
+    assert abs(measured.worst.drift) <= 0.002
 
 
 def test_what_leaves_the_range_of_fp16_is_found_by_measuring_and_kept_in_fp32(traced):

@@ -1,0 +1,74 @@
+"""Which tensors FP16 cannot hold, on graphs whose values are known."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+
+from calibration.half_range import HEADROOM, LARGEST_HALF, BeyondHalf, beyond_half
+from export.emit import Emitter
+from export.variants import settle
+
+LIMIT = LARGEST_HALF / HEADROOM
+
+
+def graph_of(build):
+    """A graph of one image whose values ``build(emit, floats)`` names."""
+    image = ir.Value(name="image", shape=ir.Shape(["n", "h", "w", 3]), type=ir.TensorType(ir.DataType.UINT8))
+    emit = Emitter()
+    floats = emit("Cast", image, to=int(ir.DataType.FLOAT))
+    floats.name = "floats"
+    named = {"floats": floats, **build(emit, emit("Transpose", floats, perm=[0, 3, 1, 2]))}
+    for name, value in named.items():
+        value.name, value.type = name, ir.TensorType(ir.DataType.FLOAT)
+    graph = ir.Graph([image], [list(named.values())[-1]], nodes=emit.nodes, opset_imports={"": 20}, name="g")
+    model = ir.Model(graph, ir_version=10)
+    settle(model)
+    return model
+
+
+def squares(emit, x):
+    """Squares of 0 to 255 times a factor that brings 255 exactly to the limit, and their mean."""
+    square = emit("Mul", emit("Mul", x, x), emit.constant(np.float32(LIMIT / 255.0**2)))
+    return {"square": square, "mean": emit("ReduceMean", square, emit.constant([2, 3]), keepdims=1)}
+
+
+def flat(value, side=8):
+    return np.full((side, side, 3), value, np.uint8)
+
+
+def test_a_tensor_is_named_when_one_value_of_one_image_comes_too_near():
+    def grown(emit, x):
+        return {"grown": emit("Mul", x, emit.constant(np.float32(100.0)))}
+
+    bright = flat(10)
+    bright[3, 4, 1] = 200
+    model = graph_of(grown)
+    assert beyond_half(model, [flat(10), flat(160)]) == BeyondHalf()
+    assert beyond_half(model, [flat(10), bright, flat(1)]) == BeyondHalf(frozenset({"grown"}))
+
+
+def test_a_sum_is_named_though_its_mean_and_its_summands_are_small():
+    model = graph_of(squares)
+    dark = flat(30, side=8)  # its squares are 227, their sum over 64 pixels 14 513
+    assert beyond_half(model, [dark]) == BeyondHalf()
+    assert beyond_half(model, [flat(30, side=9)]) == BeyondHalf(sums=frozenset({"mean"}))
+
+
+def test_a_sum_is_judged_at_the_size_that_will_be_run():
+    model = graph_of(squares)
+    assert beyond_half(model, [flat(30)], pixels=64) == BeyondHalf()
+    assert beyond_half(model, [flat(30)], pixels=81) == BeyondHalf(sums=frozenset({"mean"}))
+    assert beyond_half(model, [flat(30, side=9)], pixels=1) == BeyondHalf(sums=frozenset({"mean"}))
+
+
+@pytest.mark.parametrize("spoilt", [(0, 0), (5, 3), (7, 7)])
+def test_one_nan_among_numbers_is_found(spoilt):
+    def root(emit, x):
+        return {"root": emit("Sqrt", emit("Sub", x, emit.constant(np.float32(5.0))))}
+
+    image = flat(100)
+    image[spoilt] = 0
+    assert beyond_half(graph_of(root), [flat(100)]) == BeyondHalf()
+    assert beyond_half(graph_of(root), [image]).tensors == {"root"}
