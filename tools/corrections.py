@@ -32,10 +32,10 @@ from export.trace import trace
 from export.variants import copy_of, settle
 from models.bundled import resolve_model
 from models.checkpoint import load_checkpoint
-from tools.simulator import Simulator
+from tools.simulator import Simulator, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from calibration.photos import CalibrationSet
     from export.quantisation import Calibrated
@@ -45,7 +45,9 @@ BATCH, CROP = 4, 32
 """A step of learning sees crops of some calibration patches."""
 BIAS_BATCH = 16
 """Biases are corrected on so many whole patches."""
-RANGE_RATE, ROUNDING_RATE = 0.01, 0.03
+IMAGES_IN_ORDER = 16
+"""Block by block the same crops are used all the way, because every stage begins with what the last one made."""
+RATES = {"log_limits": 0.01, "rounding": 0.03}
 INDECISION = 1e-5
 """Weight of AdaRound's regulariser, against a loss of 1."""
 FREE_SHARE, SHARPEST, BLUNTEST = 0.2, 2.0, 20.0
@@ -106,33 +108,80 @@ def with_learned(kinds: Sequence[str]) -> Callable[[Calibrated, Learning], Calib
 
     def learn(calibrated: Calibrated, learning: Learning) -> Calibrated:
         simulator, random = Simulator(calibrated), np.random.default_rng(0)
-        rates = {"log_limits": RANGE_RATE, "rounding": ROUNDING_RATE}
-        groups = [{"params": simulator.parameters(kind), "lr": rates[kind]} for kind in kinds]
-        optimiser = torch.optim.Adam(groups)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, learning.steps)
-        for step in range(learning.steps):
+
+        def squared_error() -> torch.Tensor:
             images = learning.batch(random)
             with torch.no_grad():
                 expected = simulator(images, int8=False)
-            found = simulator(images, int8=True, soft="rounding" in kinds)
-            loss = total_loss(simulator, kinds, (found - expected).square().mean(), step / learning.steps)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-        limits = {name: math.exp(limit.item()) for name, limit in simulator.log_limits.items()}
-        weights = {name: (steps, calibrated.plan.weights[name][1]) for name, steps in simulator.integers()}
-        return replace(calibrated, plan=replace(calibrated.plan, limits=limits, weights=weights))
+            return (simulator(images, int8=True, soft="rounding" in kinds) - expected).square().mean()
+
+        descend(simulator, {kind: list(getattr(simulator, kind)) for kind in kinds}, learning.steps, squared_error)
+        return as_learned(calibrated, simulator)
 
     return learn
 
 
-def total_loss(simulator: Simulator, kinds: Sequence[str], squared: torch.Tensor, progress: float) -> torch.Tensor:
-    """The squared error, and while rounding is learned the regulariser in proportion to it."""
-    if "rounding" not in kinds or progress < FREE_SHARE:
-        return squared
-    sharpness = BLUNTEST + (SHARPEST - BLUNTEST) * (progress - FREE_SHARE) / (1 - FREE_SHARE)
-    return squared + INDECISION * squared.detach() * simulator.indecision(sharpness)
+def with_learned_in_order(kinds: Sequence[str]) -> Callable[[Calibrated, Learning], Calibrated]:
+    """The same block by block: each stage behind those that are done, on what they make of the images.
+
+    The loss is the squared difference of the stage's result from the FP32 graph's (M. Nagel et al., ICML 2020; Y. Li
+    et al., BRECQ, ICLR 2021).
+    """
+
+    def learn(calibrated: Calibrated, learning: Learning) -> Calibrated:
+        simulator, random = Simulator(calibrated), np.random.default_rng(0)
+        images = learning.batch(random, IMAGES_IN_ORDER)
+        exact, found = simulator.start(images), simulator.start(images)
+        for stage in simulator.stages():
+            with torch.no_grad():
+                simulator.run(stage.nodes, exact, int8=False)
+
+            def squared_error(stage: Stage = stage) -> torch.Tensor:
+                rows = torch.from_numpy(random.permutation(len(images))[:BATCH])
+                values = {name: of_images(value, rows, len(images)) for name, value in found.items()}
+                simulator.run(stage.nodes, values, int8=True, soft="rounding" in kinds)
+                return (values[stage.target] - exact[stage.target][rows]).square().mean()
+
+            names = {"log_limits": stage.limits, "rounding": stage.convolutions}
+            descend(simulator, {kind: names[kind] for kind in kinds}, learning.steps // 2, squared_error)
+            with torch.no_grad():
+                simulator.run(stage.nodes, found, int8=True)
+        return as_learned(calibrated, simulator)
+
+    return learn
+
+
+def of_images(value: torch.Tensor, rows: torch.Tensor, count: int) -> torch.Tensor:
+    """Some images' share of a value; all of it if the value has no batch."""
+    return value[rows] if value.dim() == 4 and len(value) == count else value
+
+
+def descend(
+    simulator: Simulator,
+    names: Mapping[str, Collection[str]],
+    steps: int,
+    squared_error: Callable[[], torch.Tensor],
+) -> None:
+    """Gradient descent on what is named; of ``rounding`` with the regulariser, in proportion to the squared error."""
+    groups = [{"params": simulator.parameters(kind, chosen), "lr": RATES[kind]} for kind, chosen in names.items()]
+    optimiser = torch.optim.Adam(groups)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for step in range(steps):
+        loss, progress = squared_error(), step / steps
+        if "rounding" in names and progress >= FREE_SHARE:
+            sharpness = BLUNTEST + (SHARPEST - BLUNTEST) * (progress - FREE_SHARE) / (1 - FREE_SHARE)
+            loss = loss + INDECISION * loss.detach() * simulator.indecision(sharpness, names["rounding"])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+
+
+def as_learned(calibrated: Calibrated, simulator: Simulator) -> Calibrated:
+    """The calibration with the simulator's ranges and roundings."""
+    limits = {name: math.exp(limit.item()) for name, limit in simulator.log_limits.items()}
+    weights = {name: (steps, calibrated.plan.weights[name][1]) for name, steps in simulator.integers()}
+    return replace(calibrated, plan=replace(calibrated.plan, limits=limits, weights=weights))
 
 
 CORRECTIONS: dict[str, Callable[[Calibrated, Learning], Calibrated]] = {
@@ -141,6 +190,9 @@ CORRECTIONS: dict[str, Callable[[Calibrated, Learning], Calibrated]] = {
     "learned ranges": with_learned(["log_limits"]),
     "learned rounding": with_learned(["rounding"]),
     "learned ranges and rounding": with_learned(["log_limits", "rounding"]),
+    "ranges block by block": with_learned_in_order(["log_limits"]),
+    "rounding block by block": with_learned_in_order(["rounding"]),
+    "both block by block": with_learned_in_order(["log_limits", "rounding"]),
 }
 
 

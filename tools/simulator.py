@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +11,11 @@ import torch
 from torch.nn import functional
 
 from calibration.ranges import LEVELS
-from export.emit import array_of
+from export.emit import array_of, only_consumer
 from export.statistics import inlined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     import onnx_ir as ir
 
@@ -28,10 +29,28 @@ STRETCH = 0.1
 """AdaRound's sigmoid runs from -0.1 to 1.1 and is cut at 0 and 1 (M. Nagel et al., ICML 2020, equation 23)."""
 
 
+@dataclass(frozen=True)
+class Stage:
+    """Consecutive nodes that end where a group of INT8 convolutions has had its effect.
+
+    Attributes:
+        nodes: what to run.
+        target: the value to be right: a residual block's sum, or the last convolution's output.
+        convolutions: those of the group.
+        limits: tensors that are quantised here and nowhere before.
+    """
+
+    nodes: tuple[ir.Node, ...]
+    target: str
+    convolutions: tuple[str, ...]
+    limits: tuple[str, ...]
+
+
 class Simulator:
     """Runs the graph of a calibration in PyTorch; what can be learned are tensors of its own.
 
     Attributes:
+        nodes: the graph up to the picture before clamping and rounding.
         log_limits: tensor name -> logarithm of the largest magnitude that its INT8 form represents.
         rounding: convolution -> AdaRound's variable, [O, I, kh, kw].
         bias: convolution -> what is added to its output, [1, O, 1, 1].
@@ -39,8 +58,8 @@ class Simulator:
 
     def __init__(self, calibrated: Calibrated) -> None:
         graph = inlined(calibrated.model).graph
-        self._nodes = list(graph)
-        self._image = graph.inputs[0].name
+        self.nodes, self._picture = _up_to_the_picture(graph)
+        self._image = graph.inputs[0].name or ""
         self._constants = {
             name: torch.from_numpy(np.array(value.const_value.numpy()))
             for name, value in graph.initializers.items()
@@ -48,12 +67,13 @@ class Simulator:
         }
         self._maps = {site.tensor for site in calibrated.sites.features}
         self._reads = {site.node: site.tensor for site in calibrated.sites.convolutions}
+        self._groups = {site.node: site.group for site in calibrated.sites.convolutions}
         limits = calibrated.plan.limits
         self.log_limits = {name: torch.tensor(math.log(limits[name])) for name in calibrated.sites.tensors}
         self._scales: dict[str, torch.Tensor] = {}
         self._floors: dict[str, torch.Tensor] = {}
         self.rounding: dict[str, torch.Tensor] = {}
-        for node in self._nodes:
+        for node in self.nodes:
             if node.name in self._reads:
                 scale = calibrated.plan.weights[node.name][1].astype(np.float32).reshape(-1, 1, 1, 1)
                 steps = torch.from_numpy(array_of(node.inputs[1]) / scale)
@@ -62,18 +82,20 @@ class Simulator:
                 self.rounding[node.name] = torch.log(share / (1 - share))
         self.bias = {name: torch.zeros(1, len(scale), 1, 1) for name, scale in self._scales.items()}
 
-    def parameters(self, kind: str) -> list[torch.Tensor]:
-        """All ``log_limits`` or all ``rounding``, ready to be learned."""
-        return [tensor.requires_grad_() for tensor in getattr(self, kind).values()]
+    def parameters(self, kind: str, names: Collection[str] | None = None) -> list[torch.Tensor]:
+        """The ``log_limits`` or the ``rounding`` of these names, by default all, ready to be learned."""
+        found = getattr(self, kind)
+        return [found[name].requires_grad_() for name in (found if names is None else names)]
 
     def integers(self) -> Iterator[tuple[str, np.ndarray]]:
         """Every convolution's INT8 weights, rounded as learned."""
         for name in self.rounding:
             yield name, self._steps(name, soft=False).detach().numpy().astype(np.int8)
 
-    def indecision(self, sharpness: float) -> torch.Tensor:
+    def indecision(self, sharpness: float, names: Collection[str] | None = None) -> torch.Tensor:
         """AdaRound's regulariser: 0 where every weight has chosen a side, up to 1 for each that has not."""
-        terms = [(1 - (2 * self._upward(name) - 1).abs().pow(sharpness)).sum() for name in self.rounding]
+        chosen = self.rounding if names is None else names
+        terms = [(1 - (2 * self._upward(name) - 1).abs().pow(sharpness)).sum() for name in chosen]
         return torch.stack(terms).sum()
 
     def _upward(self, name: str) -> torch.Tensor:
@@ -105,10 +127,25 @@ class Simulator:
             soft: weights between their two integers, as the rounding is learned.
             see: given the name and the output of every convolution that can be INT8; what it returns is used.
         """
-        found: dict[str, torch.Tensor] = {self._image or "": images}
-        for node in self._nodes:
-            if node.op_type == "Clip" and all(use.node.op_type == "Round" for use in node.outputs[0].uses()):
-                return self._read(node, 0, found, int8=int8)
+        found = self.start(images)
+        self.run(self.nodes, found, int8=int8, soft=soft, see=see)
+        return self._value(self._picture, found)
+
+    def start(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        """What :meth:`run` begins with."""
+        return {self._image: images}
+
+    def run(
+        self,
+        nodes: Iterable[ir.Node],
+        found: dict[str, torch.Tensor],
+        *,
+        int8: bool,
+        soft: bool = False,
+        see: Callable[[str, torch.Tensor], torch.Tensor] = lambda _, value: value,
+    ) -> None:
+        """Run some nodes on the values in ``found``, and put theirs there; otherwise as a call."""
+        for node in nodes:
             inputs = [self._read(node, index, found, int8=int8) for index in range(len(node.inputs))]
             if int8 and node.name in self._reads:
                 inputs[1] = self._steps(node.name, soft=soft) * self._scales[node.name]
@@ -116,21 +153,66 @@ class Simulator:
             if node.name in self._reads:
                 result = see(node.name, result + self.bias[node.name] if int8 else result)
             found[node.outputs[0].name or ""] = result
-        raise ValueError("the graph has no Clip in front of a Round")
+
+    def stages(self) -> Iterator[Stage]:
+        """The network in order, one group of convolutions after the other; what is behind the last has no stage."""
+        places = {id(node): index for index, node in enumerate(self.nodes)}
+        ends: dict[str, tuple[int, ir.Value]] = {}
+        for node in self.nodes:
+            if node.name in self._groups:
+                target = _effect_of(node)
+                ends[self._groups[node.name]] = (places[id(target.producer())], target)
+        start, seen = 0, set[str]()
+        for group, (end, target) in sorted(ends.items(), key=lambda item: item[1][0]):
+            nodes = tuple(self.nodes[start : end + 1])
+            read = dict.fromkeys(
+                value.name or ""
+                for node in nodes
+                for index, value in enumerate(node.inputs)
+                if value is not None and self._is_int8(node, index, value.name or "")
+            )
+            convolutions = tuple(name for name, owner in self._groups.items() if owner == group)
+            yield Stage(nodes, target.name or "", convolutions, tuple(name for name in read if name not in seen))
+            seen |= read.keys()
+            start = end + 1
 
     def _read(self, node: ir.Node, index: int, found: dict[str, torch.Tensor], *, int8: bool) -> Any:  # noqa: ANN401
         value = node.inputs[index]
         if value is None:
             return None
         name = value.name or ""
-        if not int8 or name in self._constants:
-            return self._constants.get(name, found.get(name))
-        if name not in self._maps and not (index == 0 and self._reads.get(node.name or "") == name):
-            return found[name]
+        if not int8 or not self._is_int8(node, index, name):
+            return self._value(name, found)
         key = f"{name}.int8"
         if key not in found:
             found[key] = self._quantised(name, found[name])
         return found[key]
+
+    def _value(self, name: str, found: dict[str, torch.Tensor]) -> torch.Tensor:
+        return self._constants[name] if name in self._constants else found[name]
+
+    def _is_int8(self, node: ir.Node, index: int, name: str) -> bool:
+        """Whether the node reads this input from INT8."""
+        return name in self._maps or (index == 0 and self._reads.get(node.name or "") == name)
+
+
+def _up_to_the_picture(graph: ir.Graph) -> tuple[list[ir.Node], str]:
+    """The nodes in front of the Clip that precedes a Round, and the name of what that Clip reads."""
+    nodes = list(graph)
+    for index, node in enumerate(nodes):
+        if node.op_type == "Clip" and all(use.node.op_type == "Round" for use in node.outputs[0].uses()):
+            return nodes[:index], (node.inputs[0].name if node.inputs[0] else None) or ""
+    raise ValueError("the graph has no Clip in front of a Round")
+
+
+def _effect_of(convolution: ir.Node) -> ir.Value:
+    """The sum of the residual block that the convolution ends, or its output."""
+    result = convolution.outputs[0]
+    for use in result.uses():
+        addition = only_consumer(use.node.outputs[0], "Add") if use.node.op_type == "Mul" else None
+        if addition is not None:
+            return addition.outputs[0]
+    return result
 
 
 def _convolution(x: list[Any], at: dict[str, Any]) -> torch.Tensor:
