@@ -143,7 +143,7 @@ def with_learned_in_order(kinds: Sequence[str]) -> Callable[[Calibrated, Learnin
                 return (values[stage.target] - exact[stage.target][rows]).square().mean()
 
             names = {"log_limits": stage.limits, "rounding": stage.convolutions}
-            descend(simulator, {kind: names[kind] for kind in kinds}, learning.steps // 2, squared_error)
+            descend(simulator, {kind: names[kind] for kind in kinds}, max(1, learning.steps // 2), squared_error)
             with torch.no_grad():
                 simulator.run(stage.nodes, found, int8=True)
         return as_learned(calibrated, simulator)

@@ -68,18 +68,40 @@ def training_error(calibrated, learning):
         return (simulator(images, int8=True) - simulator(images, int8=False)).square().mean().item()
 
 
-def test_learned_ranges_lower_the_error_where_ranges_are_wrong(calibrated):
+def test_the_stages_are_the_network_in_order_and_own_everything_once(calibrated):
+    simulator = Simulator(calibrated[0])
+    stages = list(simulator.stages())
+    nodes = [node for stage in stages for node in stage.nodes]
+    assert nodes == simulator.nodes[: len(nodes)]
+    convolutions = [name for stage in stages for name in stage.convolutions]
+    assert sorted(convolutions) == sorted(site.node for site in calibrated[0].sites.convolutions)
+    limits = [name for stage in stages for name in stage.limits]
+    assert len(limits) == len(set(limits))
+    assert set(limits) == set(calibrated[0].sites.tensors)
+    with torch.no_grad():  # run stage by stage, the network makes the picture that it makes as one
+        images = calibrated[1].batch(np.random.default_rng(0), 2)
+        found = simulator.start(images)
+        for stage in stages:
+            simulator.run(stage.nodes, found, int8=True)
+            assert stage.target in found
+        simulator.run(simulator.nodes[len(nodes) :], found, int8=True)
+        assert torch.equal(next(reversed(found.values())), simulator(images, int8=True))
+
+
+@pytest.mark.parametrize("name", ["learned ranges", "ranges block by block"])
+def test_learned_ranges_lower_the_error_where_ranges_are_wrong(calibrated, name):
     wide = {name: 4.0 * limit for name, limit in calibrated[0].plan.limits.items()}
     spoilt = replace(calibrated[0], plan=replace(calibrated[0].plan, limits=wide))
-    learned = CORRECTIONS["learned ranges"](spoilt, calibrated[1])
+    learned = CORRECTIONS[name](spoilt, calibrated[1])
     assert training_error(learned, calibrated[1]) < training_error(spoilt, calibrated[1])
 
 
-def test_learned_rounding_keeps_every_weight_at_one_of_its_two_neighbours(calibrated):
-    learned = CORRECTIONS["learned rounding"](calibrated[0], calibrated[1])
+@pytest.mark.parametrize("name", ["learned rounding", "rounding block by block"])
+def test_learned_rounding_keeps_every_weight_at_one_of_its_two_neighbours(calibrated, name):
+    learned = CORRECTIONS[name](calibrated[0], calibrated[1])
     moved = 0
-    for name, (integers, _) in learned.plan.weights.items():
-        difference = np.abs(integers.astype(int) - calibrated[0].plan.weights[name][0])
+    for convolution, (integers, _) in learned.plan.weights.items():
+        difference = np.abs(integers.astype(int) - calibrated[0].plan.weights[convolution][0])
         assert difference.max() <= 1
         moved += int(difference.sum())
     assert moved > 0
