@@ -25,7 +25,7 @@ LARGEST_PERCENTILE = 99.999
 SMALLEST_SHARE = 0.05
 """MSE and entropy never clip below this share of the largest magnitude."""
 CANDIDATES = 128
-CLIPPING = 1.5
+CLIPPING = 2.0
 """How much a squared error of clipping weighs against one of rounding in MSE, because other photos clip more than the
 calibration's. ``python -m export.ablation`` tries others (docs/quantisation.md has the table).
 """

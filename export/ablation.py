@@ -81,7 +81,7 @@ def trials() -> Iterator[Trial]:
         recipe = replace(base, scope=scope)
         for factor in (0.8, 1.25):
             yield Trial(f"{scope.value}, mse, ranges x {factor:g}", recipe, lambda c, f=factor: with_ranges(c, f))
-        for weight in (1.0, 2.0, 4.0):
+        for weight in (1.0, 3.0, 6.0):
             yield Trial(f"{scope.value}, mse, clipping x {weight:g}", replace(recipe, clipping=weight))
         yield Trial(f"{scope.value}, weights alone, activations FP16", recipe, with_weights_alone)
 

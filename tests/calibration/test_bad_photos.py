@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from calibration.evaluator import GraphEvaluator
 from calibration.photos import calibration_set
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision
 from export.precision.recipe import Recipe
+from export.precision.sites import Scope
 from export.quantisation import calibrate
 from export.rewrites import apply_rewrites
 from runtime.errors import DefianError
@@ -64,9 +66,24 @@ def test_photos_smaller_than_a_patch_give_what_they_have(tmp_path, rewritten):
 
 def test_black_photos_give_finite_positive_ranges(tmp_path, rewritten):
     black = np.zeros((64, 64, 3), np.uint8)
-    found = list(limits(rewritten, folder_of(tmp_path, a=black, b=black)))
+    calibrated = calibrate(rewritten, calibration_set(folder_of(tmp_path, a=black, b=black), 2, 4), Recipe())
+    found = list(calibrated.plan.limits.values())
     assert np.isfinite(found).all()
     assert min(found) > 0
+
+
+@pytest.mark.parametrize("scope", list(Scope), ids=lambda scope: scope.value)
+@pytest.mark.parametrize("grey", [0, 255])
+def test_photos_without_any_content_still_give_a_graph_whose_pictures_are_pictures(tmp_path, rewritten, scope, grey):
+    flat = np.full((64, 64, 3), grey, np.uint8)
+    patches = calibration_set(folder_of(tmp_path, a=flat, b=flat), 2, 4)
+    evaluate = GraphEvaluator(calibrate(rewritten, patches, Recipe(scope=scope)).variant().model)
+    for image in (flat[:20, :24], noise(20, 24, 3)):
+        result = evaluate(image)
+        assert result.finite
+        # The ranges are those of flat images, so that noise is clipped; it is a picture of the right brightness.
+        expected = GraphEvaluator(rewritten)(image).image.astype(float)
+        assert abs(result.image.mean() - expected.mean()) < 40.0
 
 
 def test_a_grey_photo_is_read_as_rgb(tmp_path, rewritten):

@@ -16,7 +16,7 @@ from calibration.ranges import LEVELS
 from export.precision.int8 import QuantisationPlan, insert_qdq
 from export.precision.recipe import Recipe
 from export.precision.rounding import half_scale
-from export.precision.sites import UNSCALED, ConvolutionSite, FeatureSite, Scope, Sites, find_sites, rescaled
+from export.precision.sites import ConvolutionSite, FeatureSite, Scope, Sites, find_sites, rescaled
 from export.quantisation import calibrate
 from export.realised import feature_names, realised
 from export.reference import reference_evaluations
@@ -66,10 +66,13 @@ def test_input_and_weight_of_every_wanted_convolution_come_from_int8(quantised):
         assert producer(producer(node.inputs[0]).inputs[0]).op_type == "QuantizeLinear"
 
 
-def unscaled(value):
-    """In front of the multiplication that undoes the scaling of channels, if there is one."""
+def per_channel(value):
+    """The other input of a multiplication by one factor per channel, and whether there is one."""
     node = value.producer()
-    return node.inputs[0] if node is not None and (node.name or "").endswith(UNSCALED) else value
+    for place, factors in enumerate(node.inputs if node is not None else ()):
+        if node.op_type == "Mul" and factors.shape is not None and list(factors.shape)[2:] == [1, 1]:
+            return node.inputs[1 - place], True
+    return value, False
 
 
 def test_bias_stays_float(quantised):
@@ -92,11 +95,16 @@ def test_in_the_features_scope_every_reader_of_a_feature_map_reads_int8(quantise
     values = {value.name: value for node in quantised[1].graph for value in node.outputs}
     for name in feature_names(rewritten):
         assert {use.node.op_type for use in rescaled(values[name]).uses()} == {"QuantizeLinear"}, name
-    additions = {node: node.inputs[1].producer() for node in quantised[1].graph if node.op_type == "Add"}
-    sums = {node: gated for node, gated in additions.items() if gated is not None and gated.op_type == "Mul"}
-    inputs = [(unscaled(node.inputs[0]), unscaled(gated.inputs[0])) for node, gated in sums.items()]
-    blocks = [pair for pair in inputs if is_dequantised(pair[0]) and is_dequantised(pair[1])]
-    assert len(blocks) >= 2  # x + result * gate of both blocks: both inputs of the addition begin at INT8
+    blocks = [name for name, value in values.items() if value.producer().op_type == "Add" and is_block_sum(value)]
+    assert len(blocks) == 2  # one block in each of two modules
+
+
+def is_block_sum(value):
+    """``x + result * gate``: both inputs a dequantised map times one factor per channel, and the sum quantised."""
+    inputs = [per_channel(source) for source in producer(value).inputs]
+    return all(scaled and is_dequantised(source) for source, scaled in inputs) and {
+        use.node.op_type for use in value.uses()
+    } == {"QuantizeLinear"}
 
 
 def test_eigenvalues_statistics_and_gates_are_not_quantised(quantised):
@@ -123,7 +131,11 @@ def test_quantisation_is_symmetric_with_fp16_scales_and_per_channel_weights(quan
             weights = ir.convenience.get_const_tensor(node.inputs[0])
             assert weights is not None
             assert scale.numpy().shape == weights.numpy().shape[:1]
-            assert np.abs(weights.numpy().astype(int)).max() == LEVELS
+            largest = np.abs(weights.numpy().astype(int)).reshape(len(scale.numpy()), -1).max(axis=1)
+            # Per channel: each has its own scale, and uses it to the end (its rounding to FP16 may cost one step).
+            assert set(largest.tolist()) <= {0, LEVELS - 1, LEVELS}
+            assert LEVELS in largest
+            assert len(set(scale.numpy().tolist())) > 1
 
 
 def test_no_tensor_carries_two_pairs(quantised):
