@@ -2,7 +2,9 @@
 
 Symmetric, zero point 0: one scale per tensor for activations, one per output channel (axis 0) for weights.
 Weights are stored as INT8 behind a DequantizeLinear; biases and everything else stay as they are. Scales
-are FP16, the type of the graph, and the integers are computed with the scale as FP16 holds it.
+are FP16, the type of the graph, and the integers are computed with the scale as FP16 holds it. What reads a
+feature map in FP32, a mean over the picture, has a DequantizeLinear of its own with the same scale in FP32: behind a
+shared one TensorRT-RTX writes the map to memory as FP16 for the other readers (``python -m tools.kernels`` shows it).
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from export.emit import Emitter, nodes_of_type
+from export.emit import Emitter, array_of, nodes_of_type, replace_value
 from export.precision.rounding import half_scale
 from export.precision.sites import Sites
 
@@ -39,8 +41,8 @@ class QuantisationPlan:
 def insert_qdq(model: ir.Model, plan: QuantisationPlan) -> int:
     """Insert the plan's Q/DQ into a FP16 graph, in place; returns the number of INT8 convolutions.
 
-    A tensor gets one pair at most: a feature map's pair serves all its readers, another's the INT8
-    convolutions among them.
+    A tensor is quantised once at most: a feature map for all its readers, another for the INT8 convolutions among
+    them.
 
     Raises:
         ValueError: the graph has no such convolution or tensor, it is not FP16, or the plan has no range for it.
@@ -63,7 +65,7 @@ def insert_qdq(model: ir.Model, plan: QuantisationPlan) -> int:
 
 
 class _Pairs:
-    """One Q/DQ pair per tensor, right behind its producer."""
+    """One QuantizeLinear per tensor, right behind its producer, and one DequantizeLinear per type of its readers."""
 
     def __init__(self, graph: ir.Graph, limits: Mapping[str, float]) -> None:
         self._graph = graph
@@ -83,7 +85,10 @@ class _Pairs:
         uses = list(self._values[tensor].uses()) if tensor in self._values else []
         pair = self._pair(tensor)
         for use in uses:
-            use.node.replace_input_with(use.idx, pair)
+            if use.node.op_type == "Cast" and use.node.outputs[0].dtype == ir.DataType.FLOAT:
+                replace_value(use.node.outputs[0], self._wide(pair))
+            else:
+                use.node.replace_input_with(use.idx, pair)
 
     def _pair(self, tensor: str) -> ir.Value:
         if tensor not in self._pairs:
@@ -92,6 +97,19 @@ class _Pairs:
                 raise ValueError(f"{tensor} cannot be quantised: it needs a range and to be FP16")
             self._pairs[tensor] = self._insert(source, self._limits[tensor])
         return self._pairs[tensor]
+
+    def _wide(self, pair: ir.Value) -> ir.Value:
+        """The dequantised map in FP32."""
+        dequantise = pair.producer()
+        scale = None if dequantise is None else array_of(dequantise.inputs[1])
+        if dequantise is None or scale is None:
+            raise ValueError(f"{pair.name} is not dequantised")
+        emit = Emitter()
+        integers, _, zero = dequantise.inputs
+        wide = emit("DequantizeLinear", integers, emit.constant(scale.astype(np.float32)), zero)
+        wide.name, wide.shape, wide.type = f"{pair.name}.wide", pair.shape, ir.TensorType(ir.DataType.FLOAT)
+        self._graph.insert_after(dequantise, emit.nodes)
+        return wide
 
     def _insert(self, source: ir.Value, limit: float) -> ir.Value:
         emit = Emitter()
