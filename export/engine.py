@@ -46,10 +46,11 @@ class EngineOptions:
 
 @dataclass(frozen=True)
 class BuiltEngine:
-    """A serialised plan and what the compiler said of it."""
+    """A serialised plan, what the compiler said of it in figures, and every word of its log."""
 
     plan: bytes
     facts: EngineFacts
+    log: tuple[str, ...] = ()
 
 
 def build_engine(graph: bytes, options: EngineOptions, progress: BuildProgress | None = None) -> BuiltEngine:
@@ -89,7 +90,7 @@ def build_engine(graph: bytes, options: EngineOptions, progress: BuildProgress |
         layers=network.num_layers,
         plugin_layers=plugins,
     )
-    return BuiltEngine(plan, facts)
+    return BuiltEngine(plan, facts, tuple(text for _, text in log.messages))
 
 
 def _builder(trt: ModuleType, log: CompilerLog, target: Target) -> Any:  # noqa: ANN401

@@ -71,9 +71,8 @@ def per_channel(value):
     node = value.producer()
     if node is None or node.op_type != "Mul":
         return value, False
-    places = [
-        place for place, each in enumerate(node.inputs) if each.shape is not None and list(each.shape)[2:] == [1, 1]
-    ]
+    shapes = [[] if each.shape is None else list(each.shape) for each in node.inputs]
+    places = [place for place, shape in enumerate(shapes) if shape[2:] == [1, 1]]
     return (node.inputs[1 - places[0]], True) if places else (value, False)
 
 

@@ -1,0 +1,96 @@
+"""tools/kernels.py: the compiler's log is read right, and shows where INT8 maps really cross memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from calibration.photos import calibration_set
+from export.compiler import Target, is_available
+from export.engine import EngineOptions, build_engine
+from export.precision.sites import Scope
+from export.rewrites import apply_rewrites
+from models.defian import Architecture
+from runtime.profile import ShapeProfile
+from tests.conftest import make_int8, random_checkpoint
+from tools import kernels
+from tools.kernels import Kernel, Tensor, int8_convolutions, kernels_in, moved_bytes
+
+LINE = (
+    "Name: conv_myl0_6, LayerType: correlation, Inputs: [ { Name: a, Dimensions: [1,16,8,8], Strides: [1024,1], "
+    "StrideOrder: [3,0], Datatype: Int8, Format: (NHWC) x }], Constants: [ { Name: w, Dimensions: [16,16,3,3], "
+    "Datatype: Int8, Format: y }], Outputs: [ { Name: b, Dimensions: [1,16,8,8], Datatype: Half, Format: z }, "
+    "{ Name: c, Dimensions: [], Datatype: Float, Format: z }], TacticName: t"
+)
+BLOCKS = 3
+rtx = pytest.mark.skipif(not is_available(Target.TENSORRT_RTX), reason="tensorrt-rtx is not installed")
+
+
+def test_a_kernel_is_read_without_its_constants():
+    [kernel] = kernels_in(["something else", f"Engine:\n{LINE}\n"])
+    assert kernel == Kernel(
+        "conv_myl0_6",
+        "correlation",
+        (Tensor((1, 16, 8, 8), "Int8"),),
+        (Tensor((1, 16, 8, 8), "Half"), Tensor((), "Float")),
+    )
+    assert moved_bytes([kernel]) == {"Int8": 1024, "Half": 2048, "Float": 4}
+    assert int8_convolutions([kernel]) == {"Half": 1}
+
+
+@pytest.fixture(scope="module")
+def graphs(traced):
+    model = traced(random_checkpoint(Architecture(channels=16, blocks=BLOCKS, modules=1, scale=2)))
+    apply_rewrites(model)
+    patches = replace(calibration_set(None, 2, patches=4), size=32)
+    return {scope: make_int8(model, patches, scope=scope).serialise() for scope in Scope}
+
+
+def planned(graph, side=64):
+    profile = ShapeProfile.parse(f"1x{side}x{side}")
+    return kernels_in(build_engine(graph, EngineOptions(Target.TENSORRT_RTX, profile, uint8=True, sm=89)).log)
+
+
+def maps(tensors):
+    return [tensor.dtype for tensor in tensors if tensor.shape == (1, 16, 64, 64)]
+
+
+@rtx
+def test_in_the_features_scope_a_residual_sum_is_one_kernel_that_moves_int8_alone(graphs):
+    found = planned(graphs[Scope.FEATURES])
+    sums = [each for each in found if each.kind != "correlation" and maps(each.reads) == ["Int8", "Int8"]]
+    # Of the module's input the compiler keeps a dequantised copy for the attention, and the first block adds to that.
+    assert len(sums) >= BLOCKS - 1
+    assert all("Add" in each.name for each in sums)
+    assert sum("Int8" in maps(each.writes) for each in sums) >= BLOCKS - 2  # the last sum feeds the attention alone
+    between = [each for each in found if each.kind != "correlation" and maps(each.reads) == ["Float"]]
+    assert [maps(each.writes) for each in between].count(["Int8"]) >= 2 * BLOCKS  # behind every block's convolutions
+
+
+@rtx
+def test_in_the_convolutions_scope_the_residual_stream_crosses_as_fp16(graphs):
+    found = planned(graphs[Scope.CONVOLUTIONS])
+    assert not [each for each in found if each.kind != "correlation" and "Int8" in maps(each.reads)]
+
+
+@rtx
+def test_blocks_tail_upscale_and_the_wide_attention_read_int8(graphs):
+    for graph in graphs.values():
+        assert int8_convolutions(planned(graph)).total() >= 2 * BLOCKS + 2 + 2
+
+
+@rtx
+def test_the_command_prints_a_row_for_every_graph(graphs, tmp_path, capsys):
+    for scope, graph in graphs.items():
+        (tmp_path / f"{scope.value}.onnx").write_bytes(graph)
+    kernels.main([str(tmp_path / f"{scope.value}.onnx") for scope in Scope])
+    text = capsys.readouterr().out
+    assert "convolutions.onnx" in text
+    assert "features.onnx" in text
+
+
+def test_a_file_that_is_missing_is_an_error(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        kernels.main([str(tmp_path / "none.onnx")])
+    assert "export.py" in capsys.readouterr().err
