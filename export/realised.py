@@ -108,7 +108,10 @@ def verdict(int8: Realised, fp16: Realised, target: Target, capability: str | No
         capability: compute capability of the GPU that the engine was built on, such as ``8.7``; None without an engine.
     """
     if target is Target.TENSORRT_RTX:
-        return "INT8 is not expected to be faster: TensorRT-RTX documents no INT8 convolution kernels."
+        return (
+            "INT8 is not expected to be faster: TensorRT-RTX documents no INT8 convolution kernels, and its plans move more "
+            "bytes in INT8 than in FP16 (docs/quantisation.md)."
+        )
     name = EDGE if capability is None else OF_CAPABILITY.get(capability, "")
     if name not in DEVICES:
         return f"No published peaks for a GPU of {capability} in the table: no expectation whether INT8 beats FP16."
