@@ -109,8 +109,8 @@ def verdict(int8: Realised, fp16: Realised, target: Target, capability: str | No
     """
     if target is Target.TENSORRT_RTX:
         return (
-            "INT8 is not expected to be faster: TensorRT-RTX documents no INT8 convolution kernels, and moves more bytes "
-            "in INT8 than in FP16 in the plans looked at (docs/quantisation.md)."
+            "INT8 is not expected to be faster: TensorRT-RTX documents no INT8 convolution kernels, and moves more "
+            "bytes in INT8 than in FP16 in the plans looked at (docs/quantisation.md)."
         )
     name = EDGE if capability is None else OF_CAPABILITY.get(capability, "")
     if name not in DEVICES:
