@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibration.metrics import psnr, psnr_y, ssim_y
+from calibration.metrics import PEAK, psnr, psnr_y, ssim_y
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 BLACK = 2
 """A frame whose brightest value is at most this is black."""
+CEILING = 10.0 * math.log10(12.0 * PEAK**2)
+"""58.9 dB, what rounding a picture to 8 bits costs by itself. Drift above it is of nothing that can be seen."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,13 @@ class ImageDrift:
 
     @property
     def drift(self) -> float:
-        """Loss of PSNR-Y against the reference in dB; positive is worse, infinite if a guard fired."""
+        """Loss of PSNR-Y against the reference in dB; positive is worse, infinite if a guard fired.
+
+        Both count with :data:`CEILING` at most: of a flat photo the reference may be exact, and infinitely good.
+        """
         if self.fault:
             return math.inf
-        # Equal pictures have no drift even where both are infinite.
-        return 0.0 if self.psnr == self.reference_psnr else self.reference_psnr - self.psnr
+        return min(self.reference_psnr, CEILING) - min(self.psnr, CEILING)
 
 
 @dataclass(frozen=True)

@@ -81,11 +81,17 @@ def _unclamped(graph: ir.Graph, clip: ir.Node, value: ir.Value) -> ir.Value:
     return value
 
 
-def session_of(model: ir.Model, threads: int = 0) -> onnxruntime.InferenceSession:
-    """A CPU session of a model in memory."""
+def session_of(model: ir.Model, threads: int = 0, *, probed: bool = False) -> onnxruntime.InferenceSession:
+    """A CPU session of a model in memory.
+
+    ``probed``: scalars that were added at the end of the graph are computed as soon as they can be; in the usual order
+    all maps would be kept until then.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3
+    if probed:
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other processes want the cores too
     return onnxruntime.InferenceSession(
         ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]

@@ -1,4 +1,4 @@
-"""Which tensors of a FP32 graph FP16 cannot hold: measured on images, inside the graph and so at any image size."""
+"""Which tensors of a FP32 graph FP16 cannot hold: measured on images, inside the graph, so that no map is kept."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 LARGEST_HALF = 65504.0
+SMALLEST_NORMAL = 2.0**-14
+"""Below it FP16 has fewer than 11 bits."""
 HEADROOM = 4.0
-"""A tensor must stay this factor below FP16's largest value on everything that was tried."""
+"""A tensor must stay this factor below FP16's largest value on everything that was tried, and come as far above the
+smallest normal one somewhere."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,8 @@ class BeyondHalf:
     """What FP16 cannot hold.
 
     Attributes:
-        tensors: names of tensors that come too near FP16's largest value, or are NaN.
+        tensors: names of tensors that come too near FP16's largest value, that never come far enough above its
+            smallest normal one (and are not zero everywhere), or that are NaN.
         sums: names of means whose sum does; the mean itself need not.
     """
 
@@ -42,7 +46,7 @@ class _Probe:
 
 
 def beyond_half(model: ir.Model, images: Iterable[np.ndarray], pixels: int = 0) -> BeyondHalf:
-    """What in a FP32 graph comes within :data:`HEADROOM` of FP16's largest value, or is NaN.
+    """What in a FP32 graph comes within :data:`HEADROOM` of the ends of FP16's range, or is NaN.
 
     Of a mean the sum is looked at as well, because an adder has to hold it. The sum grows with the image: of one with
     fewer than ``pixels`` it is scaled up to them.
@@ -54,15 +58,19 @@ def beyond_half(model: ir.Model, images: Iterable[np.ndarray], pixels: int = 0) 
     """
     probed = ir.from_proto(ir.to_proto(model))
     probes = list(_probes(probed.graph))
-    session = session_of(probed)
+    session = session_of(probed, probed=True)
     image_name, names = session.get_inputs()[0].name, [probe.scalar for probe in probes]
-    found: tuple[set[str], set[str]] = set(), set()
+    largest = [0.0] * len(probes)
     for image in images:
         growth = max(1.0, pixels / (image.shape[0] * image.shape[1]))
-        for probe, value in zip(probes, session.run(names, {image_name: image[None]}), strict=True):
-            largest = float(np.asarray(value)) * (growth if probe.summed else 1.0)
-            if math.isnan(largest) or largest > LARGEST_HALF / HEADROOM:
-                found[probe.summed].add(probe.tensor)
+        for index, value in enumerate(session.run(names, {image_name: image[None]})):
+            seen = float(np.asarray(value)) * (growth if probes[index].summed else 1.0)
+            largest[index] = max(largest[index], math.inf if math.isnan(seen) else seen)
+    found: tuple[set[str], set[str]] = set(), set()
+    for probe, seen in zip(probes, largest, strict=True):
+        too_quiet = 0.0 < seen < SMALLEST_NORMAL * HEADROOM and not probe.summed
+        if too_quiet or seen > LARGEST_HALF / HEADROOM:
+            found[probe.summed].add(probe.tensor)
     return BeyondHalf(*map(frozenset, found))
 
 

@@ -156,7 +156,7 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
         console.print(tables.drift_table(result.artefacts, options.max_drift))
     if any(artefact.realised for artefact in result.artefacts):
         console.print(tables.realised_table(result.artefacts))
-    for line in tables.int8_lines(result.artefacts, options):
+    for line in [*tables.range_lines(result.artefacts), *tables.int8_lines(result.artefacts, result.half, options)]:
         console.print(line, soft_wrap=True)
     if any(artefact.engine for artefact in result.artefacts):
         console.print(tables.engine_table(result.artefacts))

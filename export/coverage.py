@@ -30,7 +30,8 @@ class Coverage:
         groups: what is INT8.
         dropped: groups that stay FP16 to keep the budget, the most harmful first.
         mac_share: INT8 share of all convolutions' MACs.
-        byte_share: share of the bytes of all feature maps of C channels that are INT8 for every reader.
+        byte_share: share of the bytes that all feature maps of C channels have in FP16, of those that are INT8 for
+            every reader.
         validation: summary of the drift on the validation photos; empty if it was not measured.
     """
 
@@ -67,7 +68,7 @@ class Shares:
         return sum(self._macs[site.node] for site in sites.convolutions) / self._total_macs
 
     def bytes(self, sites: Sites) -> float:
-        """Share of the feature maps' elements that every reader reads as INT8."""
+        """Share of the feature maps' FP16 bytes, of the maps that every reader reads as INT8."""
         quantised = {origin_of(site.tensor) for site in sites.features}
         quantised |= {site.tensor for site in sites.convolutions if site.tensor in self._private}
         total = sum(self._elements.values())
@@ -87,7 +88,7 @@ def choose(
     Groups are left out in the order of harm per share of MACs and bytes; how many must go is found by bisection.
     Then each of them that keeps the budget alone, the cheapest first, is taken in again if the budget still holds.
     Every step is measured, not summed up from the groups. Drift need not grow with the coverage, so that no short
-    search is sure to find the largest of all; but of what this one left out, nothing could be added when it was tried.
+    search is sure to find the largest of all; but to this one none of the groups that were tried could be added.
 
     Args:
         calibrated: what can be INT8.

@@ -44,7 +44,7 @@ class Harm:
         unrounded_to_reference: PSNR of the values before rounding, dB; the FP16 graph has a finite one as well.
         excess_error: mean squared difference of those from the reference's beyond that of the FP16 graph, in 8-bit
             steps squared.
-        mac_share, byte_share: of all convolutions' MACs and of the feature maps' bytes.
+        mac_share, byte_share: of all convolutions' MACs, and of the bytes that the feature maps have in FP16.
     """
 
     group: str

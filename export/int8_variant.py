@@ -63,8 +63,10 @@ def make_int8(
         coverage, harms = choose(calibrated, validation, shares, options.max_drift, harms, say)
         sites = calibrated.sites.only(frozenset(coverage.groups))
     record = {"coverage": asdict(coverage), "sensitivity": as_json(harms)}
-    if not sites.convolutions:
-        record["refused"] = f"nothing can be INT8 within {options.max_drift:g} dB on the validation photos"
+    if not sites.groups:
+        record["refused"] = "nothing can be INT8: every site reads or writes what FP16 cannot hold"
+        if calibrated.sites.groups:
+            record["refused"] = f"nothing can be INT8 within {options.max_drift} dB on the validation photos"
         sites = calibrated.sites
     variant = calibrated.variant(sites)
     return replace(variant, calibration={**variant.calibration, **record})

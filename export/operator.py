@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from calibration.half_range import LARGEST_HALF
 from export.emit import OPSET, Emitter
 from models.defian import DILATIONS, STENCIL_XX, STENCIL_XY, STENCIL_YY
 from runtime.plugin.hessian_plugin import PLUGIN_NAME, PLUGIN_NAMESPACE, PLUGIN_VERSION
@@ -29,9 +30,6 @@ NAME = PLUGIN_NAME
 VERSION = 1
 PLUGIN_ATTRIBUTES = {"plugin_namespace": PLUGIN_NAMESPACE, "plugin_version": PLUGIN_VERSION}
 """How TensorRT's parser finds the plugin of a node."""
-
-LARGEST_HALF = 65504.0
-"""Results are clamped to +-65504, so that an FP16 output is finite; an FP32 one is practically never touched."""
 
 
 def operator_nodes(model: ir.Model) -> list[ir.Node]:
@@ -56,6 +54,7 @@ def install_body(model: ir.Model, body: Callable[[Emitter, ir.Value, ir.Value, i
     emit = Emitter()
     features, bias = ir.val("features"), ir.val("bias")
     eigenvalues = body(emit, features, bias, channels)
+    # So that an FP16 output is finite; an FP32 one is practically never touched.
     limited = emit("Clip", eigenvalues, emit.constant(-LARGEST_HALF), emit.constant(LARGEST_HALF))
     result = emit("CastLike", limited, features)
     result.name = "eigenvalues"

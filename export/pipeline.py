@@ -17,7 +17,7 @@ from export.engine import BuiltEngine, EngineOptions, build_engine
 from export.int8_variant import make_int8, needs_validation
 from export.lowering import Eigen, inline_functions
 from export.precision import Precision
-from export.precision.half import NOTHING
+from export.precision.half import NOTHING, by_measurement
 from export.realised import Realised, feature_names, realised
 from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import Rewrite, select
@@ -68,11 +68,19 @@ class Artefact:
 
 @dataclass(frozen=True)
 class ExportResult:
-    """Everything one run did."""
+    """Everything one run did.
+
+    Attributes:
+        checkpoint: what was exported.
+        steps: the rewrites and what each saved.
+        artefacts: one per precision.
+        half: the FP16 graph that INT8 competes with, exported or not; None without INT8.
+    """
 
     checkpoint: Checkpoint
     steps: tuple[Step, ...]
     artefacts: tuple[Artefact, ...]
+    half: Realised | None = None
 
     @property
     def passed(self) -> bool:
@@ -137,7 +145,10 @@ def run_export(
         built.append(_Built(variant, report, accepted, counted, engine))
     rewritten = tuple(step.name for step in steps if step.sites)
     artefacts = [_write(item, inputs.checkpoint, rewritten, options) for item in built]
-    return ExportResult(inputs.checkpoint, tuple(steps), tuple(artefacts))
+    half = next((item.realised for item in built if item.variant.precision is Precision.FP16), None)
+    if half is None and Precision.INT8 in options.precisions:
+        half = realised(make_half(graph), features, options.profile.optimum)
+    return ExportResult(inputs.checkpoint, tuple(steps), tuple(artefacts), half)
 
 
 def _inputs(options: ExportOptions) -> _Inputs:
@@ -177,7 +188,7 @@ def _variant(
         say("measuring what leaves the range of FP16")
         measured = options.io is Io.UINT8
         beyond = beyond_half(graph, images, options.profile.largest_pixels) if measured else NOTHING
-        variant = Variant(precision, make_half(graph, beyond))
+        variant = Variant(precision, make_half(graph, beyond), {}, beyond, by_measurement(graph, beyond))
     if options.eigen is Eigen.INLINE:
         inline_functions(variant.model)
     return variant

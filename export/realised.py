@@ -26,6 +26,7 @@ TYPES = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.INT
 PLUMBING = {"QuantizeLinear", "DequantizeLinear", "Cast", "Constant", "Identity"}
 OF_CAPABILITY = {"8.0": "a100", "8.6": "rtx3090", "8.7": "agx-orin", "8.9": "rtx4090", "9.0": "h100"}
 """A device of the table for a compute capability; the largest of its kind."""
+FP32_BYTES = 4
 EDGE = "orin-nano"
 """Stands for the target when none is named."""
 
@@ -41,6 +42,7 @@ class Realised:
             INT8 and others as FP16 exists in both and counts in both.
         total_macs: MACs by type.
         moved_bytes: image, picture and weights once, every feature map written and read once.
+        int8_results: elements that INT8 convolutions write.
     """
 
     nodes: dict[str, float]
@@ -48,11 +50,16 @@ class Realised:
     feature_bytes: dict[str, float]
     total_macs: dict[str, int]
     moved_bytes: int
+    int8_results: int = 0
 
-    def seconds(self, device: Device) -> float:
-        """Roofline bound: arithmetic and memory traffic at the device's published peaks, perfectly overlapped."""
+    def seconds(self, device: Device, *, wide_results: bool = False) -> float:
+        """Roofline bound: arithmetic and memory traffic at the device's published peaks, perfectly overlapped.
+
+        ``wide_results``: what INT8 convolutions compute is written and read once more in FP32.
+        """
         arithmetic = sum(2 * macs / device.peak(kind) for kind, macs in self.total_macs.items())
-        return max(arithmetic, self.moved_bytes / device.bandwidth)
+        moved = self.moved_bytes + (2 * FP32_BYTES * self.int8_results if wide_results else 0)
+        return max(arithmetic, moved / device.bandwidth)
 
 
 def feature_names(model: ir.Model) -> tuple[str, ...]:
@@ -75,7 +82,7 @@ def realised(model: ir.Model, features: Iterable[str], shape: Shape) -> Realised
     sizes: Counter[str] = Counter()
     for name in features:
         value = values[name]
-        elements = 0 if value.shape is None else int(np.prod(value.shape.numpy()))
+        elements = _elements(value)
         integer = [use.node.op_type == "QuantizeLinear" for use in rescaled(value).uses()]
         if any(integer):
             sizes["int8"] += elements
@@ -83,8 +90,19 @@ def realised(model: ir.Model, features: Iterable[str], shape: Shape) -> Realised
             dtype = value.dtype or ir.DataType.FLOAT
             sizes[TYPES[dtype]] += int(elements * dtype.itemsize)
     return Realised(
-        _shares(nodes), _shares(work.macs), _shares(sizes), work.macs, work.least_bytes + 2 * sum(sizes.values())
+        _shares(nodes),
+        _shares(work.macs),
+        _shares(sizes),
+        work.macs,
+        work.least_bytes + 2 * sum(sizes.values()),
+        sum(
+            _elements(node.outputs[0]) for node in concrete.graph if node.op_type == "Conv" and _type_of(node) == "int8"
+        ),
     )
+
+
+def _elements(value: ir.Value) -> int:
+    return 0 if value.shape is None else int(np.prod(value.shape.numpy()))
 
 
 def _type_of(node: ir.Node) -> str:
@@ -107,20 +125,17 @@ def verdict(int8: Realised, fp16: Realised, target: Target, capability: str | No
         target: what engines are for.
         capability: compute capability of the GPU that the engine was built on, such as ``8.7``; None without an engine.
     """
-    if target is Target.TENSORRT_RTX:
-        return (
-            "INT8 is not expected to be faster: TensorRT-RTX documents no INT8 convolution kernels, and moves more "
-            "bytes in INT8 than in FP16 in the plans looked at (docs/quantisation.md)."
-        )
     name = EDGE if capability is None else OF_CAPABILITY.get(capability, "")
     if name not in DEVICES:
         return f"No published peaks for a GPU of {capability} in the table: no expectation whether INT8 beats FP16."
     device = DEVICES[name]
-    bounds = {precision: result.seconds(device) for precision, result in (("int8", int8), ("fp16", fp16))}
+    wide = target is Target.TENSORRT_RTX
+    bounds = {"int8": int8.seconds(device, wide_results=wide), "fp16": fp16.seconds(device)}
     ratio = bounds["int8"] / bounds["fp16"]
     stands = ", which stands for a target that no engine names" if capability is None else ", the largest of its kind"
     expected = "can be faster" if ratio < 0.95 else "cannot be expected to be faster"
+    written = " TensorRT-RTX writes what INT8 convolutions compute as FP32 (docs/quantisation.md)." if wide else ""
     return (
         f"INT8 {expected} than FP16 on {name}{stands}: roofline bound {1e3 * bounds['int8']:.2f} ms against "
-        f"{1e3 * bounds['fp16']:.2f} ms, ratio {ratio:.2f}. A bound, not a measurement."
+        f"{1e3 * bounds['fp16']:.2f} ms, ratio {ratio:.2f}. A bound, not a measurement.{written}"
     )

@@ -46,7 +46,7 @@ def draw(harms: Sequence[dict[str, Any]], title: str) -> Figure:
     """Bars of the error that each group, and each whole module, adds when it alone is INT8; the most harmful first.
 
     Args:
-        harms: as :func:`export.coverage.as_json` writes them, in any order; a group at fault has no bar.
+        harms: as :func:`export.harm.as_json` writes them, in any order; a group at fault has no bar.
         title: above the picture.
     """
     from matplotlib.figure import Figure

@@ -17,9 +17,12 @@ if TYPE_CHECKING:
     from calibration.drift import DriftReport
     from export.options import ExportOptions
     from export.pipeline import Artefact
+    from export.realised import Realised
     from export.rewriting import Step
     from runtime.profile import ShapeProfile
 
+NAMED = 5
+"""So many tensors are listed."""
 MEGA = 1e6
 DRIFT_COLUMNS = ("mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB")
 """Heads of :func:`drift_cells`."""
@@ -91,37 +94,49 @@ def _percentages(shares: dict[str, float]) -> str:
     return ", ".join(f"{kind} {100.0 * share:.1f} %" for kind, share in shares.items() if kind != "other")
 
 
-def int8_lines(artefacts: Sequence[Artefact], options: ExportOptions) -> list[str]:
-    """What is INT8, what had to stay FP16, the ranking if it was made, and whether INT8 can be faster."""
-    found = {artefact.variant.precision: artefact for artefact in artefacts}
-    int8, half = found.get(Precision.INT8), found.get(Precision.FP16)
+def range_lines(artefacts: Sequence[Artefact]) -> list[str]:
+    """What was measured to leave FP16's range, and which of it stays FP32 for that reason alone."""
+    lines = []
+    for artefact in artefacts:
+        variant = artefact.variant
+        count = len(variant.beyond.tensors) + len(variant.beyond.sums)
+        if variant.precision is Precision.FP32 or count == 0:
+            continue
+        alone = ", ".join(variant.by_measurement[:NAMED])
+        more = len(variant.by_measurement) - NAMED
+        kept = f"FP32 for that alone: {alone}{f' and {more} more' if more > 0 else ''}" if alone else "all FP32 anyway"
+        lines.append(f"{variant.precision.value}: {count} tensors and sums leave FP16's range as measured; {kept}.")
+    return lines
+
+
+def int8_lines(artefacts: Sequence[Artefact], half: Realised | None, options: ExportOptions) -> list[str]:
+    """What is INT8, what had to stay FP16, the ranking if it was made, and whether INT8 can be faster than ``half``."""
+    int8 = next((artefact for artefact in artefacts if artefact.variant.precision is Precision.INT8), None)
     if int8 is None:
         return []
     calibration = int8.variant.calibration
     coverage = calibration["coverage"]
     lines = [
         f"INT8 covers {100 * int8.realised.macs.get('int8', 0.0):.1f} % of the convolutions' MACs and "
-        f"{100 * coverage['byte_share']:.1f} % of the feature maps; calibration cache {calibration['cache']}."
+        f"{100 * coverage['byte_share']:.1f} % of the bytes that the feature maps have in FP16; "
+        f"calibration cache {calibration['cache']}."
     ]
     if coverage["dropped"]:
         lines.append(f"FP16 to keep the budget on the validation photos: {', '.join(coverage['dropped'])}.")
     lines += [_harm_line(harm) for harm in calibration["sensitivity"]]
     if half is not None:
         capability = None if int8.engine is None else int8.engine.compute_capability
-        lines.append(verdict(int8.realised, half.realised, options.target, capability))
+        lines.append(verdict(int8.realised, half, options.target, capability))
     return lines
 
 
 def _harm_line(harm: dict[str, Any]) -> str:
-    """One part of the sensitivity ranking; one that is at fault has figures that are not finite, null in JSON."""
+    """One part of the sensitivity ranking. What is not finite is null in JSON: all of it where a guard fired."""
     name = f"{harm['group']} (whole)" if is_module(harm["group"]) else harm["group"]
-    figures = "at fault"
-    if harm["excess_error"] is not None:
-        figures = (
-            f"excess error {harm['excess_error']:.5f}, drift {harm['mean_drift_db']:+.4f} mean "
-            f"{harm['worst_drift_db']:+.4f} worst dB"
-        )
-    return f"  {name:<22} {figures}, {100 * harm['mac_share']:.1f} % of MACs"
+    forms = {"excess_error": ".5f", "mean_drift_db": "+.4f", "worst_drift_db": "+.4f"}
+    error, mean, worst = ("not finite" if harm[key] is None else f"{harm[key]:{form}}" for key, form in forms.items())
+    covered = f"{100 * harm['mac_share']:.1f} % of MACs"
+    return f"  {name:<22} excess error {error}, drift {mean} mean {worst} worst dB, {covered}"
 
 
 def engine_table(artefacts: Sequence[Artefact]) -> Table:

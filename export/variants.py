@@ -20,11 +20,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Variant:
-    """A graph in one precision, and how its ranges were found (INT8 only)."""
+    """A graph in one precision.
+
+    Attributes:
+        precision: which.
+        model: the graph.
+        calibration: how its ranges were found; INT8 only.
+        beyond: what was measured to leave FP16's range.
+        by_measurement: names of that which no rule would have kept FP32.
+    """
 
     precision: Precision
     model: ir.Model
     calibration: dict[str, Any] = field(default_factory=dict)
+    beyond: BeyondHalf = NOTHING
+    by_measurement: tuple[str, ...] = ()
 
     def serialise(self) -> bytes:
         """The ONNX file's bytes.

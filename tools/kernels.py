@@ -57,13 +57,14 @@ class Kernel:
 
 
 def kernels_in(log: Iterable[str]) -> list[Kernel]:
-    """The kernels that the compiler lists when it is asked to be detailed, in order."""
+    """The kernels that the compiler lists when it is asked to be detailed, in order; not what only waits or signals."""
     matches = (KERNEL.search(line) for text in log for line in text.splitlines())
-    return [
+    listed = [
         Kernel(match["name"], match["kind"], _tensors(match["reads"].split("Constants:")[0]), _tensors(match["writes"]))
         for match in matches
         if match is not None
     ]
+    return [kernel for kernel in listed if kernel.writes]
 
 
 def _tensors(text: str) -> tuple[Tensor, ...]:

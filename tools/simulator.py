@@ -11,7 +11,8 @@ import torch
 from torch.nn import functional
 
 from calibration.ranges import LEVELS
-from export.emit import array_of, only_consumer
+from export.emit import array_of
+from export.precision.sites import block_sum
 from export.statistics import inlined
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ class Simulator:
         ends: dict[str, tuple[int, ir.Value]] = {}
         for node in self.nodes:
             if node.name in self._groups:
-                target = _effect_of(node)
+                ended = block_sum(node.outputs[0])
+                target = node.outputs[0] if ended is None else ended.total
                 ends[self._groups[node.name]] = (places[id(target.producer())], target)
         start, seen = 0, set[str]()
         for group, (end, target) in sorted(ends.items(), key=lambda item: item[1][0]):
@@ -203,16 +205,6 @@ def _up_to_the_picture(graph: ir.Graph) -> tuple[list[ir.Node], str]:
         if node.op_type == "Clip" and all(use.node.op_type == "Round" for use in node.outputs[0].uses()):
             return nodes[:index], (node.inputs[0].name if node.inputs[0] else None) or ""
     raise ValueError("the graph has no Clip in front of a Round")
-
-
-def _effect_of(convolution: ir.Node) -> ir.Value:
-    """The sum of the residual block that the convolution ends, or its output."""
-    result = convolution.outputs[0]
-    for use in result.uses():
-        addition = only_consumer(use.node.outputs[0], "Add") if use.node.op_type == "Mul" else None
-        if addition is not None:
-            return addition.outputs[0]
-    return result
 
 
 def _convolution(x: list[Any], at: dict[str, Any]) -> torch.Tensor:

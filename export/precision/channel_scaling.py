@@ -9,7 +9,6 @@ both factors. Elsewhere it is one pointwise multiplication, which a compiler joi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ import numpy as np
 from export.emit import Emitter, array_of, only_consumer, producer_of, set_constant
 from export.precision.equalisation import to_one_range
 from export.precision.linear_sum import LinearSum
-from export.precision.sites import BLOCK, CARRIED, SCALED, UNSCALED, Scope, find_sites
+from export.precision.sites import BLOCK, CARRIED, SCALED, UNSCALED, BlockSum, Scope, block_sum, find_sites
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -62,56 +61,33 @@ def scale_channels(model: ir.Model, maxima: Mapping[str, np.ndarray]) -> None:
         scaled[value] = value if value in totals or _scale_writer(value, each) else _behind(value, each, SCALED)
         _unscale(readers, scaled[value], each, convolutions)
     for block in blocks:
-        block.add_in_its_own_scale(factors, scaled)
+        _add_in_its_own_scale(block, factors, scaled)
 
 
-@dataclass(frozen=True)
-class _Block:
-    """``total = addition(carried, gating(result, gate))``."""
-
-    gating: ir.Node
-    addition: ir.Node
-    carried: ir.Value
-    result: ir.Value
-    gate: ir.Value
-    total: ir.Value
-
-    def add_in_its_own_scale(self, factors: Mapping[ir.Value, np.ndarray], scaled: Mapping[ir.Value, ir.Value]) -> None:
-        own, carried, result = (factors.get(value, np.ones(1)) for value in (self.total, self.carried, self.result))
-        emit = Emitter()
-        ratio = _multiplied(emit, scaled.get(self.carried, self.carried), own / carried, f"{self.total.name}{CARRIED}")
-        gate = _multiplied(emit, self.gate, own / result, f"{self.total.name}.gate")
-        emit.insert_before(self.gating)
-        for node, old, new in (
-            (self.addition, self.carried, ratio),
-            (self.gating, self.result, scaled.get(self.result, self.result)),
-            (self.gating, self.gate, gate),
-        ):
-            node.replace_input_with(list(node.inputs).index(old), new)
+def _add_in_its_own_scale(
+    block: BlockSum, factors: Mapping[ir.Value, np.ndarray], scaled: Mapping[ir.Value, ir.Value]
+) -> None:
+    """Let a block's sum come out scaled, from its scaled inputs."""
+    own, carried, result = (factors.get(value, np.ones(1)) for value in (block.total, block.carried, block.result))
+    emit = Emitter()
+    ratio = _multiplied(emit, scaled.get(block.carried, block.carried), own / carried, f"{block.total.name}{CARRIED}")
+    gate = _multiplied(emit, block.gate, own / result, f"{block.total.name}.gate")
+    emit.insert_before(block.gating)
+    for node, old, new in (
+        (block.addition, block.carried, ratio),
+        (block.gating, block.result, scaled.get(block.result, block.result)),
+        (block.gating, block.gate, gate),
+    ):
+        node.replace_input_with(list(node.inputs).index(old), new)
 
 
-def _blocks(model: ir.Model) -> Iterator[_Block]:
+def _blocks(model: ir.Model) -> Iterator[BlockSum]:
     """All residual blocks with a gate of one pixel."""
     for node in model.graph:
         match = BLOCK.match(node.name or "")
-        if node.op_type != "Conv" or match is None or match[2] != "2":
-            continue
-        result = node.outputs[0]
-        for use in result.uses():
-            addition = only_consumer(use.node.outputs[0], "Add") if use.node.op_type == "Mul" else None
-            if addition is None:
-                continue
-            gate, carried = use.node.inputs[1 - use.idx], _other(addition, use.node.outputs[0])
-            if gate is not None and carried is not None and _is_one_pixel(gate):
-                yield _Block(use.node, addition, carried, result, gate, addition.outputs[0])
-
-
-def _other(node: ir.Node, value: ir.Value) -> ir.Value | None:
-    return next((other for other in node.inputs if other is not value), None)
-
-
-def _is_one_pixel(value: ir.Value) -> bool:
-    return value.shape is not None and list(value.shape)[2:] == [1, 1]
+        found = block_sum(node.outputs[0]) if node.op_type == "Conv" and match is not None and match[2] == "2" else None
+        if found is not None and found.gate.shape is not None and list(found.gate.shape)[2:] == [1, 1]:
+            yield found
 
 
 def _scale_writer(value: ir.Value, factors: np.ndarray) -> bool:

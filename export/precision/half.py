@@ -1,7 +1,8 @@
 """Type a FP32 graph as FP16, with FP32 where the numbers need it.
 
 TensorRT networks are strongly typed, so what is FP16 is decided here and nowhere else. FP32 stays whatever was
-measured to come near FP16's largest value on photos or hard images, and two islands, each of which
+measured to come near the ends of FP16's range on photos or hard images, what has constants that FP16 cannot hold, and
+two islands, each of which
 ``python -m export.islands`` measures (docs/quantisation.md has the table):
 
 * ``input``: the path from the image to the first convolution (the colour mapping's constants are not exact in FP16);
@@ -20,6 +21,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx_ir as ir
 
 from calibration.half_range import BeyondHalf
@@ -28,8 +30,6 @@ from export.operator import DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-
-    import numpy as np
 
 NOTHING = BeyondHalf()
 WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
@@ -111,7 +111,11 @@ def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
 
 
 def _wide_nodes(graph: ir.Graph, beyond: BeyondHalf, islands: Collection[Island]) -> set[ir.Node]:
-    wide = {node for node in graph if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums}
+    wide = {
+        node
+        for node in graph
+        if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums or not _constants_fit(node)
+    }
     if Island.INPUT in islands:
         wide |= set(_input_path(graph))
     if Island.STATISTICS in islands:
@@ -121,8 +125,27 @@ def _wide_nodes(graph: ir.Graph, beyond: BeyondHalf, islands: Collection[Island]
     return wide
 
 
+def by_measurement(model: ir.Model, beyond: BeyondHalf) -> tuple[str, ...]:
+    """Names of what stays FP32 because it was measured, and for no other reason."""
+    ruled = {output.name for node in _wide_nodes(model.graph, NOTHING, ISLANDS) for output in node.outputs}
+    return tuple(sorted((beyond.tensors | beyond.sums) - ruled))
+
+
 def _touches(node: ir.Node, names: Collection[str]) -> bool:
     return any(value is not None and value.name in names for value in (*node.inputs, *node.outputs))
+
+
+def _constants_fit(node: ir.Node) -> bool:
+    """Whether FP16 holds the node's constants: rounding them changes none by more than 2^-10 of the largest."""
+    for value in node.inputs:
+        array = array_of(value) if value is not None and value.dtype == WIDE else None
+        if array is None or array.size == 0:
+            continue
+        with np.errstate(over="ignore"):
+            rounded = array.astype(np.float16).astype(np.float64)
+        if not np.abs(rounded - array).max() <= 2.0**-10 * np.abs(array).max():
+            return False
+    return True
 
 
 def _is_statistic(value: ir.Value) -> bool:

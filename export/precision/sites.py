@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from export.emit import array_of, nodes_of_type, only_consumer
+from export.emit import array_of, nodes_of_type, only_consumer, producer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -133,7 +133,8 @@ def _features(nodes: dict[str, ir.Node]) -> Iterator[FeatureSite]:
         result = node.outputs[0]
         if result.name:
             yield FeatureSite(result.name, block[1])
-        total = _sum_behind(result)
+        found = block_sum(result)
+        total = None if found is None else rescaled(found.total)
         if total is not None and total.name:
             yield FeatureSite(total.name, stream_of(block[1]))
 
@@ -168,19 +169,39 @@ def _reads_features(node: ir.Node, nodes: dict[str, ir.Node]) -> bool:
     """Whether an upscaling convolution reads the body's C channels, and not what another one made of them."""
     tail = nodes.get(TAIL)
     source = node.inputs[0]
-    return (
-        tail is not None
-        and source is not None
-        and (producer := source.producer()) is not None
-        and (producer.op_type == "Add" and any(value is tail.outputs[0] for value in producer.inputs))
-    )
+    if tail is None or source is None:
+        return False
+    scaling = source.producer()
+    if scaling is not None and (scaling.name or "").endswith(SCALED):
+        source = scaling.inputs[0]
+    addition = producer_of(source, "Add")
+    return addition is not None and any(value is tail.outputs[0] for value in addition.inputs)
 
 
-def _sum_behind(result: ir.Value) -> ir.Value | None:
-    """``x + result * gate`` of the block that computed ``result``, scaled if it is."""
+@dataclass(frozen=True)
+class BlockSum:
+    """The end of a residual block, ``total = addition(carried, gating(result, gate))``."""
+
+    gating: ir.Node
+    addition: ir.Node
+    carried: ir.Value
+    result: ir.Value
+    gate: ir.Value
+
+    @property
+    def total(self) -> ir.Value:
+        """The block's result."""
+        return self.addition.outputs[0]
+
+
+def block_sum(result: ir.Value) -> BlockSum | None:
+    """The sum behind what a block's last convolution wrote, if there is one."""
     for use in result.uses():
-        if use.node.op_type == "Mul":
-            addition = only_consumer(use.node.outputs[0], "Add")
-            if addition is not None:
-                return rescaled(addition.outputs[0])
+        addition = only_consumer(use.node.outputs[0], "Add") if use.node.op_type == "Mul" else None
+        if addition is None:
+            continue
+        gate = use.node.inputs[1 - use.idx]
+        carried = next((value for value in addition.inputs if value is not use.node.outputs[0]), None)
+        if gate is not None and carried is not None:
+            return BlockSum(use.node, addition, carried, result, gate)
     return None

@@ -144,6 +144,19 @@ def test_a_photo_with_nothing_inside_the_border_is_refused_instead_of_measured_a
         evaluation_pairs(2, tmp_path)
 
 
+def test_of_a_picture_that_is_nearly_exact_only_what_can_be_seen_counts_as_drift():
+    flat = np.full((32, 32, 3), 100, np.uint8)
+    pair = EvaluationPair("flat", flat[::2, ::2], flat)
+    speck, wrong = flat.copy(), flat + np.uint8(1)
+    speck[16, 16] = 102
+    drifts = [
+        report_of("v", [Evaluation(image, finite=True)], [Evaluation(flat, finite=True)], [pair], 2).worst.drift
+        for image in (flat, speck, wrong)
+    ]
+    assert drifts[:2] == [0.0, 0.0]
+    assert 5.0 < drifts[2] < 20.0
+
+
 def test_a_drift_that_is_not_a_number_is_within_no_budget():
     image = ImageDrift("a", math.nan, 30.0, 0.9, 0.9, 50.0)
     assert DriftReport("x", (image,)).over(100.0) == [image]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx_ir as ir
 import pytest
@@ -9,6 +12,7 @@ import pytest
 from calibration.half_range import HEADROOM, LARGEST_HALF, BeyondHalf, beyond_half
 from export.emit import Emitter
 from export.variants import settle
+from tests.conftest import REPOSITORY
 
 LIMIT = LARGEST_HALF / HEADROOM
 
@@ -32,6 +36,18 @@ def squares(emit, x):
     """Squares of 0 to 255 times a factor that brings 255 exactly to the limit, and their mean."""
     square = emit("Mul", emit("Mul", x, x), emit.constant(np.float32(LIMIT / 255.0**2)))
     return {"square": square, "mean": emit("ReduceMean", square, emit.constant([2, 3]), keepdims=1)}
+
+
+def chain(length):
+    """A graph of that many multiplications, one behind the other."""
+
+    def build(emit, x):
+        values = {}
+        for index in range(length):
+            x = values[f"x{index}"] = emit("Mul", x, emit.constant(np.float32(1.01)))
+        return values
+
+    return graph_of(build)
 
 
 def flat(value, side=8):
@@ -61,6 +77,31 @@ def test_a_sum_is_judged_at_the_size_that_will_be_run():
     assert beyond_half(model, [flat(30)], pixels=64) == BeyondHalf()
     assert beyond_half(model, [flat(30)], pixels=81) == BeyondHalf(sums=frozenset({"mean"}))
     assert beyond_half(model, [flat(30, side=9)], pixels=1) == BeyondHalf(sums=frozenset({"mean"}))
+
+
+def test_a_tensor_too_small_for_fp16_is_named_unless_it_is_zero_or_larger_elsewhere():
+    def faint(emit, x):
+        return {"faint": emit("Mul", x, emit.constant(np.float32(2.0**-21)))}
+
+    assert beyond_half(graph_of(faint), [flat(200), flat(0)]).tensors == {"faint"}
+    assert beyond_half(graph_of(faint), [flat(0)]) == BeyondHalf()
+
+    def small(emit, x):
+        return {"small": emit("Mul", x, emit.constant(np.float32(2.0**-19)))}
+
+    assert beyond_half(graph_of(small), [flat(1), flat(200)]) == BeyondHalf()
+
+
+def test_no_map_is_kept_until_the_end():
+    program = (
+        "import resource, sys; import numpy as np; from tests.calibration.test_half_range import chain; "
+        "from calibration.half_range import beyond_half; model = chain(200); "
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
+        "beyond_half(model, [np.full((1024, 1024, 3), 9, np.uint8)]); "
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert int(run.stdout) < 800 * 1024  # KiB; the 200 maps are 12 MB each, 2.4 GB together
 
 
 @pytest.mark.parametrize("spoilt", [(0, 0), (5, 3), (7, 7)])

@@ -12,7 +12,7 @@ from calibration.evaluator import GraphEvaluator
 from calibration.photos import PATCH, calibration_set, evaluation_pairs
 from export.precision.int8 import insert_qdq
 from export.precision.recipe import Recipe
-from export.precision.sites import Scope
+from export.precision.sites import Scope, block_sum
 from export.quantisation import calibrate
 from export.rewrites import apply_rewrites
 from export.trace import trace
@@ -73,6 +73,9 @@ def test_the_stages_are_the_network_in_order_and_own_everything_once(calibrated)
     stages = list(simulator.stages())
     nodes = [node for stage in stages for node in stage.nodes]
     assert nodes == simulator.nodes[: len(nodes)]
+    ended = [block_sum(node.outputs[0]) for node in nodes if node.name and node.name.endswith(".block.2")]
+    assert len(ended) == 2
+    assert {each.total.name for each in ended if each} <= {stage.target for stage in stages}  # right where its sum is
     convolutions = [name for stage in stages for name in stage.convolutions]
     assert sorted(convolutions) == sorted(site.node for site in calibrated[0].sites.convolutions)
     limits = [name for stage in stages for name in stage.limits]

@@ -128,7 +128,8 @@ def test_a_module_is_ranked_with_all_of_its_groups_and_never_dropped_as_one():
     shares: Any = _Equal()
     harms = {harm.group: harm.excess_error for harm in rank(known, validation, shares)}
     assert harms["body.0"] == pytest.approx(0.03)
-    assert list(harms)[:2] == ["tail", "body.1"] or list(harms)[:2] == ["tail", "body.1.body_block.0"]
+    assert next(iter(harms)) == "tail"
+    assert set(list(harms)[1:3]) == {"body.1", "body.1.body_block.0"}  # a module of one group harms as it does
     coverage, _ = choose(known, validation, shares, 0.05)
     assert set(coverage.dropped) <= set(groups)
 

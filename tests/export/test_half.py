@@ -10,11 +10,11 @@ from onnx_ir.passes import common
 from calibration.drift import measure_drift
 from calibration.emulation import emulate_half
 from calibration.evaluator import GraphEvaluator, session_of
-from calibration.half_range import BeyondHalf, beyond_half
+from calibration.half_range import LARGEST_HALF, BeyondHalf, beyond_half
 from calibration.hard_images import faults_on_hard_images, hard_images
 from calibration.photos import calibration_set, evaluation_pairs
 from export.coverage import Shares
-from export.operator import LARGEST_HALF, install_body, plain_body
+from export.operator import install_body, plain_body
 from export.precision import Precision
 from export.precision.recipe import Recipe
 from export.precision.sites import Scope
@@ -158,6 +158,29 @@ def loud(checkpoint, factor):
     state["body.0.body_block.0.block.0.weight"] *= factor
     state["body.0.body_block.0.block.2.weight"] /= factor
     return replace(checkpoint, state=state, name=f"loud-{factor:g}")
+
+
+@pytest.mark.parametrize("factor", [2.0**-22, 2.0**22])
+def test_constants_that_fp16_cannot_hold_stay_fp32_with_their_nodes(traced, factor):
+    checkpoint = random_checkpoint(tiny())
+    state = {name: value.clone() for name, value in checkpoint.state.items()}
+    state["body.0.body_block.0.block.0.weight"] *= factor
+    state["body.0.body_block.0.block.2.weight"] /= factor
+    model = traced(replace(checkpoint, state=state, name=f"uneven-{factor:g}"))
+    apply_rewrites(model)
+    beyond = beyond_half(model, HARD.values())
+    typed = make_half(model, beyond).graph
+    types = {node.name: node.outputs[0].dtype for node in typed if node.op_type == "Conv"}
+    assert types["body.0.body_block.0.block.0"] == types["body.0.body_block.0.block.2"] == FULL
+    assert types["body.1.body_block.0.block.0"] == HALF
+    image = noise(20, 24, 3)
+    expected = reference_outputs(checkpoint.network(), [image])[0].astype(int)
+    patches = replace(calibration_set(None, 2, patches=2), size=32)
+    for scope in Scope:
+        calibrated = calibrate(model, patches, Recipe(scope=scope))
+        variant = calibrated.keeping_wide(beyond_half(calibrated.model, HARD.values())).variant()
+        assert np.abs(GraphEvaluator(variant.model)(image).image - expected).mean() < 4.0
+    assert np.abs(GraphEvaluator(make_half(model, beyond))(image).image - expected).mean() < 1.0
 
 
 def test_a_trained_network_stays_in_the_range_of_fp16(traced, bundled_x2):

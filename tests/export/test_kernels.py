@@ -28,7 +28,8 @@ rtx = pytest.mark.skipif(not is_available(Target.TENSORRT_RTX), reason="tensorrt
 
 
 def test_a_kernel_is_read_without_its_constants():
-    [kernel] = kernels_in(["something else", f"Engine:\n{LINE}\n"])
+    signal = "Name: __mye1_myl0_1, LayerType: signal, Inputs: [], Outputs: [], TacticName: s"
+    [kernel] = kernels_in(["something else", f"Engine:\n{LINE}\n{signal}\n"])
     assert kernel == Kernel(
         "conv_myl0_6",
         "correlation",

@@ -24,6 +24,15 @@ def test_the_most_harmful_groups_come_first_and_the_rest_is_summed():
     assert sum(widths) == pytest.approx(sum(harm["excess_error"] for harm in HARMS))
 
 
+def test_a_module_has_a_bar_of_its_own_and_is_not_summed_up_with_groups():
+    modules = [{"group": f"body.{i}", "excess_error": 0.0001 * i} for i in range(3)]
+    [axes] = draw([*HARMS, *modules], "x").axes
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    assert labels[-1] == f"{len(HARMS) - SHOWN} others together"
+    widths = [bar.get_width() for bar in axes.patches]  # type: ignore[attr-defined]
+    assert sum(widths) == pytest.approx(sum(harm["excess_error"] for harm in HARMS))
+
+
 def test_a_group_at_fault_has_no_bar(tmp_path):
     ranking = tmp_path / "net.int8.sensitivity.json"
     ranking.write_text(json.dumps([*HARMS[:3], {"group": "tail", "excess_error": None}]))
@@ -32,6 +41,7 @@ def test_a_group_at_fault_has_no_bar(tmp_path):
 
 
 def test_every_kind_of_group_has_its_name():
+    assert kind_of("body.1") == "whole module"
     groups = ["body.1.stream", "tail", "upscale", "body.0.coder", "body.0.body_block.3"]
     assert [kind_of(group) for group in groups] == [
         "residual stream", "tail and upscale", "tail and upscale", "attention", "block"

@@ -10,8 +10,8 @@ from export.realised import OF_CAPABILITY, Realised, verdict
 SHARES = ({"fp16": 1.0}, {"fp16": 1.0}, {"fp16": 1.0})
 
 
-def graph(kind: str, moved_bytes: int) -> Realised:
-    return Realised(*SHARES, {kind: 10**9}, moved_bytes)
+def graph(kind: str, moved_bytes: int, int8_results: int = 0) -> Realised:
+    return Realised(*SHARES, {kind: 10**9}, moved_bytes, int8_results)
 
 
 FP16, INT8 = graph("fp16", 10**9), graph("int8", 10**9)
@@ -41,5 +41,10 @@ def test_a_gpu_without_published_peaks_gets_no_expectation():
     assert "no expectation" in verdict(INT8, FP16, Target.TENSORRT, "12.0")
 
 
-def test_tensorrt_rtx_is_never_promised_a_gain():
-    assert "no INT8 convolution kernels" in verdict(INT8, FP16, Target.TENSORRT_RTX, "8.9")
+def test_what_tensorrt_rtx_writes_in_fp32_counts_against_it():
+    int8 = graph("int8", 5 * 10**8, int8_results=10**8)
+    assert "ratio 0.50" in verdict(int8, FP16, Target.TENSORRT, "8.9")
+    text = verdict(int8, FP16, Target.TENSORRT_RTX, "8.9")
+    assert "ratio 1.30" in text  # 8 bytes more for each result: 500 MB and 800 MB against 1000 MB
+    assert "cannot be expected to be faster" in text
+    assert "as FP32" in text

@@ -1,0 +1,60 @@
+"""What export.py prints of an INT8 variant, of figures that are not finite as well."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from calibration.half_range import BeyondHalf
+from export.options import ExportOptions
+from export.pipeline import Artefact
+from export.precision import Precision
+from export.realised import Realised
+from export.tables import int8_lines, range_lines
+from export.variants import Variant
+
+SHARES: Any = {"int8": 1.0}
+REALISED = Realised(SHARES, SHARES, SHARES, {"int8": 10}, 10)
+FINITE = {"mean_drift_db": 0.01, "worst_drift_db": 0.02, "excess_error": 0.5, "mac_share": 0.25, "byte_share": 0.1}
+MODEL = ir.Model(ir.Graph([], [], nodes=[], name="g"), ir_version=10)
+NOTHING = BeyondHalf()
+
+
+def artefact(*harms: dict[str, Any], beyond: BeyondHalf = NOTHING, alone: tuple[str, ...] = ()) -> Artefact:
+    coverage = {"groups": ["tail"], "dropped": ["upscale"], "mac_share": 0.9, "byte_share": 0.5}
+    record = {"coverage": coverage, "sensitivity": list(harms), "cache": "miss"}
+    return Artefact(Variant(Precision.INT8, MODEL, record, beyond, alone), None, accepted=True, realised=REALISED)
+
+
+def lines(*harms: dict[str, Any], half: Realised | None = None) -> str:
+    options: Any = ExportOptions("m", out=None)  # type: ignore[arg-type]
+    return "\n".join(int8_lines([artefact(*harms)], half, options))
+
+
+def test_a_ranking_is_printed_with_modules_named_as_whole():
+    text = lines({"group": "tail", **FINITE}, {"group": "body.0", **FINITE})
+    assert "tail                   excess error 0.50000, drift +0.0100 mean +0.0200 worst dB, 25.0 % of MACs" in text
+    assert "body.0 (whole)" in text
+    assert "FP16 to keep the budget on the validation photos: upscale." in text
+
+
+def test_figures_that_are_not_finite_are_said_to_be():
+    at_fault = dict.fromkeys(("mean_drift_db", "worst_drift_db", "excess_error"))
+    assert lines({"group": "tail", **FINITE, **at_fault}).count("not finite") == 3
+    assert "excess error 0.50000, drift not finite" in lines({"group": "tail", **FINITE, "mean_drift_db": None})
+
+
+def test_the_verdict_needs_a_fp16_graph_to_compare_with():
+    assert "roofline" not in lines()
+    assert "roofline" in lines(half=Realised(SHARES, SHARES, SHARES, {"fp16": 10}, 10))
+
+
+def test_what_leaves_the_range_of_fp16_is_told_and_what_stays_fp32_for_it():
+    names = tuple(f"t{index}" for index in range(7))
+    beyond = BeyondHalf(frozenset(names), frozenset({"mean"}))
+    [line] = range_lines([artefact(beyond=beyond, alone=names)])
+    assert "8 tensors and sums" in line
+    assert "FP32 for that alone: t0, t1, t2, t3, t4 and 2 more" in line
+    assert "all FP32 anyway" in range_lines([artefact(beyond=beyond)])[0]
+    assert range_lines([artefact()]) == []
