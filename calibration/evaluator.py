@@ -84,8 +84,8 @@ def _unclamped(graph: ir.Graph, clip: ir.Node, value: ir.Value) -> ir.Value:
 def session_of(model: ir.Model, threads: int = 0, *, probed: bool = False) -> onnxruntime.InferenceSession:
     """A CPU session of a model in memory.
 
-    ``probed``: scalars that were added at the end of the graph are computed as soon as they can be; in the usual order
-    all maps would be kept until then.
+    ``probed``: scalars that were added to the graph are computed where they stand in it; in the usual order
+    all maps would be kept until the end.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads

@@ -75,31 +75,32 @@ def beyond_half(model: ir.Model, images: Iterable[np.ndarray], pixels: int = 0) 
 
 
 def _probes(graph: ir.Graph) -> Iterator[_Probe]:
-    """Add the scalars to the graph."""
+    """Add the scalars to the graph, each behind what it looks at."""
     for node in list(graph):
+        added: list[ir.Node] = []
         for value in node.outputs:
             if value.dtype == ir.DataType.FLOAT and value.name:
-                yield _Probe(value.name, _largest(graph, value))
+                yield _Probe(value.name, _largest(graph, added, value))
         source, result = (node.inputs or [None])[0], node.outputs[0]
         if node.op_type == "ReduceMean" and source is not None and result.name:
-            sums = _append(graph, "ReduceSum", _append(graph, "Abs", source), *node.inputs[1:])
-            yield _Probe(result.name, _largest(graph, sums), summed=True)
+            sums = _new(added, "ReduceSum", _new(added, "Abs", source), *node.inputs[1:])
+            yield _Probe(result.name, _largest(graph, added, sums), summed=True)
+        graph.insert_after(node, added)
 
 
-def _largest(graph: ir.Graph, value: ir.Value) -> str:
+def _largest(graph: ir.Graph, added: list[ir.Node], value: ir.Value) -> str:
     """Name of a new output: the largest magnitude, or NaN if there is one, which ReduceMax alone passes over."""
-    magnitudes = _append(graph, "Abs", value)
-    mean = _append(graph, "ReduceMean", magnitudes, keepdims=0)
-    largest = _append(graph, "ReduceMax", magnitudes, keepdims=0)
-    scalar = _append(graph, "Add", largest, _append(graph, "Sub", mean, mean))
+    magnitudes = _new(added, "Abs", value)
+    mean = _new(added, "ReduceMean", magnitudes, keepdims=0)
+    largest = _new(added, "ReduceMax", magnitudes, keepdims=0)
+    scalar = _new(added, "Add", largest, _new(added, "Sub", mean, mean))
     scalar.name, scalar.shape = f"probe.{len(graph.outputs)}", ir.Shape(())
-    scalar.type = ir.TensorType(ir.DataType.FLOAT)
     graph.outputs.append(scalar)
     return scalar.name
 
 
-def _append(graph: ir.Graph, op_type: str, *inputs: ir.Value | None, **attributes: int) -> ir.Value:
+def _new(added: list[ir.Node], op_type: str, *inputs: ir.Value | None, **attributes: int) -> ir.Value:
     node = ir.node(op_type, list(inputs), attributes)
-    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)  # it has no shape, and none is kept with it
-    graph.append(node)
+    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)  # a shape is not kept without a type
+    added.append(node)
     return node.outputs[0]
