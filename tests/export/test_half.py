@@ -17,7 +17,7 @@ from export.coverage import Shares
 from export.operator import install_body, plain_body
 from export.precision import Precision
 from export.precision.recipe import Recipe
-from export.precision.sites import Scope
+from export.precision.sites import Scope, find_sites
 from export.quantisation import calibrate
 from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import apply_rewrites
@@ -179,7 +179,8 @@ def test_constants_that_fp16_cannot_hold_stay_fp32_with_their_nodes(traced, fact
     for scope in Scope:
         calibrated = calibrate(model, patches, Recipe(scope=scope))
         variant = calibrated.keeping_wide(beyond_half(calibrated.model, HARD.values())).variant()
-        assert np.abs(GraphEvaluator(variant.model)(image).image - expected).mean() < 4.0
+        # What noise costs the even network, whose INT8 clips it as well, is 7.6; with the constants in FP16 it is 25.
+        assert np.abs(GraphEvaluator(variant.model)(image).image - expected).mean() < 10.0
     assert np.abs(GraphEvaluator(make_half(model, beyond))(image).image - expected).mean() < 1.0
 
 
@@ -227,10 +228,10 @@ def test_int8_leaves_what_is_beyond_fp16_alone(traced, scope):
     apply_rewrites(model)
     beyond = beyond_half(model, HARD.values())
     patches = replace(calibration_set(None, 2, patches=1), size=32)
-    everything = calibrate(model, patches, Recipe(scope=scope, equalise=False))
-    calibrated = everything.keeping_wide(beyond)
+    everything = find_sites(model, scope)
+    calibrated = calibrate(model, patches, Recipe(scope=scope, equalise=False)).keeping_wide(beyond)
     variant = calibrated.variant()
     assert GraphEvaluator(variant.model)(noise(20, 24, 3)).finite
-    assert 0 < variant.calibration["convolutions"] < len(everything.sites.convolutions)
+    assert 0 < variant.calibration["convolutions"] < len(everything.convolutions)
     shares = Shares(model, (1, 20, 24))
-    assert shares.macs(calibrated.sites) < shares.macs(everything.sites)  # what is reported is what is done
+    assert shares.macs(calibrated.sites) < shares.macs(everything)  # what is reported is what is done

@@ -65,7 +65,6 @@ def test_int8_of_all_feature_maps_keeps_its_budget(scale, set5, tmp_path):
         model=f"defian-s-x{scale}",
         out=tmp_path,
         precisions=(Precision.INT8,),
-        patches=24,
         recipe=Recipe(scope=Scope.FEATURES),
         lr=set5 / f"LRx{scale}",
         hr=set5 / "HR",
@@ -75,6 +74,27 @@ def test_int8_of_all_feature_maps_keeps_its_budget(scale, set5, tmp_path):
     assert artefact.drift is not None
     assert artefact.drift.mean <= 0.05
     assert artefact.drift.worst.drift <= 0.15
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_int8_keeps_its_budget_on_photos_that_nobody_calibrated_or_tuned_on(scale, set5, tmp_path):
+    photos = sorted((set5.parent / "photos").glob("*.jpg"))[19::100]  # of every 20th, on which nothing was chosen
+    (tmp_path / "unseen").mkdir()
+    for photo in photos:
+        (tmp_path / "unseen" / photo.name).symlink_to(photo)
+    options = ExportOptions(
+        model=f"defian-s-x{scale}",
+        out=tmp_path,
+        precisions=(Precision.INT8,),
+        dataset=tmp_path / "unseen",
+        rewrite_memory=False,
+    )
+    [artefact] = run_export(options).artefacts
+    assert artefact.drift is not None
+    assert len(artefact.drift.images) == 4
+    assert artefact.drift.mean <= 0.02
+    assert artefact.drift.worst.drift <= 0.06
+    assert artefact.drift.unrounded_to_reference >= 57.0
 
 
 def test_the_card_holds_for_pytorch_itself(set5):
