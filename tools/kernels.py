@@ -121,13 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             moved = moved_bytes(kernels)
             written = ", ".join(f"{NAMES[dtype]} {count}" for dtype, count in int8_convolutions(kernels).items())
             cells = [f"{moved[dtype] / MEGA:.2f}" for dtype in NAMES]
-            table.add_row(
-                f"{graph.parent.name}/{graph.name}",
-                str(len(kernels)),
-                written or "none",
-                *cells,
-                f"{moved.total() / MEGA:.2f}",
-            )
+            name = f"{graph.parent.name}/{graph.name}"
+            table.add_row(name, str(len(kernels)), written or "none", *cells, f"{moved.total() / MEGA:.2f}")
 
 
 if __name__ == "__main__":

@@ -87,8 +87,7 @@ def test_the_command_prints_a_row_for_every_graph(graphs, tmp_path, capsys):
         (tmp_path / f"{scope.value}.onnx").write_bytes(graph)
     kernels.main([str(tmp_path / f"{scope.value}.onnx") for scope in Scope])
     text = capsys.readouterr().out
-    assert "convolutions.onnx" in text
-    assert "features.onnx" in text
+    assert text.count("FP32") >= 1 + len(Scope)  # what INT8 convolutions write, in the head and in both rows
 
 
 def test_a_file_that_is_missing_is_an_error(tmp_path, capsys):
