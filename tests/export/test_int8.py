@@ -179,11 +179,11 @@ def test_a_graph_without_the_rewrites_has_the_same_sites(traced, rewritten):
     assert {site.group for site in plain.features} == {site.group for site in after.features}
 
 
-@pytest.mark.parametrize("rewrite", ALL, ids=lambda rewrite: rewrite.name)
+@pytest.mark.parametrize("missing", ["nothing", "everything", *(rewrite.name for rewrite in ALL)])
 @pytest.mark.parametrize("channels", [True, False])
-def test_no_rewrite_takes_a_site_away(traced, rewritten, rewrite, channels):
+def test_every_site_is_found_behind_the_helpers_whatever_rewrite_is_missing(traced, rewritten, missing, channels):
     model = traced(random_checkpoint(tiny()))
-    apply_rewrites(model, [each for each in ALL if each is not rewrite])
+    apply_rewrites(model, [rewrite for rewrite in ALL if missing not in ("everything", rewrite.name)])
     patches = replace(calibration_set(None, 2, patches=1), size=16)
     sites = calibrate(model, patches, Recipe(scope=Scope.FEATURES, channels=channels)).sites
     assert len(sites.features) == len(find_sites(rewritten, Scope.FEATURES).features)

@@ -233,6 +233,7 @@ def test_a_profile_knows_what_fits_and_what_is_nearest():
     assert profile.contains((1, 64, 960))
     assert not profile.contains((1, 541, 64))
     assert profile.nearest((4, 1080, 32)) == (1, 540, 64)
+    assert profile.largest_pixels == 540 * 960
     assert ShapeProfile.parse(str(profile)) == profile
     with pytest.raises(DefianError, match="two pixels"):
         ShapeProfile.parse("1x1x1")
