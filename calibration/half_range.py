@@ -19,7 +19,8 @@ SMALLEST_NORMAL = 2.0**-14
 """Below it FP16 has fewer than 11 bits."""
 HEADROOM = 4.0
 """A tensor must stay this factor below FP16's largest value on everything that was tried, and come as far above the
-smallest normal one somewhere."""
+smallest normal one somewhere.
+"""
 
 
 @dataclass(frozen=True)
