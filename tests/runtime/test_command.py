@@ -1,4 +1,4 @@
-"""``python -m runtime``: folders, resuming, bad files, tiles, comparison, video, exit status and the bar."""
+"""``python -m runtime``: folders, resuming, bad files, tiles, comparison, video and exit status."""
 
 from __future__ import annotations
 
@@ -22,9 +22,8 @@ from runtime.images import read_image
 from runtime.jobs import plan_jobs
 from runtime.manifest import Manifest
 from runtime.onnx_session import OnnxSession
-from runtime.progress import ProgressBar
-from runtime.quality import compare
 from tests.conftest import noise, random_checkpoint, tiny
+from tests.runtime.test_progress import Terminal
 
 
 @pytest.fixture
@@ -209,19 +208,6 @@ def test_results_are_compared_with_their_originals(graph, photos, tmp_path, caps
     assert "No original for" in capsys.readouterr().err
 
 
-def test_quality_is_that_of_the_literature():
-    from calibration.metrics import psnr_y, ssim_y
-
-    first, second = noise(40, 50, 3), np.bitwise_xor(noise(40, 50, 3), noise(40, 50, 3, seed=1) >> 5)
-    quality = compare(first, second, 2)
-    assert quality.psnr == pytest.approx(psnr_y(first, second, 2), abs=1e-9)
-    assert quality.ssim == pytest.approx(ssim_y(first, second, 2), abs=1e-9)
-    with pytest.raises(DefianError, match="expected 50x40"):
-        compare(first, noise(44, 50, 3), 2)
-    with pytest.raises(DefianError, match="too small"):
-        compare(noise(12, 12, 3), noise(12, 12, 3), 2)
-
-
 def test_comparing_without_scikit_image_names_what_to_install(graph, photos, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "skimage", None)
     assert run(photos, "--engine", graph, "--out", tmp_path / "sr", "--compare", photos) == 2
@@ -298,25 +284,6 @@ def test_suspicious_frames_end_the_command_with_1(graph, photos, tmp_path, monke
         warnings.simplefilter("ignore", SuspiciousFrameWarning)
         assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1
     assert "3 of 3 frames came out black or white, in whole or in a patch" in capsys.readouterr().err
-
-
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def test_the_bar_shows_how_far_and_how_long_and_is_silent_in_a_pipe():
-    now = [0.0]
-    terminal, pipe = Terminal(), io.StringIO()
-    with ProgressBar(10, terminal, lambda: now[0]) as bar, ProgressBar(10, pipe, lambda: now[0]) as silent:
-        for _ in range(5):
-            now[0] += 12
-            bar.step()
-            silent.step()
-    assert "[###############...............] 5/10 1:00 left" in terminal.getvalue()
-    assert terminal.getvalue().endswith("\r\x1b[K")
-    assert pipe.getvalue() == ""
-    assert ProgressBar(None, pipe, lambda: now[0]).line(now[0] + 1) == "0 done, 0.0/s"
 
 
 def test_a_folder_shows_its_progress_in_a_terminal(graph, photos, tmp_path, monkeypatch, capsys):

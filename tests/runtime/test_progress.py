@@ -1,0 +1,26 @@
+"""The bar of the command line."""
+
+from __future__ import annotations
+
+import io
+
+from runtime.progress import ProgressBar
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_the_bar_shows_how_far_and_how_long_and_is_silent_in_a_pipe():
+    now = [0.0]
+    terminal, pipe = Terminal(), io.StringIO()
+    with ProgressBar(10, terminal, lambda: now[0]) as bar, ProgressBar(10, pipe, lambda: now[0]) as silent:
+        for _ in range(5):
+            now[0] += 12
+            bar.step()
+            silent.step()
+    assert "[###############...............] 5/10 1:00 left" in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K")
+    assert pipe.getvalue() == ""
+    assert ProgressBar(None, pipe, lambda: now[0]).line(now[0] + 1) == "0 done, 0.0/s"

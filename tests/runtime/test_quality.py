@@ -1,0 +1,23 @@
+"""PSNR and SSIM on a device are those of the drift measurement."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from runtime.errors import DefianError
+from runtime.quality import compare
+from tests.conftest import noise
+
+
+def test_quality_is_that_of_the_literature():
+    from calibration.metrics import psnr_y, ssim_y
+
+    first, second = noise(40, 50, 3), np.bitwise_xor(noise(40, 50, 3), noise(40, 50, 3, seed=1) >> 5)
+    quality = compare(first, second, 2)
+    assert quality.psnr == pytest.approx(psnr_y(first, second, 2), abs=1e-9)
+    assert quality.ssim == pytest.approx(ssim_y(first, second, 2), abs=1e-9)
+    with pytest.raises(DefianError, match="expected 50x40"):
+        compare(first, noise(44, 50, 3), 2)
+    with pytest.raises(DefianError, match="too small"):
+        compare(noise(12, 12, 3), noise(12, 12, 3), 2)
