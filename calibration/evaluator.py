@@ -37,7 +37,7 @@ class GraphEvaluator:
 
     def __init__(self, model: ir.Model, threads: int = 0) -> None:
         emulated = emulate_half(model)
-        clip = next((node for node in emulated.graph if _ends_the_picture(node)), None)
+        clip = next((node for node in emulated.graph if ends_the_picture(node)), None)
         if clip is not None and clip.inputs[0] is not None:
             emulated.graph.outputs.append(_unclamped(emulated.graph, clip, clip.inputs[0]))
         self._session = session_of(emulated, threads)
@@ -52,7 +52,7 @@ class GraphEvaluator:
         return Evaluation(upscaled[0], bool(np.isfinite(values).all()), np.clip(values, 0.0, 255.0))
 
 
-def _ends_the_picture(node: ir.Node) -> bool:
+def ends_the_picture(node: ir.Node) -> bool:
     """The Clip to 0 ... 255 before rounding; casts that emulate FP16 may stand between."""
     if node.op_type != "Clip":
         return False

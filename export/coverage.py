@@ -123,8 +123,9 @@ def choose(
         else:
             fails = middle
     alone_within = {harm.group for harm in alone if harm.worst_drift_db <= budget}
-    for group in reversed(order[: fits - 1]):  # the one at fits - 1 has just failed
-        tried = measured([*best[0].groups, group]) if group in alone_within else best
+    left_out = order[: fits - 1]  # the one at fits - 1 has just failed
+    for group in [group for group in reversed(left_out) if group in alone_within]:
+        tried = measured([*best[0].groups, group])
         if _within(tried[1], budget):
             best = tried
     return _coverage(shares, best[0], order, best[1]), known

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from calibration.half_range import beyond_half
 from export.coverage import Coverage, Shares, choose
 from export.harm import Validation, as_json, rank
+from export.precision.half import by_measurement
 from export.quantisation import calibrate
 from export.reference import reference_evaluations
 
@@ -70,4 +71,5 @@ def make_int8(
             record["refused"] = f"nothing can be INT8 within {options.max_drift} dB on the validation photos"
         sites = calibrated.sites
     variant = calibrated.variant(sites)
-    return replace(variant, calibration={**variant.calibration, **record})
+    alone = by_measurement(calibrated.model, calibrated.beyond)
+    return replace(variant, calibration={**variant.calibration, **record}, by_measurement=alone)

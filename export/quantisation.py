@@ -15,7 +15,7 @@ from calibration.histogram import Histogram
 from calibration.ranges import range_of
 from export.emit import array_of, nodes_of_type
 from export.precision import Precision
-from export.precision.half import NOTHING, by_measurement
+from export.precision.half import NOTHING
 from export.precision.int8 import QuantisationPlan, insert_qdq
 from export.precision.measure import equalised, measured
 from export.precision.rounding import round_to_nearest
@@ -63,7 +63,7 @@ class Calibrated:
         count = insert_qdq(model, chosen)
         settle(model)
         record = {**self.record, "convolutions": count, "feature_maps": len(chosen.sites.features)}
-        return Variant(Precision.INT8, model, record, self.beyond, by_measurement(self.model, self.beyond))
+        return Variant(Precision.INT8, model, record, self.beyond)
 
     def keeping_wide(self, beyond: BeyondHalf) -> Calibrated:
         """The same, with what FP16 cannot hold FP32, and without the sites that then are not FP16."""

@@ -13,7 +13,7 @@ from export.compiler import Target
 from export.devices import DEVICES
 from export.emit import producer_of
 from export.precision.sites import Scope, find_sites, rescaled
-from export.roofline import work_of
+from export.roofline import FLOAT_BYTES, work_of
 from export.statistics import with_shape
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ TYPES = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.INT
 PLUMBING = {"QuantizeLinear", "DequantizeLinear", "Cast", "Constant", "Identity"}
 OF_CAPABILITY = {"8.0": "a100", "8.6": "rtx3090", "8.7": "agx-orin", "8.9": "rtx4090", "9.0": "h100"}
 """A device of the table for a compute capability; the largest of its kind."""
-FP32_BYTES = 4
 EDGE = "orin-nano"
 """Stands for the target when none is named."""
 
@@ -58,7 +57,7 @@ class Realised:
         ``wide_results``: what INT8 convolutions compute is written and read once more in FP32.
         """
         arithmetic = sum(2 * macs / device.peak(kind) for kind, macs in self.total_macs.items())
-        moved = self.moved_bytes + (2 * FP32_BYTES * self.int8_results if wide_results else 0)
+        moved = self.moved_bytes + (2 * FLOAT_BYTES * self.int8_results if wide_results else 0)
         return max(arithmetic, moved / device.bandwidth)
 
 

@@ -18,13 +18,13 @@ from rich.table import Table
 from export.compiler import Target
 from export.engine import EngineOptions, build_engine
 from export.study import table_or_error
+from export.tables import MEGA
 from runtime.errors import DefianError
 from runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-MEGA = 1e6
 BYTES = {"Int8": 1, "UInt8": 1, "Half": 2, "Float": 4}
 NAMES = {"Int8": "INT8", "UInt8": "uint8", "Half": "FP16", "Float": "FP32"}
 TENSOR = re.compile(r"Dimensions: \[([^\]]*)\].*?Datatype: (\w+)")

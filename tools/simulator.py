@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from calibration.evaluator import ends_the_picture
 from calibration.ranges import LEVELS
 from export.emit import array_of
 from export.precision.sites import block_sum
@@ -202,7 +203,7 @@ def _up_to_the_picture(graph: ir.Graph) -> tuple[list[ir.Node], str]:
     """The nodes in front of the Clip that precedes a Round, and the name of what that Clip reads."""
     nodes = list(graph)
     for index, node in enumerate(nodes):
-        if node.op_type == "Clip" and all(use.node.op_type == "Round" for use in node.outputs[0].uses()):
+        if ends_the_picture(node):
             return nodes[:index], (node.inputs[0].name if node.inputs[0] else None) or ""
     raise ValueError("the graph has no Clip in front of a Round")
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.emit import Emitter, array_of, only_consumer, producer_of, set_constant
-from export.precision.equalisation import to_one_range
+from export.emit import Emitter, array_of, only_consumer, producer_of
+from export.precision.equalisation import divide_inputs, multiply_outputs, to_one_range
 from export.precision.linear_sum import LinearSum
 from export.precision.sites import BLOCK, CARRIED, SCALED, UNSCALED, BlockSum, Scope, block_sum, find_sites
 
@@ -95,10 +95,7 @@ def _scale_writer(value: ir.Value, factors: np.ndarray) -> bool:
     writer = producer_of(value, "Conv")
     if writer is None or array_of(writer.inputs[1]) is None:
         return False
-    for index in range(1, len(writer.inputs)):
-        array = array_of(writer.inputs[index])
-        if array is not None:
-            set_constant(writer, index, array * factors.reshape(-1, *(1,) * (array.ndim - 1)))
+    multiply_outputs(writer, factors)
     return True
 
 
@@ -110,10 +107,8 @@ def _unscale(
     for reader, index in readers:
         mean = only_consumer(reader.outputs[0], "Conv") if reader.op_type == "ReduceMean" else None
         folding = reader if reader.name in convolutions else mean
-        weight = None if folding is None or index != 0 else array_of(folding.inputs[1])
-        if folding is not None and weight is not None:
+        if folding is not None and index == 0 and divide_inputs(folding, factors):
             reader.replace_input_with(0, scaled)
-            set_constant(folding, 1, weight / factors.reshape(1, -1, 1, 1))
             continue
         undone = undone or _behind(scaled, 1.0 / factors, UNSCALED)
         reader.replace_input_with(index, undone)

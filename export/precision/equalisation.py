@@ -57,11 +57,22 @@ def equalise_blocks(model: ir.Model, maxima: Mapping[str, np.ndarray]) -> int:
         scales = to_one_range(maxima[tensor])
         if scales is None:
             continue
-        for index in range(1, len(first.inputs)):
-            array = array_of(first.inputs[index])
-            if array is not None:
-                set_constant(first, index, array * scales.reshape(-1, *(1,) * (array.ndim - 1)))
-        weight = array_of(second.inputs[1])
-        if weight is not None:
-            set_constant(second, 1, weight / scales.reshape(1, -1, 1, 1))
+        multiply_outputs(first, scales)
+        divide_inputs(second, scales)
     return len(pairs)
+
+
+def multiply_outputs(convolution: ir.Node, factors: np.ndarray) -> None:
+    """Let a convolution of constant weights write its channels times factors [C], bias included."""
+    for index in range(1, len(convolution.inputs)):
+        array = array_of(convolution.inputs[index])
+        if array is not None:
+            set_constant(convolution, index, array * factors.reshape(-1, *(1,) * (array.ndim - 1)))
+
+
+def divide_inputs(convolution: ir.Node, factors: np.ndarray) -> bool:
+    """Let a convolution divide the channels that it reads by factors [C]; False if its weights are not constant."""
+    weight = array_of(convolution.inputs[1])
+    if weight is not None:
+        set_constant(convolution, 1, weight / factors.reshape(1, -1, 1, 1))
+    return weight is not None

@@ -10,6 +10,7 @@ from calibration.half_range import BeyondHalf
 from export.options import ExportOptions
 from export.pipeline import Artefact
 from export.precision import Precision
+from export.precision.half import NOTHING
 from export.realised import Realised
 from export.tables import int8_lines, range_lines
 from export.variants import Variant
@@ -18,7 +19,6 @@ SHARES: Any = {"int8": 1.0}
 REALISED = Realised(SHARES, SHARES, SHARES, {"int8": 10}, 10)
 FINITE = {"mean_drift_db": 0.01, "worst_drift_db": 0.02, "excess_error": 0.5, "mac_share": 0.25, "byte_share": 0.1}
 MODEL = ir.Model(ir.Graph([], [], nodes=[], name="g"), ir_version=10)
-NOTHING = BeyondHalf()
 
 
 def artefact(*harms: dict[str, Any], beyond: BeyondHalf = NOTHING, alone: tuple[str, ...] = ()) -> Artefact:
