@@ -1,4 +1,4 @@
-# Everything a fresh machine needs: `make demo`, `make test`, `make lint`.
+# Everything a fresh machine needs: `make demo`, `make test`, `make lint`. On a machine with a GPU: `make gpu`.
 # torch is pinned because an unpinned torch on Linux pulls gigabytes of CUDA libraries.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint env clean
+.PHONY: demo test lint gpu env clean
 
 env: $(READY)
 
@@ -24,6 +24,10 @@ demo: env
 
 test: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# With the environment's packages if there is one, else with those of PYTHON: a GPU machine may have no network.
+gpu:
+	if test -x $(BIN)/python; then $(BIN)/python -m selftest $(GPU); else $(PYTHON) -m selftest $(GPU); fi
 
 lint: env
 	$(BIN)/ruff check .

@@ -41,7 +41,9 @@ def export(
     out: Annotated[Path, typer.Option(help="Folder for graphs, engines and manifests.")] = Path("build"),
     precision: Annotated[list[str] | None, typer.Option(help="fp32, fp16, int8; repeatable. Default: all.")] = None,
     target: Annotated[str, typer.Option(help="onnx, tensorrt (this device), tensorrt-rtx (ahead of time).")] = "onnx",
-    sm: Annotated[int | None, typer.Option(help="Compute capability for tensorrt-rtx, such as 89.")] = None,
+    sm: Annotated[
+        str | None, typer.Option(help="For tensorrt-rtx: a compute capability such as 89; current (this GPU); any.")
+    ] = None,
     profile: Annotated[str, typer.Option(help="Minimum,optimum,maximum LR shape, each NxHxW.")] = (
         "1x64x64,1x360x640,1x540x960"
     ),
@@ -79,7 +81,7 @@ def export(
     ] = False,
 ) -> None:
     from calibration.ranges import RangeMethod
-    from export.compiler import Target
+    from export.compiler import Target, parse_sm
     from export.lowering import Eigen
     from export.options import ExportOptions
     from export.precision import Precision
@@ -94,7 +96,7 @@ def export(
         precisions=tuple(dict.fromkeys(_choice(Precision, text, "--precision") for text in precision or Precision)),
         io=_choice(Io, io, "--io"),
         target=_choice(Target, target, "--target"),
-        sm=sm,
+        sm=None if sm is None else parse_sm(sm),
         profile=ShapeProfile.parse(profile),
         calibration=calibration,
         patches=patches,

@@ -24,6 +24,9 @@ class Target(str, Enum):
     TENSORRT_RTX = "tensorrt-rtx"
 
 
+ANY, CURRENT = "any", "current"
+"""For TensorRT-RTX beside a number: every capability that it supports, and the GPU of this machine."""
+
 _MODULES = {Target.TENSORRT: ("tensorrt", "gpu"), Target.TENSORRT_RTX: ("tensorrt_rtx", "rtx")}
 
 
@@ -55,6 +58,19 @@ def import_tensorrt(target: Target) -> ModuleType:
         raise DefianError(
             f"{name} is installed but does not load: {error}.", "Check the CUDA and TensorRT libraries of this machine."
         ) from error
+
+
+def parse_sm(text: str) -> int | str:
+    """What ``--sm`` names.
+
+    Raises:
+        DefianError: neither a number nor one of the two words.
+    """
+    if text in (ANY, CURRENT):
+        return text
+    if text.isascii() and text.isdigit() and len(text) <= 4:
+        return int(text)
+    raise DefianError(f"--sm {text!r}: expected a compute capability such as 89, {CURRENT!r} or {ANY!r}.")
 
 
 def compute_capability(trt: ModuleType, sm: int) -> tuple[int, int]:

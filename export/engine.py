@@ -6,11 +6,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from export.compiler import CompilerLog, Target, compute_capability, import_tensorrt
+from export.compiler import ANY, CURRENT, CompilerLog, Target, compute_capability, import_tensorrt
 from export.lowering import offer_plugin, require_plugin_layers, without_plugin
 from export.trace import INPUT
 from runtime.errors import DefianError
-from runtime.manifest import EngineFacts
+from runtime.manifest import ANY_CAPABILITY, EngineFacts
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -29,7 +29,8 @@ class EngineOptions:
         target: TENSORRT (this device) or TENSORRT_RTX (ahead of time).
         profile: shapes of the low-resolution image.
         uint8: whether the graph's image is [N, H, W, 3] (uint8 I/O) or [N, 3, H, W] (float I/O).
-        sm: compute capability to build for, such as 89; TensorRT-RTX only.
+        sm: TensorRT-RTX only: compute capability to build for, such as 89; ``current`` for this machine's GPU;
+            ``any`` for no target, so that the engine is compiled on the device for whatever that is.
         workspace_mib: limit of the compiler's scratch memory; None for its default. 1024 suits an 8 GB Jetson.
         optimisation_level: 0 to 5, None for the compiler's default; TensorRT only.
         plugin: take the eigenvalue plugin for every eigenvalue node; otherwise the function, always.
@@ -38,7 +39,7 @@ class EngineOptions:
     target: Target
     profile: ShapeProfile
     uint8: bool
-    sm: int | None = None
+    sm: int | str | None = None
     workspace_mib: int | None = None
     optimisation_level: int | None = None
     plugin: bool = False
@@ -116,8 +117,11 @@ def _capability(trt: ModuleType, options: EngineOptions) -> str:
     if options.target is Target.TENSORRT_RTX:
         if options.sm is None:
             raise DefianError("--target tensorrt-rtx needs --sm: the compute capability to build for, such as 89.")
-        major, minor = compute_capability(trt, options.sm)
-        return f"{major}.{minor}"
+        if options.sm == ANY:
+            return ANY_CAPABILITY
+        if options.sm != CURRENT:
+            major, minor = compute_capability(trt, int(options.sm))
+            return f"{major}.{minor}"
     try:
         import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 
@@ -161,10 +165,12 @@ def _compile(
 
 
 def _config_loader(trt: ModuleType, options: EngineOptions, common: dict[str, Any]) -> Any:  # noqa: ANN401
-    if options.target is Target.TENSORRT_RTX and options.sm is not None:
+    if options.target is Target.TENSORRT_RTX and options.sm not in (None, ANY):
         from polygraphy.backend.tensorrt_rtx import CreateConfigRTX
 
-        return CreateConfigRTX(compute_capabilities=[compute_capability(trt, options.sm)], **common)
+        if options.sm == CURRENT:
+            return CreateConfigRTX(use_gpu=True, **common)
+        return CreateConfigRTX(compute_capabilities=[compute_capability(trt, int(options.sm or 0))], **common)
     from polygraphy.backend.trt import CreateConfig
 
     return CreateConfig(**common)

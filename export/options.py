@@ -30,7 +30,7 @@ class ExportOptions:
         out: folder for the files.
         io: uint8 or float I/O.
         target: stop at ONNX, or build engines.
-        sm: compute capability for TensorRT-RTX.
+        sm: compute capability for TensorRT-RTX, ``current`` or ``any``.
         profile: shapes of the engine, and of the MAC and memory figures.
         calibration: folder of HR photos for INT8 ranges; None for the bundled ones.
         patches: number of LR calibration patches.
@@ -52,7 +52,7 @@ class ExportOptions:
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
     io: Io = Io.UINT8
     target: Target = Target.ONNX
-    sm: int | None = None
+    sm: int | str | None = None
     profile: ShapeProfile = field(default_factory=lambda: ShapeProfile.parse(DEFAULT_PROFILE))
     calibration: Path | None = None
     patches: int = PATCHES

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
+ANY_CAPABILITY = "any"
+"""Compute capability of an engine that was built for no particular GPU; TensorRT-RTX decides when it loads it."""
 NoneType = type(None)
 TEXTS = ("file", "sha256", "model", "precision", "io", "checkpoint_sha256", "command")
 
@@ -22,8 +24,8 @@ TEXTS = ("file", "sha256", "model", "precision", "io", "checkpoint_sha256", "com
 class EngineFacts:
     """What the compiler said of an engine, and what the engine demands of a device.
 
-    ``flavour`` is ``tensorrt`` or ``tensorrt-rtx``; ``compute_capability`` is such as ``8.9``; sizes are bytes;
-    ``layers`` and, of these, ``plugin_layers`` are the parsed network's.
+    ``flavour`` is ``tensorrt`` or ``tensorrt-rtx``; ``compute_capability`` is such as ``8.9``, or ``any``; sizes
+    are bytes; ``layers`` and, of these, ``plugin_layers`` are the parsed network's.
     """
 
     flavour: str

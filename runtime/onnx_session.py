@@ -50,6 +50,8 @@ class OnnxSession:
         self.manifest: Manifest = read_manifest(path)
         self.guard = FrameGuard()
         require_uint8_io(self.manifest)
+        if provider != "cpu" and hasattr(onnxruntime, "preload_dlls"):
+            onnxruntime.preload_dlls()  # CUDA and cuDNN from NVIDIA's wheels, which are on no library path
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from runtime.errors import DefianError
-from runtime.manifest import command_with
+from runtime.manifest import ANY_CAPABILITY, command_with
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def require_device(manifest: Manifest, name: str, capability: tuple[int, int]) -
     """
     facts = engine_facts(manifest)
     found = f"{capability[0]}.{capability[1]}"
-    if facts.compute_capability != found:
+    if facts.compute_capability not in (found, ANY_CAPABILITY):
         raise DefianError(
             f"{manifest.file}: expected a GPU of compute capability {facts.compute_capability}, "
             f"found {name} with {found}.",

@@ -1,0 +1,87 @@
+"""Engines of the shared graphs, built on the card, their manifests beside them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from export.engine import EngineOptions, build_engine
+from export.lowering import Eigen
+from runtime.errors import DefianError
+from runtime.files import sha256_of
+from runtime.manifest import read_manifest
+from runtime.plugin import PLUGIN_KEY
+from runtime.profile import ShapeProfile
+from runtime.session import open_session
+from selftest.engines import against_emulation, bench
+from selftest.pictures import MODELS, PROFILE, graphs_of, scale_of
+
+if TYPE_CHECKING:
+    from export.compiler import Target
+    from selftest.protocol import Record, Settings
+
+
+def build(graph: Path, folder: Path, target: Target, sm: int | str | None, eigen: Eigen) -> Path:
+    """One engine of a graph; its graph and manifests lie in the same folder.
+
+    Raises:
+        DefianError: the compiler refuses it.
+    """
+    plugin = eigen is Eigen.PLUGIN
+    profile = ShapeProfile.parse(PROFILE)
+    content = graph.read_bytes()
+    built = build_engine(content, EngineOptions(target, profile, uint8=True, sm=sm, plugin=plugin))
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{graph.stem}.{eigen.value}.{target.value}.engine"
+    path.write_bytes(built.plan)
+    (folder / graph.name).write_bytes(content)
+    read_manifest(graph).write(folder)
+    manifest = replace(
+        read_manifest(graph),
+        file=path.name,
+        sha256=hashlib.sha256(built.plan).hexdigest(),
+        parent_sha256=sha256_of(graph),
+        profile=profile,
+        engine=built.facts,
+        eigen=eigen.value,
+        plugins=(PLUGIN_KEY,) if plugin else (),
+    )
+    manifest.write(folder)
+    return path
+
+
+def prove(settings: Settings, record: Record, target: Target, sm: int | str | None) -> None:
+    """Build, compare the pictures, then time: FP16 first, each model's plain graph beside the rewritten one."""
+    folder = Path(settings.folder) / target.value
+    figures: dict[str, Any] = {}
+    for model in MODELS:
+        built: list[Path] = []
+        for graph in graphs_of(settings, model, first="fp16"):
+            lowerings = (Eigen.FUNCTION, Eigen.PLUGIN) if graph.name == f"{model}.fp16.onnx" else (Eigen.FUNCTION,)
+            for eigen in lowerings:
+                try:
+                    path = build(graph, folder, target, sm, eigen)
+                    facts = read_manifest(path).engine
+                    with open_session(path) as session:
+                        found = against_emulation(settings, record, path.name, graph, session, scale_of(model))
+                        record.note(f"{path.name}: {session.describe()}")
+                except DefianError as error:
+                    record.note(f"{graph.name}, {eigen.value}: {error}")
+                    continue
+                built.append(path)
+                figures[path.name] = found | {
+                    "build_seconds": facts and facts.build_seconds,
+                    "planned_bytes": facts and facts.activation_bytes,
+                }
+                record.figure("engines", figures)
+        if built:
+            record.figure(f"bench {model}", bench(settings, record, built, scale_of(model)))
+    record.check("engines that run", len(figures), at_least=1)
+
+
+def engine_for_frames(settings: Settings) -> Path | None:
+    """A FP16 engine that an earlier stage built; None if there is none."""
+    found = sorted(Path(settings.folder).glob("*/defian-s-x2.fp16.function.*.engine"))
+    return found[0] if found else None

@@ -1,0 +1,51 @@
+"""One stage in a process of its own: ``python -m selftest.child MODULE:FUNCTION SETTINGS RESULT``."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+
+from runtime.errors import DefianError, MissingPackageError
+from selftest.protocol import CannotRun, Record, Settings
+
+SKIP, BROKEN = 3, 4
+"""Exit statuses: the stage cannot run here; it broke."""
+_OUT_OF_MEMORY = re.compile(r"out.?of.?memory|MemoryError|free GPU memory|no memory left", re.IGNORECASE)
+
+
+def main(arguments: list[str]) -> int:
+    """Run one stage; its exit status. What a stage lacks, memory included, is no failure."""
+    work, settings, result = arguments
+    module, _, function = work.partition(":")
+    record = Record(Path(result))
+    record.write()
+    try:
+        getattr(importlib.import_module(module), function)(Settings(**json.loads(settings)), record)
+    except CannotRun as missing:
+        record.reason = str(missing)
+    except MissingPackageError as missing:
+        record.reason = str(missing)
+    except ModuleNotFoundError as missing:
+        record.reason = f"The Python package {missing.name} is not installed."
+    except (Exception, SystemExit) as error:
+        traceback.print_exc()
+        said = str(error) if isinstance(error, DefianError) else f"{type(error).__name__}: {error}"
+        if not _OUT_OF_MEMORY.search(said):
+            record.reason = said
+            record.write()
+            return BROKEN
+        record.reason = f"The GPU, or this machine, has too little free memory: {said}"
+    record.write()
+    return SKIP if record.reason else 0
+
+
+if __name__ == "__main__":
+    status = main(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)  # what a GPU library does while it is unloaded is no part of the stage

@@ -1,0 +1,66 @@
+"""The pictures, networks and graphs that the stages share."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from calibration.photos import evaluation_pairs
+from export.options import ExportOptions
+from export.pipeline import run_export
+from export.precision import Precision
+from runtime.profile import ShapeProfile
+
+if TYPE_CHECKING:
+    from calibration.photos import EvaluationPair
+    from selftest.protocol import Settings
+
+MODELS = ("defian-s-x2", "defian-s-x4")
+SIZES = ((180, 320), (360, 640), (540, 960), (720, 1280))
+"""LR heights and widths whose latency is measured."""
+PROFILE = "1x64x64,1x360x640,1x720x1280"
+
+
+def scale_of(model: str) -> int:
+    """``defian-s-x4`` -> 4."""
+    return int(model[-1])
+
+
+def sources(settings: Settings, scale: int) -> tuple[Path | None, Path | None]:
+    """Folders of LR and HR pictures; two None for the bundled photos."""
+    root = Path(settings.set5)
+    folders = (root / f"LRx{scale}", root / "HR")
+    return folders if settings.set5 and all(folder.is_dir() for folder in folders) else (None, None)
+
+
+def pairs_of(settings: Settings, scale: int) -> list[EvaluationPair]:
+    """What drift is measured on."""
+    lr, hr = sources(settings, scale)
+    return evaluation_pairs(scale, None, lr, hr)
+
+
+ORDER = ("plain.fp32", "fp32", "plain.fp16", "fp16", "int8")
+
+
+def graphs_of(settings: Settings, model: str, first: str = "fp32") -> list[Path]:
+    """The graphs of a model, those of the precision ``first`` first, what is compared with beside what is compared.
+
+    They are exported if there are none; the stages after this one find them again.
+    """
+    folder = Path(settings.graphs) if settings.graphs else Path(settings.folder) / "graphs"
+    if not any(folder.glob(f"{model}.*.onnx")):
+        lr, hr = sources(settings, scale_of(model))
+        for plain in (True, False):
+            options = ExportOptions(
+                model, folder, (Precision.FP32, Precision.FP16), lr=lr, hr=hr, plain=plain, rewrite_memory=False,
+                profile=ShapeProfile.parse(PROFILE), command=shlex.join(["python", "-m", "selftest"]),
+            )  # fmt: skip
+            run_export(options)
+    found = sorted(folder.glob(f"{model}.*.onnx"))
+    rank = {f"{model}.{name}.onnx": index for index, name in enumerate(ORDER)}
+
+    def place(path: Path) -> tuple[bool, int, str]:
+        return f".{first}." not in path.name, rank.get(path.name, len(ORDER)), path.name
+
+    return sorted(found, key=place)

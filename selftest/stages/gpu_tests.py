@@ -1,0 +1,43 @@
+"""The repository's own tests that need a GPU."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from selftest.protocol import CannotRun
+from selftest.runner import ROOT
+
+if TYPE_CHECKING:
+    from selftest.protocol import Record, Settings
+
+SUMMARY = re.compile(r"(\d+) (passed|failed|skipped|errors?|xfailed|deselected)")
+
+
+def run(_settings: Settings, record: Record) -> None:
+    """``pytest -m gpu`` on the files that have such tests; only they are read, as others need more packages."""
+    files = [
+        str(path)
+        for path in sorted((ROOT / "tests").rglob("test_*_gpu.py"))
+        if "pytest.mark.gpu" in path.read_text(encoding="utf-8")
+    ]
+    if not files:
+        raise CannotRun("The tests are not here: run it in a checkout of the repository.")
+    if importlib.util.find_spec("pytest") is None:
+        raise CannotRun("The Python package pytest is not installed.")
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-rsf", "-p", "no:cacheprovider", *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    print(done.stdout, done.stderr)
+    lines = done.stdout.splitlines()
+    last = next((line for line in reversed(lines) if SUMMARY.search(line)), "")
+    counts = {kind.rstrip("s"): int(number) for number, kind in SUMMARY.findall(last)}
+    record.figure("tests", counts)
+    for line in [each for each in lines if each.startswith(("SKIPPED", "FAILED", "ERROR"))][:20]:
+        record.note(line)
+    wrong = counts.get("failed", 0) + counts.get("error", 0) if last else float("nan")
+    record.check("tests that failed", wrong, at_most=0)
+    if not wrong and not counts.get("passed"):
+        raise CannotRun("Every test skipped: the notes say why.")

@@ -1,0 +1,20 @@
+"""Engines of TensorRT on this card, where it is installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from export.compiler import Target, import_tensorrt
+from selftest.building import prove
+from selftest.gpu import open_gpu
+
+if TYPE_CHECKING:
+    from selftest.protocol import Record, Settings
+
+
+def run(settings: Settings, record: Record) -> None:
+    """Everything that :func:`selftest.building.prove` proves."""
+    record.figure("tensorrt", import_tensorrt(Target.TENSORRT).__version__)
+    with open_gpu():
+        pass
+    prove(settings, record, Target.TENSORRT, None)
