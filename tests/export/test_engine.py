@@ -4,7 +4,7 @@ import pytest
 from rich.progress import Progress
 
 from calibration.photos import calibration_set
-from export.compiler import Target, import_tensorrt, is_available
+from export.compiler import ANY, CURRENT, Target, import_tensorrt, is_available, parse_sm
 from export.engine import EngineOptions, build_engine
 from export.precision import Precision
 from export.progress import BuildProgress
@@ -13,6 +13,7 @@ from export.rewriting import planned_activation_bytes
 from export.trace import Io
 from export.variants import Variant, make_half
 from runtime.errors import DefianError
+from runtime.manifest import ANY_CAPABILITY
 from runtime.profile import ShapeProfile
 from tests.conftest import make_int8, random_checkpoint, tiny
 
@@ -93,3 +94,21 @@ def test_tensorrt_builds_an_engine_for_the_device_it_runs_on(rewritten):
     built = build_engine(Variant(Precision.FP16, make_half(rewritten)).serialise(), options)
     assert built.facts.flavour == "tensorrt"
     assert built.facts.engine_bytes == len(built.plan) > 10_000
+
+
+@needs_rtx
+def test_an_engine_for_any_gpu_says_so(rewritten):
+    built = build_engine(Variant(Precision.FP16, make_half(rewritten)).serialise(), rtx(sm=ANY))
+    assert built.facts.compute_capability == ANY_CAPABILITY
+    assert len(built.plan) == built.facts.engine_bytes > 10_000
+
+
+@pytest.mark.parametrize(("text", "meant"), [("89", 89), ("any", ANY), ("current", CURRENT)])
+def test_sm_is_a_number_or_one_of_two_words(text, meant):
+    assert parse_sm(text) == meant
+
+
+@pytest.mark.parametrize("text", ["-1", "8.9", "", "sm_89", "²", "12345678901234567890", "ANY"])
+def test_another_sm_is_refused_with_what_was_expected(text):
+    with pytest.raises(DefianError, match="expected a compute capability such as 89, 'current' or 'any'"):
+        parse_sm(text)

@@ -1,0 +1,69 @@
+"""docs/gpu.md follows from the reports, and a report becomes the tables that it should."""
+
+from __future__ import annotations
+
+import json
+
+import jsonschema
+import pytest
+
+from selftest.page import NOTHING, PAGE, REPORTS, page, reports
+from selftest.report import SCHEMA_FILE, Outcome, Report
+
+
+def test_the_page_follows_from_the_reports():
+    assert PAGE.read_text(encoding="utf-8") == page(reports()), "make it again: python -m selftest.page"
+
+
+@pytest.mark.parametrize("path", sorted(REPORTS.glob("*.json")), ids=lambda path: path.stem)
+def test_every_kept_report_is_whole_and_fits_the_schema(path):
+    report = json.loads(path.read_text(encoding="utf-8"))
+    jsonschema.validate(report, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    assert report["finished"]
+    assert report["machine"]["card"]["name"]
+
+
+def test_without_a_report_the_page_says_that_nothing_was_measured():
+    assert page([]).endswith(NOTHING)
+
+
+def report() -> Report:
+    card = {"name": "NVIDIA Toy", "capability": "8.9", "multiprocessors": 2, "driver_cuda": "13.0"}
+    machine = {
+        "card": card,
+        "packages": {"torch": "2.13.0"},
+        "gpu": {"driver_version": "580.1"},
+        "commit": "0123456789abc",
+    }
+    latency = {"shape": "1x540x960", "compute_ms": 4.0, "share_of_roofline": 0.25, "median_ms": 9.0}
+    drift = {"mean_psnr_y": 37.631, "mean_drift_db": 0.0001, "worst_drift_db": 0.0004, "psnr_to_reference": 61.0}
+    engine = {"name": "defian-s-x2.fp16.plugin.tensorrt-rtx.engine", "model": "defian-s-x2", "drift": drift}
+    kernel = {"shape": "1x32x540x960", "precision": "fp16", "layout": "linear", "microseconds": 20.0}
+    kernel |= {"least_bytes": 36_288_000, "share_of_copy": 0.6}
+    outcomes = [
+        Outcome("environment", "", "passed", figures={"copy_bytes_per_second": {str(1 << 30): 3e12}}),
+        Outcome("kernel", "", "passed", figures={"kernel": [kernel]}),
+        Outcome(
+            "pytorch", "", "failed", seconds=12.4,
+            checks=[{"name": "worst drift", "passed": False, "expected": "<= 0.05", "found": 0.07}],
+            figures={"latency": [{"model": "defian-s-x2", "way": "fp16", "shape": "1x540x960", "milliseconds": 11.5}]},
+        ),
+        Outcome("rtx", "", "passed", figures={"bench defian-s-x2": [engine | {"latencies": [latency]}]}),
+        Outcome("soak", "", "skipped", "No engine | here."),
+    ]  # fmt: skip
+    return Report("2026-11-26T12:00:00+00:00", 480.0, "a test", machine, outcomes, finished=True)
+
+
+def test_a_report_becomes_tables():
+    text = page([("toy.json", report())])
+    for row in (
+        "## NVIDIA Toy, 2026-11-26",
+        "[toy.json](gpu/toy.json): compute capability 8.9",
+        "| pytorch | failed | 0 of 1 | 12 | worst drift: 0.07 (expected <= 0.05) |",
+        "| soak | skipped | - | 0 | No engine / here. |",
+        "| defian-s-x2 | PyTorch fp16 | - | - | 11.500 | - |",
+        "| defian-s-x2 | TensorRT-RTX, fp16.plugin | - | - | 4.000 (25%) | - |",
+        "| TensorRT-RTX, fp16.plugin (defian-s-x2) | 37.631 | 0.0001 | 0.0004 | 61.0 | - | - |",
+        "| 1x32x540x960 | fp16 | linear | 20.0 | 36.3 | 60% |",
+    ):
+        assert row in text
