@@ -79,17 +79,43 @@ def compute_capability(trt: ModuleType, sm: int) -> tuple[int, int]:
     Raises:
         DefianError: TensorRT-RTX does not build for it.
     """
-    known = sorted(
-        int(match.group(1))
-        for name in dir(trt.ComputeCapability)
-        if (match := re.fullmatch(r"SM(\d+)", name)) is not None
-    )
+    known = targets(trt)
     if sm not in known:
         raise DefianError(
             f"TensorRT-RTX {trt.__version__} cannot target sm_{sm}: expected one of {', '.join(map(str, known))}.",
             "Orin (sm_87) needs --target tensorrt, run on the device.",
         )
     return divmod(sm, 10)
+
+
+def targets(trt: ModuleType) -> list[int]:
+    """The compute capabilities that TensorRT-RTX builds for, such as 89, in their order."""
+    found = (re.fullmatch(r"SM(\d+)", name) for name in dir(trt.ComputeCapability))
+    return sorted(int(match.group(1)) for match in found if match is not None)
+
+
+def require_supported(trt: ModuleType, capability: tuple[int, int]) -> None:
+    """Refuse a GPU on which TensorRT-RTX loads no engine, whatever it was built for: one between its targets.
+
+    On an H100 (9.0) TensorRT-RTX 1.7.1 builds for the current GPU without a word, and then refuses to load it:
+    "Supported compute capabilities: 8.0 8.6 8.9 12.0 12.1 >12.0" (docs/gpu.md).
+
+    Args:
+        trt: the ``tensorrt_rtx`` module.
+        capability: of the GPU, such as (9, 0).
+
+    Raises:
+        DefianError: it is none of the targets, and not newer than all of them.
+    """
+    known, found = targets(trt), 10 * capability[0] + capability[1]
+    if found in known or found > max(known):
+        return
+    raise DefianError(
+        f"TensorRT-RTX {trt.__version__} does not run on this GPU of compute capability "
+        f"{capability[0]}.{capability[1]}: expected one of {', '.join(f'{each // 10}.{each % 10}' for each in known)}, "
+        "or a newer one.",
+        "Use --target tensorrt, or run the graph: python -m runtime ... --provider cuda.",
+    )
 
 
 class CompilerLog:

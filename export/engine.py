@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from export.compiler import ANY, CURRENT, CompilerLog, Target, compute_capability, import_tensorrt
+from export.compiler import ANY, CURRENT, CompilerLog, Target, compute_capability, import_tensorrt, require_supported
 from export.lowering import offer_plugin, require_plugin_layers, without_plugin
 from export.trace import INPUT
 from runtime.errors import DefianError
@@ -122,6 +122,14 @@ def _capability(trt: ModuleType, options: EngineOptions) -> str:
         if options.sm != CURRENT:
             major, minor = compute_capability(trt, int(options.sm))
             return f"{major}.{minor}"
+    major, minor = _device_capability()
+    if options.target is Target.TENSORRT_RTX:
+        require_supported(trt, (major, minor))
+    return f"{major}.{minor}"
+
+
+def _device_capability() -> tuple[int, int]:
+    """Of this machine's first GPU."""
     try:
         import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 
@@ -131,7 +139,7 @@ def _capability(trt: ModuleType, options: EngineOptions) -> str:
         raise DefianError(
             f"The device's compute capability cannot be read: {error}.", "pip install 'defian-edge[gpu]' on the device."
         ) from error
-    return f"{major}.{minor}"
+    return major, minor
 
 
 def _compile(

@@ -51,6 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--dry-run", action="store_true", help="print what would run and how long it may take")
     parser.add_argument("--set5", type=Path, metavar="DIR", help="folder with HR, LRx2 and LRx4; else bundled photos")
     parser.add_argument("--train-pictures", type=Path, metavar="DIR", help="photos for the stage training")
+    parser.add_argument("--commit", default="", metavar="SHA", help="of a copy of the repository without .git")
     parser.add_argument("--graphs", type=Path, metavar="DIR", help="graphs exported before, with their manifests")
     return parser
 
@@ -75,7 +76,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
     work = Path(tempfile.mkdtemp(prefix="selftest-", dir=options.out)).resolve()
     report.write(path)
     try:
-        settings = Settings(str(work), folders[0], folders[1], folders[2])
+        settings = Settings(str(work), folders[0], folders[1], folders[2], options.commit)
         run_stages(stages, settings, report, lambda: report.write(path), lambda line: print(line, flush=True))
     finally:
         clear(work)

@@ -1,4 +1,4 @@
-"""docs/gpu.md from the reports in docs/gpu: ``python -m selftest.page``. A test holds the page against the files."""
+"""docs/gpu.md and README's rows from the reports in docs/gpu: ``python -m selftest.page``. A test compares them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
     from selftest.report import Outcome, Report
 
-REPORTS, PAGE = ROOT / "docs" / "gpu", ROOT / "docs" / "gpu.md"
+REPORTS, PAGE, README = ROOT / "docs" / "gpu", ROOT / "docs" / "gpu.md", ROOT / "README.md"
+BEGIN, END = "<!-- from docs/gpu -->\n", "<!-- end -->\n"
+"""Around README's rows."""
 SIZES = ("1x180x320", "1x360x640", "1x540x960", "1x720x1280")
 HEAD = """# On GPUs
 
@@ -33,11 +35,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m selftest.page", description=__doc__)
     parser.parse_args()
     try:
-        write_whole(PAGE, page(reports()).encode())
+        found = reports()
+        write_whole(PAGE, page(found).encode())
+        write_whole(README, with_rows(README.read_text(encoding="utf-8"), found).encode())
     except DefianError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(f"wrote {PAGE}")
+    print(f"wrote {PAGE} and {README}")
 
 
 def reports(folder: Path = REPORTS) -> list[tuple[str, Report]]:
@@ -52,6 +56,40 @@ def reports(folder: Path = REPORTS) -> list[tuple[str, Report]]:
 def page(found: Sequence[tuple[str, Report]]) -> str:
     """The whole page in Markdown."""
     return HEAD + ("".join(_card(name, report) for name, report in found) if found else NOTHING)
+
+
+def with_rows(readme: str, found: Sequence[tuple[str, Report]]) -> str:
+    """README with its rows about GPUs made anew.
+
+    Raises:
+        DefianError: the marks around them are missing.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise DefianError(f"README.md: expected the lines {BEGIN.strip()} and {END.strip()}, found not both.")
+    return before + begin + _readme_rows(found) + end + after
+
+
+def _readme_rows(found: Sequence[tuple[str, Report]]) -> str:
+    if not found:
+        return "No speed on a GPU is claimed here: none was at hand to measure it.\n"
+    rows = []
+    for _, report in found:
+        stages = {outcome.name: outcome for outcome in report.outcomes}
+        named = f"{report.machine.get('card', {}).get('name', 'unknown card')}, {report.started[:10]}"
+        rows += [
+            (named, f"{model} {run_by}", f"{cells[README_SIZE]} ms")
+            for (model, run_by), cells in _latencies(stages).items()
+            if model == README_MODEL and README_SIZE in cells
+        ]
+        target = stages.get("rtx-target")
+        if target is not None and target.reason:
+            rows.append((named, "TensorRT-RTX", target.reason.partition(":")[0]))
+    return _table(("card", "network", f"{README_SIZE} LR, image and result on the device"), rows)
+
+
+README_MODEL, README_SIZE = "defian-s-x2", "1x540x960"
 
 
 def _card(name: str, report: Report) -> str:
@@ -112,32 +150,47 @@ def _stages(outcomes: Sequence[Outcome]) -> str:
             said = "; ".join(f"{each['name']}: {each['found']} (expected {each['expected']})" for each in wrong[:3])
         checks = f"{len(outcome.checks) - len(wrong)} of {len(outcome.checks)}" if outcome.checks else "-"
         rows.append((outcome.name, outcome.status, checks, f"{outcome.seconds:.0f}", said.replace("|", "/")))
-    return "\n" + _table(("stage", "result", "checks passed", "seconds", "remark"), rows)
+    notes = [f"- {outcome.name}: {note}\n" for outcome in outcomes for note in _notes(outcome)]
+    table = _table(("stage", "result", "checks passed", "seconds", "remark"), rows)
+    return f"\n{table}" + (f"\n{''.join(notes)}" if notes else "")
 
 
-def _latency(stages: dict[str, Outcome]) -> str:
-    """Milliseconds of the network alone, image and result on the device; one row a way of running."""
+def _notes(outcome: Outcome) -> list[str]:
+    """What a stage noted, but not of every single file; and what TensorRT-RTX says of each target."""
+    said = [note for note in outcome.notes if not note.startswith("defian-")]
+    for name, verdict in outcome.figures.items():
+        if name.startswith("sm ") and verdict["said"]:
+            said.append(f"built for {name.removeprefix('sm ')}: {verdict['said'][-1]}")
+    return said
+
+
+def _latencies(stages: dict[str, Outcome]) -> dict[tuple[str, str], dict[str, str]]:
+    """Milliseconds of the network alone by model and by what runs it, then by size."""
     rows: dict[tuple[str, str], dict[str, str]] = {}
     for row in _figure(stages, "pytorch", "latency") or []:
         rows.setdefault((row["model"], f"PyTorch {row['way']}"), {})[row["shape"]] = _number(row["milliseconds"])
     for row in _figure(stages, "onnx-cuda", "network_alone") or []:
         name = f"ONNX Runtime CUDA, {_short(row['name'])}"
-        rows.setdefault((row["model"], name), {})[f"1x{row['shape'].removeprefix('1x')}"] = _number(row["milliseconds"])
-    for stage, words in (("rtx", "TensorRT-RTX"), ("tensorrt", "TensorRT")):
+        rows.setdefault((row["model"], name), {})[row["shape"]] = _number(row["milliseconds"])
+    for stage, words in ENGINES:
         for candidate in _benched(stages, stage):
             name = f"{words}, {_short(candidate['name'])}"
             for latency in candidate["latencies"]:
                 share = latency["share_of_roofline"]
                 said = _number(latency["compute_ms"]) + ("" if share is None else f" ({share:.0%})")
                 rows.setdefault((candidate["model"], name), {})[latency["shape"]] = said
+    return dict(sorted(rows.items(), key=lambda item: item[0][0]))
+
+
+ENGINES = (("rtx", "TensorRT-RTX"), ("tensorrt", "TensorRT"))
+
+
+def _latency(stages: dict[str, Outcome]) -> str:
+    rows = _latencies(stages)
     if not rows:
         return ""
     table = _table(
-        ("model", "run by", *SIZES),
-        [
-            (*key, *(found.get(size, "-") for size in SIZES))
-            for key, found in sorted(rows.items(), key=lambda kv: kv[0][0])
-        ],
+        ("model", "run by", *SIZES), [(*key, *(cells.get(size, "-") for size in SIZES)) for key, cells in rows.items()]
     )
     return (
         "\nLatency of the network in ms, image and result on the device, median; of engines between CUDA events, in "
@@ -149,17 +202,19 @@ def _drift(stages: dict[str, Outcome]) -> str:
     rows = []
     for name, summary in (stages["pytorch"].figures if "pytorch" in stages else {}).items():
         if name.startswith("drift "):
-            rows.append((f"PyTorch {name.removeprefix('drift ')}", *_drift_cells(summary), "-", "-"))
-    for stage, words in (("onnx-cuda", "ONNX Runtime CUDA"), ("rtx", "TensorRT-RTX"), ("tensorrt", "TensorRT")):
+            rows.append((f"PyTorch {name.removeprefix('drift ')}", *_drift_cells(summary), "-", "-", "-"))
+    for stage, words in (("onnx-cuda", "ONNX Runtime CUDA"), *ENGINES):
         pictures = _figure(stages, stage, "against_emulation") or _figure(stages, stage, "engines") or {}
-        for candidate in _benched(stages, stage):
-            beside = pictures.get(candidate["name"], {})
+        benched = {candidate["name"]: candidate for candidate in _benched(stages, stage)}
+        for name in {**pictures, **benched}:
+            beside, drift = pictures.get(name, {}), (benched.get(name) or {}).get("drift") or {}
             equal, step = beside.get("equal_share"), beside.get("largest_step")
             rows.append(
                 (
-                    f"{words}, {_short(candidate['name'])} ({candidate['model']})",
-                    *_drift_cells(candidate["drift"] or {}),
-                    "-" if equal is None else f"{equal:.4%}",
+                    f"{words}, {_short(name)} ({name.partition('.')[0]})",
+                    *_drift_cells(drift),
+                    _number(beside.get("worst_difference_db"), 4),
+                    "-" if equal is None else f"{equal:.2%}",
                     "-" if step is None else str(step),
                 )
             )
@@ -171,7 +226,8 @@ def _drift(stages: dict[str, Outcome]) -> str:
         "mean drift dB",
         "worst drift dB",
         "to reference dB",
-        "equal to the emulation",
+        "drift from the emulation's dB",
+        "equal to it",
         "largest step",
     )
     return (

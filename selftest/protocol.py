@@ -25,6 +25,7 @@ class Settings:
         set5: Set5 with ``HR``, ``LRx2`` and ``LRx4``; empty for the photos that scikit-image ships.
         train_pictures: photos for the stage ``training``; empty for none.
         graphs: graphs that were exported before, ``<model>.*.onnx`` with their manifests; empty: export them here.
+        commit: of a copy of the repository that has no ``.git``; empty if it has one.
         seconds: until the stage is ended.
     """
 
@@ -32,6 +33,7 @@ class Settings:
     set5: str = ""
     train_pictures: str = ""
     graphs: str = ""
+    commit: str = ""
     seconds: float = 60.0
 
 

@@ -19,6 +19,7 @@ SHOWN_MESSAGES = 3
 # What TensorRT says -> what it means. The first that matches a message of the failure is shown.
 TRANSLATIONS = (
     (r"not compatible with this version|version tag|stdVersionRead", "The plan was built by another TensorRT version."),
+    (r"does not support this compute capability", "TensorRT-RTX does not run on this GPU model at all."),
     (r"incompatible device|compute capability|different compute", "The plan was built for another GPU model."),
     (r"magicTag|deserialization.*(corrupt|magic)|header.*(invalid|size)", "The file is damaged or is no plan."),
     (r"(could not|cannot) find plugin|plugin.*not found|getCreator", "The engine holds a plugin that is not loaded."),

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FRAMES = 100
 RUNS = 30
 SHAPE = (540, 960)
+SIZES = ((180, 320), SHAPE)
+"""What is computed with and without a CUDA graph."""
 
 
 def run(settings: Settings, record: Record) -> None:
@@ -61,7 +63,7 @@ def run(settings: Settings, record: Record) -> None:
     graphs = {}
     for captured in (True, False):
         with EngineSession(path, RunOptions(cuda_graphs=captured)) as session:
-            for height, width in ((180, 320), SHAPE):
+            for height, width in SIZES:
                 frame = generator.integers(0, 256, (1, height, width, 3), dtype=np.uint8)
                 first = session(frame)
                 taken, wrong = [], 0

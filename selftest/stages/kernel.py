@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from runtime.errors import DefianError
 from runtime.plugin.device import load_kernels
 from runtime.plugin.launch import Features
 from selftest.gpu import open_gpu, scratch
+from selftest.protocol import CannotRun
 from selftest.stages.environment import copy_bandwidth
 
 if TYPE_CHECKING:
@@ -28,7 +30,10 @@ OUTGROW = 3
 def run(_settings: Settings, record: Record) -> None:
     """Check, then time, the kernel; then PyTorch's own way beside it."""
     with open_gpu() as gpu:
-        kernels = load_kernels(gpu.driver)
+        try:
+            kernels = load_kernels(gpu.driver)
+        except DefianError as error:
+            raise CannotRun(str(error)) from error
         for channels_last in (False, True):
             for precision in ("fp32", "fp16"):
                 worst = max(error_of(gpu, kernels, shape, precision, channels_last=channels_last) for shape in CHECKED)

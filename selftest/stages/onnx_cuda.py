@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from selftest.pictures import MODELS, SIZES, graphs_of, scale_of
 from selftest.protocol import CannotRun
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from selftest.protocol import Record, Settings
@@ -30,34 +32,52 @@ def run(settings: Settings, record: Record) -> None:
     if hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
     record.figure("onnxruntime", onnxruntime.__version__)
+    record.note("FP32 convolutions may run as TF32: ONNX Runtime's default on cards that have it.")
     pictures: dict[str, Any] = {}
     alone: list[dict[str, Any]] = []
-    for model in MODELS:
-        usable: list[Path] = []
-        for graph in graphs_of(settings, model):
-            try:
-                with OnnxSession(graph, "cuda") as session:
-                    record.note(f"{graph.name}: {session.describe()}")
-                    found = against_emulation(settings, record, graph.name, graph, session, scale_of(model))
-            except DefianError as error:
-                record.note(f"{graph.name}: {error}")
-                if not pictures and PROVIDER in str(error):
-                    raise CannotRun(str(error)) from error
-                continue
-            pictures[graph.name] = found
-            record.figure("against_emulation", pictures)
-            usable.append(graph)
-            alone += _alone(graph, model)
-            record.figure("network_alone", alone)
-        if usable:
-            record.figure(f"bench {model}", bench(settings, record, usable, scale_of(model), memory=False))
+    usable: dict[str, list[Path]] = {model: [] for model in MODELS}
+    for model, graph in _in_turn({model: graphs_of(settings, model, first="fp16") for model in MODELS}):
+        try:
+            with OnnxSession(graph, "cuda") as session:
+                record.note(f"{graph.name}: {session.describe()}")
+        except DefianError as error:
+            record.note(f"{graph.name}: {error}")
+            if not pictures and PROVIDER in str(error):
+                raise CannotRun(str(error)) from error
+            continue
+        run_graph = _runner(_session(graph, "HEURISTIC"))
+        pictures[graph.name] = against_emulation(settings, record, graph.name, graph, run_graph, scale_of(model))
+        record.figure("against_emulation", pictures)
+        usable[model].append(graph)
+        alone += _alone(graph, model)
+        record.figure("network_alone", alone)
+    for model, graphs in usable.items():
+        if graphs:
+            record.figure(f"bench {model}", bench(settings, record, graphs, scale_of(model), memory=False))
+
+
+def _in_turn(graphs: dict[str, list[Path]]) -> Iterator[tuple[str, Path]]:
+    """Model and graph, the first graph of every model before any second one."""
+    for each in zip_longest(*graphs.values()):
+        yield from ((model, graph) for model, graph in zip(graphs, each, strict=True) if graph is not None)
+
+
+def _session(graph: Path, search: str) -> Any:  # noqa: ANN401 - an InferenceSession
+    """``search`` is how convolution algorithms are found, for every shape anew: EXHAUSTIVE takes seconds a shape."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    providers = [(PROVIDER, {"cudnn_conv_algo_search": search})]
+    return onnxruntime.InferenceSession(str(graph), options, providers=providers)
+
+
+def _runner(session: Any) -> Callable[[np.ndarray], np.ndarray]:  # noqa: ANN401
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: np.ascontiguousarray(images)})[0]
 
 
 def _alone(graph: Path, model: str) -> list[dict[str, Any]]:
-    """Milliseconds with input and output on the device, launches included: median of some runs, by the host's clock."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session: Any = onnxruntime.InferenceSession(str(graph), options, providers=[PROVIDER])
+    """Milliseconds with input and output on the device: median of some runs as the runtime opens it, by the host."""
+    session = _session(graph, "EXHAUSTIVE")
     rows = []
     for height, width in SIZES:
         image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)

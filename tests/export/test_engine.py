@@ -4,7 +4,7 @@ import pytest
 from rich.progress import Progress
 
 from calibration.photos import calibration_set
-from export.compiler import ANY, CURRENT, Target, import_tensorrt, is_available, parse_sm
+from export.compiler import ANY, CURRENT, Target, import_tensorrt, is_available, parse_sm, require_supported
 from export.engine import EngineOptions, build_engine
 from export.precision import Precision
 from export.progress import BuildProgress
@@ -112,3 +112,17 @@ def test_sm_is_a_number_or_one_of_two_words(text, meant):
 def test_another_sm_is_refused_with_what_was_expected(text):
     with pytest.raises(DefianError, match="expected a compute capability such as 89, 'current' or 'any'"):
         parse_sm(text)
+
+
+@needs_rtx
+@pytest.mark.parametrize("capability", [(7, 5), (8, 9), (12, 1), (12, 2), (13, 0)])
+def test_a_gpu_that_is_a_target_or_newer_than_all_is_taken(capability):
+    require_supported(import_tensorrt(Target.TENSORRT_RTX), capability)
+
+
+@needs_rtx
+@pytest.mark.parametrize("capability", [(7, 0), (8, 7), (9, 0), (10, 0)])
+def test_a_gpu_between_the_targets_is_refused_before_anything_is_built(capability):
+    with pytest.raises(DefianError, match="does not run on this GPU of compute capability") as raised:
+        require_supported(import_tensorrt(Target.TENSORRT_RTX), capability)
+    assert "--provider cuda" in raised.value.hint

@@ -20,7 +20,7 @@ from runtime.engine.module import KEPT_MESSAGES, RuntimeLog, import_flavour
 from runtime.engine.preflight import needed_bytes, require_device, require_shape
 from runtime.errors import DefianError, MissingPackageError
 from runtime.images import read_image
-from runtime.manifest import EngineFacts, Manifest
+from runtime.manifest import ANY_CAPABILITY, EngineFacts, Manifest
 from runtime.profile import ShapeProfile
 from tests.conftest import noise, random_checkpoint, tiny
 from tests.doubles.deployment import deploy, run_alone
@@ -44,6 +44,9 @@ SAID = {
     "library version 10.3.0 got 10.16.1, please rebuild.",
     "another GPU model": "The engine plan file is generated on an incompatible device, expecting compute 8.9 got "
     "compute 8.7, please rebuild.",
+    "does not run on this GPU model at all": "IRuntime::deserializeCudaEngine: Error Code 6: API Usage Error (The engine "
+    "cannot run on this GPU, which has compute capability 9.0. Supported compute capabilities: 8.0 8.6 8.9 12.0 12.1 "
+    ">12.0. TensorRT-RTX does not support this compute capability, so the engine cannot be rebuilt for it.)",
     "damaged or is no plan": "IRuntime::deserializeCudaEngine: Error Code 1: Serialization (Serialization assertion "
     "magicTagRead == kMAGIC_TAG failed.Magic tag does not match)",
     "a plugin that is not loaded": "IPluginRegistry::getCreator: Error Code 4: API Usage Error (Cannot find plugin: "
@@ -102,6 +105,11 @@ def manifest(**changes: object) -> Manifest:
 
 def test_memory_is_that_of_activations_weights_and_frames():
     assert needed_bytes(manifest()) == (100 << 20) + (7 << 20) + 360 * 640 * 3 * 5
+
+
+def test_an_engine_for_any_gpu_is_not_refused_for_the_one_that_is_there():
+    facts = EngineFacts("tensorrt-rtx", "1.7.1", ANY_CAPABILITY, None, None, 1, 1.0, 1)
+    require_device(manifest(engine=facts), "Orin", (8, 7))
 
 
 def test_the_command_that_rebuilds_names_the_gpu_that_is_there():

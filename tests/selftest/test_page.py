@@ -7,7 +7,8 @@ import json
 import jsonschema
 import pytest
 
-from selftest.page import NOTHING, PAGE, REPORTS, page, reports
+from runtime.errors import DefianError
+from selftest.page import BEGIN, NOTHING, PAGE, README, REPORTS, page, reports, with_rows
 from selftest.report import SCHEMA_FILE, Outcome, Report
 
 
@@ -21,6 +22,18 @@ def test_every_kept_report_is_whole_and_fits_the_schema(path):
     jsonschema.validate(report, json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
     assert report["finished"]
     assert report["machine"]["card"]["name"]
+
+
+def test_readmes_rows_follow_from_the_reports():
+    readme = README.read_text(encoding="utf-8")
+    assert readme == with_rows(readme, reports()), "make them again: python -m selftest.page"
+    assert BEGIN in readme
+    assert "none was at hand to measure it" in with_rows(readme, [])
+
+
+def test_readme_without_the_marks_is_refused():
+    with pytest.raises(DefianError, match=r"README\.md: expected the lines"):
+        with_rows("# defian-edge\n", [])
 
 
 def test_without_a_report_the_page_says_that_nothing_was_measured():
@@ -49,7 +62,7 @@ def report() -> Report:
             figures={"latency": [{"model": "defian-s-x2", "way": "fp16", "shape": "1x540x960", "milliseconds": 11.5}]},
         ),
         Outcome("rtx", "", "passed", figures={"bench defian-s-x2": [engine | {"latencies": [latency]}]}),
-        Outcome("soak", "", "skipped", "No engine | here."),
+        Outcome("soak", "", "skipped", "No engine | here.", notes=["A note.", "defian-s-x2.fp16.onnx: not this"]),
     ]  # fmt: skip
     return Report("2026-11-26T12:00:00+00:00", 480.0, "a test", machine, outcomes, finished=True)
 
@@ -63,7 +76,11 @@ def test_a_report_becomes_tables():
         "| soak | skipped | - | 0 | No engine / here. |",
         "| defian-s-x2 | PyTorch fp16 | - | - | 11.500 | - |",
         "| defian-s-x2 | TensorRT-RTX, fp16.plugin | - | - | 4.000 (25%) | - |",
-        "| TensorRT-RTX, fp16.plugin (defian-s-x2) | 37.631 | 0.0001 | 0.0004 | 61.0 | - | - |",
+        "| TensorRT-RTX, fp16.plugin (defian-s-x2) | 37.631 | 0.0001 | 0.0004 | 61.0 | - | - | - |",
+        "- soak: A note.",
         "| 1x32x540x960 | fp16 | linear | 20.0 | 36.3 | 60% |",
     ):
         assert row in text
+    assert "not this" not in text
+    row = "| NVIDIA Toy, 2026-11-26 | defian-s-x2 TensorRT-RTX, fp16.plugin | 4.000 (25%) ms |"
+    assert row in with_rows(f"{BEGIN}<!-- end -->\n", [("toy.json", report())])

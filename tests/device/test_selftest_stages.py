@@ -1,0 +1,181 @@
+"""The selftest's stages of engines, on the stand-in driver and an engine double; planted faults must be found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from calibration.photos import EvaluationPair
+from runtime.engine.session import EngineSession
+from runtime.errors import DefianError
+from selftest import building, engines
+from selftest.protocol import CannotRun, Record, Settings
+from selftest.stages import frames, soak
+from tests.device.engines import GRAPH, Reference, noise, write_engine
+
+if TYPE_CHECKING:
+    from export.lowering import Eigen
+
+pytestmark = pytest.mark.usefixtures("trt")
+
+
+@pytest.fixture
+def record(tmp_path) -> Record:
+    return Record(tmp_path / "result.json")
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch) -> Settings:
+    """A run in which an earlier stage has built the double's engine; few and small frames."""
+    engine = write_engine(tmp_path / "engines", flavour="tensorrt-rtx")
+    for stage in (frames, soak):
+        monkeypatch.setattr(stage, "engine_for_frames", lambda _: engine)
+    monkeypatch.setenv("DEFIAN_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(frames, "SHAPE", (12, 16))
+    monkeypatch.setattr(frames, "SIZES", ((8, 8), (12, 16)))
+    monkeypatch.setattr(frames, "FRAMES", 10)
+    monkeypatch.setattr(soak, "SHAPES", ((8, 8), (9, 12), (12, 9), (16, 16), (8, 20)))
+    monkeypatch.setattr(soak, "FRAMES", 120)
+    monkeypatch.setattr(soak, "SETTLED", 20)
+    return Settings(str(tmp_path), seconds=60.0)
+
+
+def wrong(record: Record) -> list[str]:
+    """Names of the checks that failed, as they stand in the file."""
+    said = json.loads(record.path.read_text())
+    return [check["name"] for check in said["checks"] if not check["passed"]]
+
+
+def test_frames_gives_its_figures_and_finds_nothing_wrong(settings, record):
+    frames.run(settings, record)
+    assert wrong(record) == []
+    assert set(record.figures) == {"frames", "first_picture_seconds", "compute_seconds"}
+    assert record.figures["frames"]["frames_per_second"] > 0
+    assert set(record.figures["frames"]["parts"]) == {"enqueue", "h2d", "compute", "d2h"}
+    assert set(record.figures["compute_seconds"]) == {"graph 8x8", "graph 12x16", "eager 8x8", "eager 12x16"}
+
+
+def test_frames_finds_a_stream_that_gives_another_picture(settings, record, monkeypatch):
+    stream = EngineSession.upscale_frames
+
+    def shifted(session, source):
+        for frame in stream(session, source):
+            yield np.roll(frame, 1, axis=1)
+
+    monkeypatch.setattr(EngineSession, "upscale_frames", shifted)
+    frames.run(settings, record)
+    assert wrong(record) == ["streamed frames that differ"]
+
+
+def test_frames_finds_a_cuda_graph_that_is_stale(settings, record, monkeypatch):
+    call, count = EngineSession.__call__, [0]
+
+    def stale(session, images):
+        count[0] += 1
+        result = call(session, images)
+        return result + 1 if session.options.cuda_graphs and count[0] > 40 and images.shape[1] == 8 else result
+
+    monkeypatch.setattr(EngineSession, "__call__", stale)
+    frames.run(settings, record)
+    assert wrong(record) == ["graph 8x8: pictures that differ from the first"]
+
+
+def test_soak_finds_nothing_wrong_and_says_how_many_frames_it_had_time_for(settings, record):
+    soak.run(settings, record)
+    assert wrong(record) == []
+    assert record.figures["soak"]["frames"] == 120
+    short = Record(record.path.with_name("short.json"))
+    soak.run(Settings(settings.folder, seconds=soak.SPARE_SECONDS), short)
+    assert any("of 120 frames" in note for note in short.notes)
+
+
+def test_soak_finds_memory_that_is_not_given_back(settings, record, monkeypatch):
+    call, kept = EngineSession.__call__, []
+
+    def leaking(session, images):
+        with session._device.current():
+            kept.append(session._device.cuda.mem_alloc(1 << 20))
+        return call(session, images)
+
+    monkeypatch.setattr(EngineSession, "__call__", leaking)
+    close = EngineSession.close
+
+    def closing(session) -> None:
+        with session._device.current():
+            while kept:
+                kept.pop().free()
+        close(session)
+
+    monkeypatch.setattr(EngineSession, "close", closing)
+    soak.run(settings, record)
+    assert wrong(record) == ["growth of the device's memory in bytes"]
+
+
+def test_soak_finds_a_picture_that_changes_later(settings, record, monkeypatch):
+    call, count = EngineSession.__call__, [0]
+
+    def changing(session, images):
+        count[0] += 1
+        return call(session, images) ^ (count[0] == 77)
+
+    monkeypatch.setattr(EngineSession, "__call__", changing)
+    soak.run(settings, record)
+    assert wrong(record) == ["pictures that changed"]
+
+
+def test_without_an_engine_both_say_so(tmp_path, record):
+    for stage in (frames, soak):
+        with pytest.raises(CannotRun, match="built an engine"):
+            stage.run(Settings(str(tmp_path)), record)
+
+
+@pytest.fixture
+def proving(tmp_path, monkeypatch) -> Settings:
+    """``prove`` on the tiny graph: building writes the double's engine, and two noisy pictures are compared."""
+    graph = tmp_path / "defian-s-x2.fp16.onnx"
+    graph.write_bytes(GRAPH.read_bytes())
+    reference = Reference()
+    pictures = [noise(10, 12, 3, seed=seed) for seed in range(2)]
+    pairs = [EvaluationPair(str(seed), lr, reference(lr[None])[0]) for seed, lr in enumerate(pictures)]
+    monkeypatch.setattr(building, "MODELS", ("defian-s-x2",))
+    monkeypatch.setattr(building, "graphs_of", lambda *_, **__: [graph])
+    monkeypatch.setattr(engines, "pairs_of", lambda *_: pairs)
+    monkeypatch.setattr(building, "bench", lambda *_, **__: [])
+    monkeypatch.setattr(building, "build", lambda *given: write_engine(Path(f"{given[1]}-{given[-1].value}")))
+    return Settings(str(tmp_path))
+
+
+TARGET: Any = SimpleNamespace(value="tensorrt-rtx")
+
+
+def test_engines_are_compared_with_the_emulation_pixel_by_pixel(proving, record):
+    building.prove(proving, record, TARGET, 89)
+    assert wrong(record) == []
+    assert set(record.figures) == {"engines", "bench defian-s-x2"}
+    [found] = record.figures["engines"].values()
+    assert found["equal_share"] == 1.0
+    assert found["largest_step"] == 0
+    assert found["planned_bytes"] == 1 << 20
+
+
+def test_an_engine_with_another_picture_is_found(proving, record, monkeypatch):
+    call = EngineSession.__call__
+    monkeypatch.setattr(EngineSession, "__call__", lambda session, images: np.roll(call(session, images), 1, axis=2))
+    building.prove(proving, record, TARGET, 89)
+    assert len(wrong(record)) == 2  # the function's engine and the plugin's
+    assert all("against the emulation's" in name for name in wrong(record))
+
+
+def test_graphs_that_the_compiler_refuses_are_noted_and_no_engine_at_all_is_a_failure(proving, record, monkeypatch):
+    def refuse(_graph: Path, _folder: Path, _target: object, _sm: object, eigen: Eigen) -> Path:
+        raise DefianError(f"no engine with {eigen.value}")
+
+    monkeypatch.setattr(building, "build", refuse)
+    building.prove(proving, record, TARGET, 89)
+    assert wrong(record) == ["engines that run"]
+    assert any("no engine with plugin" in note for note in record.notes)
