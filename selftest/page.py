@@ -36,12 +36,18 @@ def main() -> None:
     parser.parse_args()
     try:
         found = reports()
-        write_whole(PAGE, page(found).encode())
-        write_whole(README, with_rows(README.read_text(encoding="utf-8"), found).encode())
+        for path, text in (
+            (PAGE, page(found)),
+            (README, with_rows(README.read_text(encoding="utf-8"), found)),
+        ):
+            if path.is_file() and path.read_text(encoding="utf-8") == text:
+                print(f"{path} is as it should be")
+                continue
+            write_whole(path, text.encode())
+            print(f"wrote {path}")
     except DefianError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    print(f"wrote {PAGE} and {README}")
 
 
 def reports(folder: Path = REPORTS) -> list[tuple[str, Report]]:

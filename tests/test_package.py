@@ -6,7 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib.metadata import metadata, requires
+from importlib.metadata import metadata, requires, version
 from typing import TYPE_CHECKING
 
 import pytest
@@ -44,6 +44,9 @@ def test_the_installed_console_scripts_run_and_find_the_bundled_weights(installe
     listed = run(installed / "defian-export", "--list-models", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
     assert "site-packages/models/weights/defian-s-x2.safetensors" in listed.stdout
+    assert f"defian-edge {version('defian-edge')}" in run(installed / "defian", "--version", cwd=tmp_path).stdout
+    rehearsed = run(installed / "defian", "selftest", "--dry-run", cwd=tmp_path)
+    assert "the eigenvalue kernel" in rehearsed.stdout, rehearsed.stderr
     options = ["--model", "defian-s-x2", "--precision", "fp32", "--out", tmp_path, "--no-rewrite-memory"]
     done = run(installed / "defian-export", *options, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -87,7 +90,8 @@ def test_every_documented_make_target_and_extra_exists():
 def playground(tmp_path, set5) -> Path:
     """A folder in which the documented commands find the files they name."""
     folder = tmp_path
-    for name in ("export", "runtime", "models", "calibration", "benchmark", "export.py", "bench.py"):
+    rooms = ("export", "runtime", "models", "calibration", "benchmark", "selftest", "tools", "docs", "README.md")
+    for name in (*rooms, "export.py", "bench.py", "defian.py"):
         (folder / name).symlink_to(REPOSITORY / name)
     (folder / "Set5").symlink_to(set5)
     (folder / "PHOTOS").symlink_to(set5 / "HR")

@@ -1,0 +1,52 @@
+"""The umbrella command hands over, and is quick to say what there is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "defian.py", *arguments], capture_output=True, text=True, check=False, cwd=REPOSITORY
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["export", "--list-models"], "defian-s-x2.safetensors"),
+        (["run", "--help"], "--no-cuda-graphs"),
+        (["bench", "--help"], "--max-mean-drift"),
+        (["selftest", "--dry-run"], "the eigenvalue kernel"),
+    ],
+)
+def test_each_command_is_the_one_it_names(command, words):
+    done = run(*command)
+    assert done.returncode == 0, done.stderr
+    assert words in done.stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
+def test_help_lists_the_commands_without_importing_one(arguments):
+    done = run(*arguments)
+    assert done.returncode == 0
+    assert all(f"  {name} " in done.stdout for name in ("export", "run", "bench", "selftest"))
+    asked = "import sys, defian; print({'torch', 'onnx', 'numpy', 'typer'} & set(sys.modules))"
+    imported = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert imported.stdout == "set()\n"
+
+
+def test_an_unknown_command_ends_with_status_2_and_one_line():
+    done = run("upscale")
+    assert done.returncode == 2
+    assert done.stderr == "error: no command 'upscale': expected one of export, run, bench, selftest.\n"
+
+
+def test_the_status_of_a_command_is_passed_on():
+    assert run("selftest", "--stage", "none").returncode == 2
+    assert run("--version").stdout.startswith("defian-edge ")
