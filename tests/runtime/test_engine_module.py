@@ -45,8 +45,8 @@ SAID = {
     "another GPU model": "The engine plan file is generated on an incompatible device, expecting compute 8.9 got "
     "compute 8.7, please rebuild.",
     "does not run on this GPU model at all": "IRuntime::deserializeCudaEngine: Error Code 6: API Usage Error (The "
-    "engine cannot run on this GPU, which has compute capability 9.0. Supported compute capabilities: 8.0 8.6 8.9 12.0 12.1 "
-    ">12.0. TensorRT-RTX does not support this compute capability, so the engine cannot be rebuilt for it.)",
+    "engine cannot run on this GPU, which has compute capability 9.0. Supported compute capabilities: 8.0 8.6 8.9 12.0 "
+    "12.1 >12.0. TensorRT-RTX does not support this compute capability, so the engine cannot be rebuilt for it.)",
     "damaged or is no plan": "IRuntime::deserializeCudaEngine: Error Code 1: Serialization (Serialization assertion "
     "magicTagRead == kMAGIC_TAG failed.Magic tag does not match)",
     "a plugin that is not loaded": "IPluginRegistry::getCreator: Error Code 4: API Usage Error (Cannot find plugin: "
