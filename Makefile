@@ -20,7 +20,7 @@ $(READY): pyproject.toml Makefile
 	touch $@
 
 demo: env
-	$(BIN)/python -m export.demo --out build/demo
+	$(BIN)/python -m tools.demo --out build/demo
 
 test: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmark.candidates import Candidate
-    from export.devices import Device
-    from export.roofline import Bound, Work
+    from export.roofline.bound import Bound, Work
+    from export.roofline.devices import Device
     from runtime.profile import Shape
 
 
@@ -21,7 +21,7 @@ def work_at(candidate: Candidate, shapes: Sequence[Shape]) -> tuple[Work, ...]:
     A checkpoint is counted as the PyTorch network that runs it, an engine as the graph that it was built from.
     """
     if candidate.kind == "pytorch":
-        from export.roofline import work_of_network
+        from export.roofline.bound import work_of_network
         from models.checkpoint import load_checkpoint
 
         network = load_checkpoint(candidate.path).network()
@@ -31,7 +31,7 @@ def work_at(candidate: Candidate, shapes: Sequence[Shape]) -> tuple[Work, ...]:
         return ()
     import onnx_ir as ir
 
-    from export.roofline import work_of
+    from export.roofline.bound import work_of
 
     model = ir.load(graph)
     return tuple(work_of(model, shape) for shape in shapes)
@@ -41,6 +41,6 @@ def bounds_of(candidate: Candidate, work: Sequence[Work], device: Device | None,
     """The roofline bounds of that work; empty without a device. ``own``: it is this machine's GPU."""
     if device is None:
         return ()
-    from export.roofline import bound_of
+    from export.roofline.bound import bound_of
 
     return tuple(bound_of(each, device, in_use=own and candidate.on_gpu) for each in work)

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from benchmark.tiling import in_tiles
-from calibration.drift import DriftReport, measure_drift
-from calibration.evaluator import Evaluation
+from calibration.drift.evaluator import Evaluation
+from calibration.drift.report import DriftReport, measure_drift
 from models.bundled import bundled_models, resolve_model
 from runtime.errors import DefianError
 from runtime.files import sha256_of
@@ -169,7 +169,7 @@ def _evaluator(candidate: Candidate, provider: str) -> Callable[[np.ndarray], Ev
     if candidate.kind == "onnx" and provider == "cpu":
         import onnx_ir as ir
 
-        from calibration.evaluator import GraphEvaluator
+        from calibration.drift.evaluator import GraphEvaluator
 
         return GraphEvaluator(ir.load(candidate.path))
     run = candidate.run

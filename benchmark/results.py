@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.statistics import DEFINITIONS, compare, summarise
-from export.devices import DEVICES
+from export.roofline.devices import DEVICES
 from runtime.files import write_whole
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from benchmark.latency import Latency
     from benchmark.memory import Memory
     from benchmark.quality import Quality
-    from export.roofline import Bound, Work
+    from export.roofline.bound import Bound, Work
 
 SCHEMA = 4
 

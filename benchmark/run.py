@@ -16,7 +16,7 @@ from benchmark.latency import Plan, doubts, measure_latency
 from benchmark.limits import bounds_of, work_at
 from benchmark.memory import measure_memory
 from benchmark.results import BenchResult, Measured
-from export.devices import device_named, device_of
+from export.roofline.devices import device_named, device_of
 from runtime.errors import DefianError
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from benchmark.latency import Latency
     from benchmark.memory import Memory
     from benchmark.quality import Quality
-    from export.devices import Device
-    from export.roofline import Work
+    from export.roofline.bound import Work
+    from export.roofline.devices import Device
     from runtime.profile import Shape
     from runtime.tiles import Tiling
 

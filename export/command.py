@@ -80,14 +80,14 @@ def export(
         bool, typer.Option("--list-models", is_eager=True, callback=_list_models, help="List the bundled models.")
     ] = False,
 ) -> None:
-    from calibration.ranges import RangeMethod
-    from export.compiler import Target, parse_sm
-    from export.lowering import Eigen
+    from calibration.ranges.estimators import RangeMethod
+    from export.engine.compiler import Target, parse_sm
+    from export.engine.lowering import Eigen
     from export.options import ExportOptions
     from export.precision import Precision
-    from export.precision.recipe import Recipe
-    from export.precision.sites import Scope
-    from export.trace import Io
+    from export.precision.int8.recipe import Recipe
+    from export.precision.int8.sites import Scope
+    from export.trace.network import Io
     from runtime.profile import ShapeProfile
 
     options = ExportOptions(
@@ -133,8 +133,8 @@ def run_and_show(options: ExportOptions) -> ExportResult:
     """Run an export with its progress on standard error, then print its tables."""
     from rich.progress import Progress
 
+    from export.engine.progress import BuildProgress
     from export.pipeline import run_export
-    from export.progress import BuildProgress
 
     console = Console()
     with Progress(console=Console(stderr=True), transient=True) as progress:

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from calibration.photos import PATCHES
-from export.compiler import Target
-from export.lowering import Eigen
+from export.engine.compiler import Target
+from export.engine.lowering import Eigen
 from export.precision import Precision
-from export.precision.recipe import Recipe
-from export.trace import Io
+from export.precision.int8.recipe import Recipe
+from export.trace.network import Io
 from runtime.errors import DefianError
 from runtime.profile import ShapeProfile
 
@@ -42,7 +42,7 @@ class ExportOptions:
             calibration photos held back for validation.
         plain: no rewrite at all; the files are called ``<model>.plain.<precision>``.
         without: names of rewrites that are switched off.
-        workspace_mib, optimisation_level: see :class:`export.engine.EngineOptions`.
+        workspace_mib, optimisation_level: see :class:`export.engine.build.EngineOptions`.
         rewrite_memory: ask TensorRT-RTX for the activation memory after every rewrite.
         command: the command line, for the manifests.
     """

@@ -7,23 +7,24 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from calibration.drift import DriftReport, measure_drift
-from calibration.evaluator import GraphEvaluator
-from calibration.half_range import beyond_half
-from calibration.hard_images import faults_on_hard_images, hard_images
+from calibration.drift.evaluator import GraphEvaluator
+from calibration.drift.hard_images import faults_on_hard_images, hard_images
+from calibration.drift.report import DriftReport, measure_drift
 from calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
-from export.compiler import Target
-from export.engine import BuiltEngine, EngineOptions, build_engine
-from export.int8_variant import make_int8, needs_validation
-from export.lowering import Eigen, inline_functions
+from calibration.ranges.fp16_range import beyond_half
+from export.engine.build import BuiltEngine, EngineOptions, build_engine
+from export.engine.compiler import Target
+from export.engine.lowering import Eigen, inline_functions
+from export.engine.memory_plan import Step, can_measure_memory, rewrite_with_account
+from export.graph import copy_of
 from export.precision import Precision
-from export.precision.half import NOTHING, by_measurement
-from export.realised import Realised, feature_names, realised
+from export.precision.fp16 import NOTHING, by_measurement
+from export.precision.int8.variant import make_int8, needs_validation
+from export.precision.shares import Realised, feature_names, realised
+from export.precision.variants import Variant, make_half
 from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import Rewrite, select
-from export.rewriting import Step, can_measure_memory, rewrite_with_account
-from export.trace import Io, trace
-from export.variants import Variant, copy_of, make_half
+from export.trace.network import Io, trace
 from models.bundled import resolve_model
 from models.checkpoint import Checkpoint, load_checkpoint
 from runtime.errors import DefianError
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from export.engine.progress import BuildProgress
     from export.options import ExportOptions
-    from export.progress import BuildProgress
 
 
 RANGE_PHOTOS = 8

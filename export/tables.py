@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from export.precision import Precision
-from export.precision.sites import is_module
-from export.realised import verdict
+from export.precision.int8.sites import is_module
+from export.precision.shares import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calibration.drift import DriftReport
+    from calibration.drift.report import DriftReport
+    from export.engine.memory_plan import Step
     from export.options import ExportOptions
     from export.pipeline import Artefact
-    from export.realised import Realised
-    from export.rewriting import Step
+    from export.precision.shares import Realised
     from runtime.profile import ShapeProfile
 
 NAMED = 5

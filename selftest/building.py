@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from export.engine import EngineOptions, build_engine
-from export.lowering import Eigen
+from export.engine.build import EngineOptions, build_engine
+from export.engine.lowering import Eigen
 from runtime.errors import DefianError
 from runtime.files import sha256_of
 from runtime.manifest import read_manifest
@@ -19,7 +19,7 @@ from selftest.engines import against_emulation, bench
 from selftest.pictures import MODELS, PROFILE, graphs_of, scale_of
 
 if TYPE_CHECKING:
-    from export.compiler import Target
+    from export.engine.compiler import Target
     from selftest.protocol import Record, Settings
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmark.latency import Plan
 from benchmark.run import BenchOptions, run_benchmark
-from calibration.evaluator import GraphEvaluator
+from calibration.drift.evaluator import GraphEvaluator
 from selftest.pictures import SIZES, pairs_of, sources
 
 if TYPE_CHECKING:
@@ -83,8 +83,8 @@ def against_emulation(
     """The device's pictures beside those of the same graph with FP16 emulated on the CPU, pixel by pixel."""
     import onnx_ir as ir
 
-    from calibration.drift import report_of
-    from calibration.evaluator import Evaluation
+    from calibration.drift.evaluator import Evaluation
+    from calibration.drift.report import report_of
 
     pairs = pairs_of(settings, scale)
     emulate = GraphEvaluator(ir.load(graph))

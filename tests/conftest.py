@@ -14,9 +14,9 @@ import pytest
 import torch
 from filelock import FileLock
 
-from export.precision.recipe import Recipe
-from export.quantisation import calibrate
-from export.trace import Io, trace
+from export.precision.int8.calibrate import calibrate
+from export.precision.int8.recipe import Recipe
+from export.trace.network import Io, trace
 from models.bundled import bundled_models
 from models.checkpoint import Checkpoint, load_checkpoint
 from models.defian import Architecture, DeFiAN
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from calibration.photos import CalibrationSet
-    from export.variants import Variant
+    from export.precision.variants import Variant
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("DEFIAN_SHARED", REPOSITORY.parent / "shared"))

@@ -101,7 +101,7 @@ def playground(tmp_path, set5) -> Path:
 
 
 RUN = [c for c in documented_commands() if c.startswith("python ") and "--target tensorrt " not in f"{c} "]
-CHAINS = {"compare": "-m export.compare", "checkpoint": "yours", "bundled": ""}
+CHAINS = {"compare": "-m tools.compare", "checkpoint": "yours", "bundled": ""}
 """Commands that use each other's files, by what they contain; a command belongs to the first that fits."""
 
 

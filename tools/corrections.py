@@ -17,28 +17,27 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from calibration.drift import measure_drift
-from calibration.evaluator import GraphEvaluator
+from calibration.drift.evaluator import GraphEvaluator
+from calibration.drift.report import measure_drift
 from calibration.photos import PATCH, EvaluationPair, calibration_set, evaluation_pairs
-from export.emit import array_of, nodes_of_type, set_constant
-from export.precision.recipe import Recipe
-from export.precision.sites import Scope
-from export.quantisation import calibrate
+from export.graph import array_of, copy_of, nodes_of_type, set_constant, settle
+from export.precision.int8.calibrate import calibrate
+from export.precision.int8.recipe import Recipe
+from export.precision.int8.sites import Scope
 from export.reference import reference_evaluations
 from export.rewrites import apply_rewrites
-from export.study import add_calibration, add_model_and_images, table_or_error
 from export.tables import DRIFT_COLUMNS, drift_cells
-from export.trace import trace
-from export.variants import copy_of, settle
+from export.trace.network import trace
 from models.bundled import resolve_model
 from models.checkpoint import load_checkpoint
 from tools.simulator import Simulator, Stage
+from tools.study import add_calibration, add_model_and_images, table_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from calibration.photos import CalibrationSet
-    from export.quantisation import Calibrated
+    from export.precision.int8.calibrate import Calibrated
     from models.checkpoint import Checkpoint
 
 BATCH, CROP = 4, 32
@@ -198,7 +197,7 @@ CORRECTIONS: dict[str, Callable[[Calibrated, Learning], Calibrated]] = {
 
 def corrected(
     checkpoint: Checkpoint, patches: CalibrationSet, steps: int, pairs: Sequence[EvaluationPair]
-) -> Iterator[tuple[str, list[str], float]]:
+) -> Iterator[tuple[str, tuple[str, ...], float]]:
     """Label, drift cells and seconds of every correction in both scopes."""
     scale = checkpoint.architecture.scale
     learning = Learning(list(patches), steps)

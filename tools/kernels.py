@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from export.compiler import Target
-from export.engine import EngineOptions, build_engine
-from export.study import table_or_error
+from export.engine.build import EngineOptions, build_engine
+from export.engine.compiler import Target
 from export.tables import MEGA
 from runtime.errors import DefianError
 from runtime.profile import ShapeProfile
+from tools.study import table_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,22 +20,22 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from rich.table import Table
 
-from calibration.drift import measure_drift
-from calibration.evaluator import GraphEvaluator
+from calibration.drift.evaluator import GraphEvaluator
+from calibration.drift.report import measure_drift
 from calibration.photos import calibration_set, evaluation_pairs
-from export.lowering import inline_functions
-from export.precision.recipe import Recipe
-from export.precision.sites import Scope
-from export.quantisation import calibrate
+from export.engine.lowering import inline_functions
+from export.graph import copy_of
+from export.precision.int8.calibrate import calibrate
+from export.precision.int8.recipe import Recipe
+from export.precision.int8.sites import Scope
 from export.reference import reference_evaluations
 from export.rewrites import apply_rewrites
-from export.study import add_calibration, add_model_and_images, table_or_error
 from export.tables import DRIFT_COLUMNS, drift_cells
-from export.trace import trace
-from export.variants import copy_of
+from export.trace.network import trace
 from models.bundled import resolve_model
 from models.checkpoint import load_checkpoint
 from runtime.errors import DefianError
+from tools.study import add_calibration, add_model_and_images, table_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -101,7 +102,7 @@ def contenders() -> Iterator[tuple[str, Callable[[Path, Path, Sequence[np.ndarra
     """Name and function of every quantiser."""
     yield "ONNX Runtime quantize_static, min-max", with_onnx_runtime
     for method in MODEL_OPTIMIZER:
-        yield f"Model Optimizer, {method}", lambda *files, m=method: with_model_optimizer(*files, m)
+        yield f"Model Optimizer, {method}", partial(with_model_optimizer, method=method)
 
 
 def compare(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:

@@ -10,18 +10,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from calibration.evaluator import ends_the_picture
-from calibration.ranges import LEVELS
-from export.emit import array_of
-from export.precision.sites import block_sum
-from export.statistics import inlined
+from calibration.drift.evaluator import ends_the_picture
+from calibration.ranges.estimators import LEVELS
+from export.graph import array_of, inlined
+from export.precision.int8.sites import block_sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     import onnx_ir as ir
 
-    from export.quantisation import Calibrated
+    from export.precision.int8.calibrate import Calibrated
 
 TYPES = {1: torch.float32, 2: torch.uint8, 6: torch.int32, 7: torch.int64}
 """ONNX's number of a type -> PyTorch's."""
@@ -78,7 +77,10 @@ class Simulator:
         for node in self.nodes:
             if node.name in self._reads:
                 scale = calibrated.plan.weights[node.name][1].astype(np.float32).reshape(-1, 1, 1, 1)
-                steps = torch.from_numpy(array_of(node.inputs[1]) / scale)
+                weights = array_of(node.inputs[1])
+                if weights is None:
+                    raise ValueError(f"{node.name}: its weights are no constant")
+                steps = torch.from_numpy(weights / scale)
                 self._scales[node.name], self._floors[node.name] = torch.from_numpy(scale), steps.floor()
                 share = (steps - steps.floor() + STRETCH) / (1 + 2 * STRETCH)
                 self.rounding[node.name] = torch.log(share / (1 - share))

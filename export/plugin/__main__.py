@@ -76,9 +76,9 @@ def print_memory(models: list[str], profile: str) -> None:
     Raises:
         DefianError: tensorrt-rtx is not installed, a model is unknown, or the profile has another form.
     """
+    from export.engine.memory_plan import planned_activation_bytes
     from export.rewrites import apply_rewrites
-    from export.rewriting import planned_activation_bytes
-    from export.trace import trace
+    from export.trace.network import trace
     from models.bundled import resolve_model
     from models.checkpoint import load_checkpoint
     from runtime.profile import ShapeProfile

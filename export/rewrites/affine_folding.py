@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from export.emit import Emitter, array_of, only_consumer, replace_value
+from export.graph import Emitter, array_of, only_consumer, replace_value
 from export.rewrites.base import Rewrite
 
 if TYPE_CHECKING:

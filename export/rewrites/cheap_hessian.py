@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from export.operator import bias_row, install_body, operator_nodes, stencil
 from export.rewrites.base import Rewrite
+from export.trace.hessian_op import bias_row, install_body, operator_nodes, stencil
 from models.defian import DILATIONS, STENCIL_XX, STENCIL_XY, STENCIL_YY
 
 if TYPE_CHECKING:
-    from export.emit import Emitter
+    from export.graph import Emitter
 
 HEADROOM = 0.25
 """Both stencils are scaled by a quarter, a power of two, so that they cannot overflow FP16 for any FP16 features."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from export.emit import array_of, nodes_of_type, static_dimension
+from export.graph import array_of, nodes_of_type, static_dimension
 from export.rewrites.base import Rewrite
 
 # Operators that treat every channel alike, so that they commute with copying one channel C times.

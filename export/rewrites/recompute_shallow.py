@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from export.emit import Emitter, array_of, nodes_of_type, producer_of
+from export.graph import Emitter, array_of, nodes_of_type, producer_of
 from export.rewrites.base import Rewrite
 
 if TYPE_CHECKING:

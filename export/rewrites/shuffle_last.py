@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from export.emit import nodes_of_type, only_consumer, replace_value
+from export.graph import nodes_of_type, only_consumer, replace_value
 from export.rewrites.base import Rewrite
 
 if TYPE_CHECKING:

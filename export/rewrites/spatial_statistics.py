@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from export.emit import Emitter, array_of, nodes_of_type, producer_of, replace_value, static_dimension
+from export.graph import Emitter, array_of, nodes_of_type, producer_of, replace_value, static_dimension
 from export.rewrites.base import Rewrite
 
 SPATIAL_AXES = (2, 3)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.emit import Emitter, array_of, integers, nodes_of_type, replace_value
+from export.graph import Emitter, array_of, integers, nodes_of_type, replace_value
 from export.rewrites.base import Rewrite
 
 if TYPE_CHECKING:

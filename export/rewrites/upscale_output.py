@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.emit import Emitter, array_of, integers, nodes_of_type, only_consumer, producer_of, replace_value
+from export.graph import Emitter, array_of, integers, nodes_of_type, only_consumer, producer_of, replace_value
 from export.rewrites.base import Rewrite
 from export.rewrites.linear_tail import LinearTail, Stage
 

@@ -10,7 +10,7 @@ from benchmark.gpu.nvml import open_nvml
 from selftest.gpu import open_gpu, scratch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from selftest.gpu import Gpu
     from selftest.protocol import Record, Settings
@@ -63,7 +63,7 @@ def run(settings: Settings, record: Record) -> None:
         record.figure("fp16_matrix_flop_per_second", rate)
 
 
-def newer_than_the_driver(driver_cuda: str, packages: dict[str, str | None]) -> list[str]:
+def newer_than_the_driver(driver_cuda: str, packages: Mapping[str, str | None]) -> list[str]:
     """Sentences about packages of a CUDA major version that the driver does not have yet; they cannot work."""
     driver = int(driver_cuda.partition(".")[0])
     found = []

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from calibration.drift import report_of
-from calibration.evaluator import Evaluation
+from calibration.drift.evaluator import Evaluation
+from calibration.drift.report import report_of
 from export.reference import reference_evaluations
 from models.bundled import resolve_model
 from models.checkpoint import load_checkpoint

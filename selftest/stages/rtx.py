@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from export.compiler import Target
+from export.engine.compiler import Target
 from selftest.building import prove
 from selftest.stages.rtx_target import fitting_target
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from export.compiler import ANY, CURRENT, CompilerLog, Target, import_tensorrt
+from export.engine.compiler import ANY, CURRENT, CompilerLog, Target, import_tensorrt
 from selftest.gpu import open_gpu
 from selftest.protocol import CannotRun
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from export.compiler import Target, import_tensorrt
+from export.engine.compiler import Target, import_tensorrt
 from selftest.building import prove
 from selftest.gpu import open_gpu
 

@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from benchmark.command import main
 from benchmark.report.page import write_page
-from export.compiler import Target, is_available
+from export.engine.compiler import Target, is_available
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision

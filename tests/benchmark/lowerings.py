@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from export.engine import EngineOptions, build_engine
-from export.lowering import Eigen
+from export.engine.build import EngineOptions, build_engine
+from export.engine.lowering import Eigen
 from runtime.files import sha256_of
 from runtime.manifest import read_manifest
 from runtime.plugin import PLUGIN_KEY
@@ -15,7 +15,7 @@ from runtime.plugin import PLUGIN_KEY
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from export.compiler import Target
+    from export.engine.compiler import Target
     from runtime.profile import ShapeProfile
 
 

@@ -11,7 +11,7 @@ from benchmark.latency import Plan, measure_latency
 from benchmark.memory import HostMemory, Memory
 from benchmark.quality import Quality, WorstImage
 from benchmark.results import BenchResult, Measured
-from calibration.drift import DriftReport, ImageDrift
+from calibration.drift.report import DriftReport, ImageDrift
 from runtime.manifest import EngineFacts
 from tests.benchmark.made_up import FakeClock, made_up
 from tests.doubles.enlarger import Enlarger

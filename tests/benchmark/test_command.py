@@ -10,8 +10,8 @@ import pytest
 from benchmark.command import main
 from benchmark.memory import STATUS, Memory, measure_memory, probe
 from benchmark.sheet import milliseconds
-from export.compiler import Target
-from export.devices import DEVICES
+from export.engine.compiler import Target
+from export.roofline.devices import DEVICES
 from runtime.errors import DefianError
 from runtime.images import write_png
 from runtime.onnx_session import OnnxSession

@@ -8,7 +8,7 @@ import pytest
 
 from benchmark.report.page import write_page
 from benchmark.sheet import Sheet
-from calibration.drift import DriftReport, ImageDrift
+from calibration.drift.report import DriftReport, ImageDrift
 from tests.benchmark.browser import SIZES, opened
 from tests.benchmark.results import NAMES, with_images
 

@@ -15,7 +15,7 @@ from benchmark.report.page import write_page
 from benchmark.report.plots import at_least, plots_of, visible_range
 from benchmark.results import BenchResult, Measured
 from benchmark.tables import PLANNED, memory_table, sheets
-from calibration.drift import DriftReport, ImageDrift
+from calibration.drift.report import DriftReport, ImageDrift
 from tests.benchmark.results import planned, quality, with_images
 from tests.conftest import noise
 

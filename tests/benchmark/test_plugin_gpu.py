@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmark.latency import PARTS
-from export.compiler import Target, is_available
+from export.engine.compiler import Target, is_available
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision

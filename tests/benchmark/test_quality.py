@@ -10,8 +10,8 @@ from benchmark.inputs import images_of, pixels_sha256
 from benchmark.quality import cropped_pairs, cropped_photos, measure_quality
 from benchmark.run import BenchOptions
 from benchmark.tiling import EvaluatedSession, require_fit, tile_remark
-from calibration.evaluator import Evaluation
-from calibration.metrics import luma, psnr, psnr_y
+from calibration.drift.evaluator import Evaluation
+from calibration.drift.metrics import luma, psnr, psnr_y
 from calibration.photos import EvaluationPair, evaluation_pairs
 from export.reference import upscale
 from models.bundled import bundled_models

@@ -6,13 +6,13 @@ import pytest
 import torch
 
 from benchmark.candidates import Candidate, graph_of
-from export.devices import DEVICES, device_named, device_of
-from export.emit import Emitter
+from export.graph import Emitter
 from export.precision import Precision
+from export.precision.variants import make_half
 from export.rewrites import apply_rewrites
-from export.roofline import Bound, Work, bound_of, work_of, work_of_network
-from export.statistics import statistics
-from export.variants import make_half
+from export.roofline.bound import Bound, Work, bound_of, work_of, work_of_network
+from export.roofline.counts import statistics
+from export.roofline.devices import DEVICES, device_named, device_of
 from runtime.errors import DefianError
 from runtime.manifest import read_manifest
 from tests.conftest import REPOSITORY, random_checkpoint, tiny

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calibration.evaluator import GraphEvaluator
+from calibration.drift.evaluator import GraphEvaluator
 from calibration.photos import calibration_set
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision
-from export.precision.recipe import Recipe
-from export.precision.sites import Scope
-from export.quantisation import calibrate
+from export.precision.int8.calibrate import calibrate
+from export.precision.int8.recipe import Recipe
+from export.precision.int8.sites import Scope
 from export.rewrites import apply_rewrites
 from runtime.errors import DefianError
 from tests.conftest import noise, random_checkpoint, tiny

@@ -3,10 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration import cache
 from calibration.photos import calibration_set
-from export.precision.recipe import Recipe
-from export.quantisation import calibrate
+from calibration.ranges import cache
+from export.precision.int8.calibrate import calibrate
+from export.precision.int8.recipe import Recipe
 from export.rewrites import apply_rewrites
 from tests.conftest import random_checkpoint, tiny
 

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from calibration.drift import DriftReport, ImageDrift, report_of
-from calibration.emulation import emulate_half
-from calibration.evaluator import Evaluation, session_of
-from calibration.histogram import BINS, Histogram
-from calibration.metrics import psnr, psnr_y, ssim_y
+from calibration.drift.evaluator import Evaluation, session_of
+from calibration.drift.fp16_emulation import emulate_half
+from calibration.drift.metrics import psnr, psnr_y, ssim_y
+from calibration.drift.report import DriftReport, ImageDrift, report_of
 from calibration.photos import EvaluationPair, calibration_set, evaluation_pairs
-from export.emit import Emitter
+from calibration.ranges.histogram import BINS, Histogram
+from export.graph import Emitter
 from runtime.errors import DefianError
 from runtime.images import write_png
 from tests.conftest import noise

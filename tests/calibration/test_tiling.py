@@ -9,11 +9,11 @@ import re
 import onnx_ir as ir
 import pytest
 
-from calibration.tiling import main, measure
 from runtime.manifest import Manifest
 from runtime.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, Tiling
 from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
 from tests.doubles.enlarger import Enlarger
+from tools.tiling import main, measure
 
 
 def test_a_local_operation_costs_nothing_in_tiles_and_the_work_is_counted():

@@ -19,7 +19,7 @@ from selftest.stages import frames, soak
 from tests.device.engines import GRAPH, Reference, noise, write_engine
 
 if TYPE_CHECKING:
-    from export.lowering import Eigen
+    from export.engine.lowering import Eigen
 
 pytestmark = pytest.mark.usefixtures("trt")
 

@@ -4,7 +4,7 @@ Their wheels come from PyPI into ``.cache/trt-bindings/<version>``; the three li
 empty but for nine C functions. Classes, methods and enums are then the real ones. ``missing_names`` says which of the
 names that our code uses (``trt_names.py``) a version does not have.
 
-    python -m tests.doubles.trt_bindings runtime/plugin export/engine.py
+    python -m tests.doubles.trt_bindings runtime/plugin export/engine/build.py
 """
 
 from __future__ import annotations

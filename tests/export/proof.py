@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from calibration.evaluator import session_of
-from export.variants import copy_of
+from calibration.drift.evaluator import session_of
+from export.graph import copy_of
 from models.defian import denormalise, normalise
 
 if TYPE_CHECKING:

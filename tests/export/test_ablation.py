@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from calibration.photos import calibration_set, evaluation_pairs
-from export.ablation import ablate, constant_share, trials
-from export.islands import measure_islands
 from tests.conftest import random_checkpoint, tiny
+from tools.ablation import ablate, constant_share, trials
+from tools.islands import measure_islands
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from calibration.evaluator import GraphEvaluator
+from calibration.drift.evaluator import GraphEvaluator
 from calibration.photos import PATCH, calibration_set, evaluation_pairs
-from export.precision.int8 import insert_qdq
-from export.precision.recipe import Recipe
-from export.precision.sites import Scope, block_sum
-from export.quantisation import calibrate
+from export.graph import copy_of
+from export.precision.int8.calibrate import calibrate
+from export.precision.int8.qdq import insert_qdq
+from export.precision.int8.recipe import Recipe
+from export.precision.int8.sites import Scope, block_sum
+from export.precision.variants import make_half
 from export.rewrites import apply_rewrites
-from export.trace import trace
-from export.variants import copy_of, make_half
+from export.trace.network import trace
 from runtime.images import write_png
 from tests.conftest import random_checkpoint, tiny
 from tools import corrections

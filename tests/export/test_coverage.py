@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from calibration.drift import DriftReport, ImageDrift
+from calibration.drift.report import DriftReport, ImageDrift
 from calibration.photos import calibration_set
-from export.coverage import Shares, choose
-from export.harm import Validation, as_json, rank
-from export.precision.recipe import Recipe
-from export.precision.sites import ConvolutionSite, Scope, Sites, is_module
-from export.quantisation import calibrate
+from export.precision.int8.calibrate import calibrate
+from export.precision.int8.mixed_precision import Shares, choose
+from export.precision.int8.recipe import Recipe
+from export.precision.int8.sensitivity import Validation, as_json, rank
+from export.precision.int8.sites import ConvolutionSite, Scope, Sites, is_module
 from export.reference import reference_evaluations
 from export.rewrites import apply_rewrites
 from tests.conftest import random_checkpoint, tiny

@@ -4,14 +4,14 @@ import pytest
 from rich.progress import Progress
 
 from calibration.photos import calibration_set
-from export.compiler import ANY, CURRENT, Target, import_tensorrt, is_available, parse_sm, require_supported
-from export.engine import EngineOptions, build_engine
+from export.engine.build import EngineOptions, build_engine
+from export.engine.compiler import ANY, CURRENT, Target, import_tensorrt, is_available, parse_sm, require_supported
+from export.engine.memory_plan import planned_activation_bytes
+from export.engine.progress import BuildProgress
 from export.precision import Precision
-from export.progress import BuildProgress
+from export.precision.variants import Variant, make_half
 from export.rewrites import apply_rewrites
-from export.rewriting import planned_activation_bytes
-from export.trace import Io
-from export.variants import Variant, make_half
+from export.trace.network import Io
 from runtime.errors import DefianError
 from runtime.manifest import ANY_CAPABILITY
 from runtime.profile import ShapeProfile
@@ -28,7 +28,7 @@ def rewritten(traced):
     return model
 
 
-def rtx(profile=PROFILE, sm=89, *, uint8=True):
+def rtx(profile=PROFILE, sm: int | str = 89, *, uint8=True):
     return EngineOptions(Target.TENSORRT_RTX, profile, uint8=uint8, sm=sm)
 
 

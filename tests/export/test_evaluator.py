@@ -6,10 +6,10 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from calibration.evaluator import GraphEvaluator
+from calibration.drift.evaluator import GraphEvaluator
+from export.precision.variants import make_half
 from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import apply_rewrites
-from export.variants import make_half
 from runtime.errors import DefianError
 from tests.conftest import noise, random_checkpoint, tiny
 

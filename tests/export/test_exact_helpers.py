@@ -8,18 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.evaluator import session_of
-from calibration.observers import ChannelMaxima, observe
+from calibration.drift.evaluator import session_of
 from calibration.photos import calibration_set, evaluation_pairs
-from export.emit import array_of
-from export.precision.channel_scaling import scalable, scale_channels
-from export.precision.linear_sum import LinearSum, best_basis, side_channels
-from export.precision.measure import equalised, measured
-from export.precision.recipe import Recipe
-from export.precision.sites import Scope, find_sites, origin_of
+from calibration.ranges.observers import ChannelMaxima, observe
+from export.graph import array_of, copy_of
+from export.precision.int8.channel_scaling import scalable, scale_channels
+from export.precision.int8.measure import equalised, measured
+from export.precision.int8.recipe import Recipe
+from export.precision.int8.sites import Scope, find_sites, origin_of
+from export.precision.int8.upscale_basis import LinearSum, best_basis, side_channels
 from export.rewrites import apply_rewrites
-from export.trace import Io
-from export.variants import copy_of
+from export.trace.network import Io
 from models.defian import Architecture
 from tests.conftest import noise, random_checkpoint, tiny
 

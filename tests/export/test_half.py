@@ -7,22 +7,22 @@ import onnx_ir as ir
 import pytest
 from onnx_ir.passes import common
 
-from calibration.drift import measure_drift
-from calibration.emulation import emulate_half
-from calibration.evaluator import GraphEvaluator, session_of
-from calibration.half_range import LARGEST_HALF, BeyondHalf, beyond_half
-from calibration.hard_images import faults_on_hard_images, hard_images
+from calibration.drift.evaluator import GraphEvaluator, session_of
+from calibration.drift.fp16_emulation import emulate_half
+from calibration.drift.hard_images import faults_on_hard_images, hard_images
+from calibration.drift.report import measure_drift
 from calibration.photos import calibration_set, evaluation_pairs
-from export.coverage import Shares
-from export.operator import install_body, plain_body
+from calibration.ranges.fp16_range import LARGEST_HALF, BeyondHalf, beyond_half
 from export.precision import Precision
-from export.precision.recipe import Recipe
-from export.precision.sites import Scope, find_sites
-from export.quantisation import calibrate
+from export.precision.int8.calibrate import calibrate
+from export.precision.int8.mixed_precision import Shares
+from export.precision.int8.recipe import Recipe
+from export.precision.int8.sites import Scope, find_sites
+from export.precision.variants import Variant, make_half
 from export.reference import reference_evaluations, reference_outputs
 from export.rewrites import apply_rewrites
 from export.rewrites.cheap_hessian import cheap_body
-from export.variants import Variant, make_half
+from export.trace.hessian_op import install_body, plain_body
 from models.bundled import bundled_models
 from models.checkpoint import load_checkpoint
 from tests.conftest import make_int8, noise, random_checkpoint, tiny

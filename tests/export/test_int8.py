@@ -9,19 +9,19 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from calibration.drift import measure_drift
-from calibration.evaluator import GraphEvaluator, session_of
+from calibration.drift.evaluator import GraphEvaluator, session_of
+from calibration.drift.report import measure_drift
 from calibration.photos import calibration_set, evaluation_pairs
-from calibration.ranges import LEVELS
-from export.precision.int8 import QuantisationPlan, insert_qdq
-from export.precision.recipe import Recipe
-from export.precision.rounding import half_scale
-from export.precision.sites import ConvolutionSite, FeatureSite, Scope, Sites, find_sites, rescaled
-from export.quantisation import calibrate
-from export.realised import feature_names, realised
+from calibration.ranges.estimators import LEVELS
+from export.precision.int8.calibrate import calibrate
+from export.precision.int8.qdq import QuantisationPlan, insert_qdq
+from export.precision.int8.recipe import Recipe
+from export.precision.int8.rounding import half_scale
+from export.precision.int8.sites import ConvolutionSite, FeatureSite, Scope, Sites, find_sites, rescaled
+from export.precision.shares import feature_names, realised
+from export.precision.variants import make_half
 from export.reference import reference_evaluations
 from export.rewrites import ALL, apply_rewrites
-from export.variants import make_half
 from runtime.errors import DefianError
 from tests.conftest import make_int8, noise, random_checkpoint, tiny
 

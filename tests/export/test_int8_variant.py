@@ -8,8 +8,8 @@ import torch
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision
-from export.precision.recipe import Recipe
-from export.precision.sites import Scope
+from export.precision.int8.recipe import Recipe
+from export.precision.int8.sites import Scope
 from export.tables import refusals
 from tests.conftest import random_checkpoint, tiny
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from calibration.photos import calibration_set
-from export.compiler import Target, is_available
-from export.engine import EngineOptions, build_engine
-from export.precision.sites import Scope
+from export.engine.build import EngineOptions, build_engine
+from export.engine.compiler import Target, is_available
+from export.precision.int8.sites import Scope
 from export.rewrites import apply_rewrites
 from models.defian import Architecture
 from runtime.profile import ShapeProfile

@@ -14,15 +14,16 @@ import pytest
 import torch
 
 from calibration.photos import calibration_set
-from export.compiler import Target, import_tensorrt, is_available
-from export.engine import EngineOptions, build_engine
-from export.lowering import Eigen, inline_functions, offer_plugin, require_plugin_layers, without_plugin
+from export.engine.build import EngineOptions, build_engine
+from export.engine.compiler import Target, import_tensorrt, is_available
+from export.engine.lowering import Eigen, inline_functions, offer_plugin, require_plugin_layers, without_plugin
+from export.engine.memory_plan import planned_activation_bytes
+from export.graph import copy_of
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision
+from export.precision.variants import Variant, make_half
 from export.rewrites import apply_rewrites
-from export.rewriting import planned_activation_bytes
-from export.variants import Variant, copy_of, make_half
 from models.bundled import bundled_models
 from models.checkpoint import load_checkpoint
 from runtime.errors import DefianError
@@ -177,7 +178,7 @@ def test_a_graph_without_the_node_has_no_plugin_lowering(variants):
 @needs_rtx
 def test_a_system_whose_parser_would_abort_is_told_before_it_does(variants, monkeypatch):
     trt = import_tensorrt(Target.TENSORRT_RTX)
-    monkeypatch.setattr("export.plugin.rtx_parser.let_parser_find_plugins", lambda: False)
+    monkeypatch.setattr("export.engine.rtx_parser.let_parser_find_plugins", lambda: False)
     with pytest.raises(DefianError, match=r"end this process[\s\S]*--eigen function"):
         offer_plugin(trt, variants[Precision.FP16].serialise())
 

@@ -5,9 +5,9 @@ import onnx_ir as ir
 import pytest
 
 from calibration.photos import bundled_photos
-from export.emit import Emitter, nodes_of_type
+from export.graph import Emitter, nodes_of_type
 from export.rewrites import ALL, apply_rewrites, select
-from export.statistics import statistics
+from export.roofline.counts import statistics
 from models.defian import Architecture, small
 from runtime.errors import DefianError
 from runtime.images import downscale, read_image

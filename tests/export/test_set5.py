@@ -6,13 +6,13 @@ import math
 
 import pytest
 
-from calibration.drift import report_of
+from calibration.drift.report import report_of
 from calibration.photos import evaluation_pairs
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision
-from export.precision.recipe import Recipe
-from export.precision.sites import Scope
+from export.precision.int8.recipe import Recipe
+from export.precision.int8.sites import Scope
 from export.reference import reference_evaluations
 from models.bundled import bundled_models
 from models.checkpoint import load_checkpoint

@@ -8,10 +8,10 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from calibration.evaluator import session_of
-from export.operator import operator_nodes
+from calibration.drift.evaluator import session_of
 from export.rewrites import apply_rewrites
-from export.trace import Io, has_standard_stencils
+from export.trace.hessian_op import operator_nodes
+from export.trace.network import Io, has_standard_stencils
 from models.defian import Architecture, small
 from tests.conftest import noise, random_checkpoint, realistic_checkpoint, tiny
 from tests.export.proof import relative_error, run_graph, run_reference

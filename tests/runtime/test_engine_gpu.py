@@ -10,8 +10,8 @@ import onnx_ir as ir
 import pytest
 from filelock import FileLock
 
-from export.compiler import Target, is_available
-from export.engine import EngineOptions, build_engine
+from export.engine.build import EngineOptions, build_engine
+from export.engine.compiler import Target, is_available
 from runtime.engine.session import EngineSession
 from runtime.errors import DefianError
 from runtime.manifest import Manifest

@@ -14,7 +14,7 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from calibration.evaluator import session_of
+from calibration.drift.evaluator import session_of
 from runtime.device.context import import_pycuda
 from runtime.engine.module import KEPT_MESSAGES, RuntimeLog, import_flavour
 from runtime.engine.preflight import needed_bytes, require_device, require_shape

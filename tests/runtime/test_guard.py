@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from calibration.evaluator import session_of
+from calibration.drift.evaluator import session_of
 from calibration.photos import bundled_photos
 from export.reference import reference_outputs
 from runtime.guard import FrameGuard, SuspiciousFrameWarning, is_suspicious, suspicious_place

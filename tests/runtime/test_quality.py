@@ -11,7 +11,7 @@ from tests.conftest import noise
 
 
 def test_quality_is_that_of_the_literature():
-    from calibration.metrics import psnr_y, ssim_y
+    from calibration.drift.metrics import psnr_y, ssim_y
 
     first, second = noise(40, 50, 3), np.bitwise_xor(noise(40, 50, 3), noise(40, 50, 3, seed=1) >> 5)
     quality = compare(first, second, 2)

@@ -15,7 +15,7 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from calibration.evaluator import session_of
+from calibration.drift.evaluator import session_of
 from runtime.__main__ import main
 from runtime.errors import DefianError
 from runtime.files import write_whole

@@ -73,10 +73,10 @@ RENAMED = {
     "runtime/engine/module.py": ("INTERNAL_ERROR", "Severity", "def log"),
     "runtime/plugin/hessian_plugin.py": ("HWC8", "def enqueue", "field_names", "dims", "plugin_namespace"),
     "runtime/plugin/registration.py": ("register_creator", "all_creators", "get_plugin_registry"),
-    "export/engine.py": ("OnnxParser", "num_errors", "create_network", "STRONGLY_TYPED", "WORKSPACE"),
-    "export/lowering.py": ("PLUGIN_V3", "get_layer"),
-    "export/progress.py": ("def step_complete", "IProgressMonitor"),
-    "export/compiler.py": ("WARNING", "def log"),
+    "export/engine/build.py": ("OnnxParser", "num_errors", "create_network", "STRONGLY_TYPED", "WORKSPACE"),
+    "export/engine/lowering.py": ("PLUGIN_V3", "get_layer"),
+    "export/engine/progress.py": ("def step_complete", "IProgressMonitor"),
+    "export/engine/compiler.py": ("WARNING", "def log"),
 }
 """Names in our source that are changed below, as if they had been mistyped or had gone."""
 

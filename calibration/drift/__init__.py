@@ -1,0 +1,1 @@
+"""The gate: pictures of a graph or an engine against those of the PyTorch reference."""

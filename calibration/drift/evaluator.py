@@ -1,0 +1,98 @@
+"""Run a graph on a CPU for measuring it: FP16 rounded as on a device, and the values before clamping in view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+import onnxruntime
+
+from calibration.drift.fp16_emulation import emulate_half
+from runtime.errors import DefianError
+
+UNCLAMPED = "unclamped"
+REARRANGING = ("DepthToSpace", "Transpose", "Reshape")
+"""What moves values between the clamp and the uint8 output."""
+KEEPS_PLACES = ("Round", "Cast", "Identity")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One image's result.
+
+    Attributes:
+        image: uint8 RGB [sH, sW, 3].
+        finite: whether all values were finite before they were clamped.
+        values: RGB [sH, sW, 3], 0 to 255 before rounding to 8 bits; empty where they can't be seen.
+    """
+
+    image: np.ndarray
+    finite: bool
+    values: np.ndarray = field(default_factory=lambda: np.zeros(0))
+
+
+class GraphEvaluator:
+    """Evaluates a uint8 graph of any precision, image by image."""
+
+    def __init__(self, model: ir.Model, threads: int = 0) -> None:
+        emulated = emulate_half(model)
+        clip = next((node for node in emulated.graph if ends_the_picture(node)), None)
+        if clip is not None and clip.inputs[0] is not None:
+            emulated.graph.outputs.append(_unclamped(emulated.graph, clip, clip.inputs[0]))
+        self._session = session_of(emulated, threads)
+
+    def __call__(self, lr: np.ndarray) -> Evaluation:
+        """Upscale uint8 RGB [H, W, 3]."""
+        results = self._session.run(None, {self._session.get_inputs()[0].name: lr[None]})
+        upscaled, *unclamped = (np.asarray(result) for result in results)
+        if not unclamped:
+            return Evaluation(upscaled[0], finite=True)
+        values = unclamped[0][0]
+        return Evaluation(upscaled[0], bool(np.isfinite(values).all()), np.clip(values, 0.0, 255.0))
+
+
+def ends_the_picture(node: ir.Node) -> bool:
+    """The Clip to 0 ... 255 before rounding; casts that emulate FP16 may stand between."""
+    if node.op_type != "Clip":
+        return False
+    readers = [use.node for use in node.outputs[0].uses()]
+    while readers and all(reader.op_type == "Cast" for reader in readers):
+        readers = [use.node for reader in readers for use in reader.outputs[0].uses()]
+    return any(reader.op_type == "Round" for reader in readers)
+
+
+def _unclamped(graph: ir.Graph, clip: ir.Node, value: ir.Value) -> ir.Value:
+    """What the Clip reads, rearranged as the uint8 output is: [N, sH, sW, 3] in FP32."""
+    node = clip
+    while readers := [use.node for use in node.outputs[0].uses()]:
+        node = readers[0]
+        if node.op_type in REARRANGING:
+            rearranged = ir.Node("", node.op_type, [value, *node.inputs[1:]], list(node.attributes.values()))
+            graph.insert_after(node, rearranged)
+            value = rearranged.outputs[0]
+        elif node.op_type not in KEEPS_PLACES:
+            raise DefianError(
+                f"The values before rounding cannot be followed through {node.op_type} to the graph's output.",
+                f"Expected behind the last Clip: {', '.join((*REARRANGING, *KEEPS_PLACES))}.",
+            )
+    value.name = UNCLAMPED
+    value.type = ir.TensorType(ir.DataType.FLOAT)
+    return value
+
+
+def session_of(model: ir.Model, threads: int = 0, *, probed: bool = False) -> onnxruntime.InferenceSession:
+    """A CPU session of a model in memory.
+
+    ``probed``: scalars that were added to the graph are computed where they stand in it; in the usual order
+    all maps would be kept until the end.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    if probed:
+        options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other processes want the cores too
+    return onnxruntime.InferenceSession(
+        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )

@@ -1,0 +1,1 @@
+"""What range a tensor takes: observed, estimated, and kept."""

@@ -1,0 +1,1 @@
+"""ONNX graph to TensorRT engine, and what the compiler says of it."""

@@ -1,0 +1,208 @@
+"""Type a FP32 graph as FP16, with FP32 where the numbers need it.
+
+TensorRT networks are strongly typed, so what is FP16 is decided here and nowhere else. FP32 stays whatever was
+measured to come near the ends of FP16's range on photos or hard images, what has constants that FP16 cannot hold, and
+two islands, each of which
+``python -m tools.islands`` measures (docs/quantisation.md has the table):
+
+* ``input``: the path from the image to the first convolution (the colour mapping's constants are not exact in FP16);
+* ``statistics``: reductions over H x W with the squares that they sum, and everything of size
+  [N, C, 1, 1] computed from them (a sum over half a million pixels, and a deviation down to 0.003).
+
+Clamping and rounding are FP16: in FP32 they gain nothing that an 8-bit picture shows, and make the
+compiler keep larger maps.
+The deviations ``x - mean(x)`` themselves are FP16: computed in FP32 they make the compiler keep two
+more feature maps (docs/rewrites.md has the measurement), and rounding them changes the variance by less
+than 1e-6 of itself.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from calibration.ranges.fp16_range import BeyondHalf
+from export.graph import array_of
+from export.trace.hessian_op import DOMAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+NOTHING = BeyondHalf()
+WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
+POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Round", "Identity"}
+
+
+class Island(str, Enum):
+    """A part of the network that stays FP32 in a FP16 graph."""
+
+    INPUT = "input"
+    STATISTICS = "statistics"
+
+
+ISLANDS = frozenset(Island)
+
+
+def to_half(model: ir.Model, beyond: BeyondHalf = NOTHING, islands: Collection[Island] = ISLANDS) -> int:
+    """Type the model's main graph as FP16 in place, casts included; returns the number of nodes now in FP16.
+
+    Nodes that write or read a tensor of ``beyond``, and those that compute one of its sums, stay FP32;
+    :func:`calibration.ranges.fp16_range.beyond_half` measures which.
+
+    Inputs and outputs keep their types. Custom operators take features of either type, their functions
+    cast inside.
+    """
+    graph = model.graph
+    wide = _wide_nodes(graph, beyond, islands)
+    casts = _Casts(graph)
+    types: dict[ir.Value, ir.DataType] = {}
+    typed = 0
+    for node in list(graph):
+        target = WIDE if node in wide else HALF
+        if node.op_type == "Cast":
+            typed += _retarget_cast(node, target, types)
+        elif _type_node(node, target, types, casts):
+            typed += target == HALF
+    for value, dtype in types.items():
+        value.type = ir.TensorType(dtype)
+    for index, output in enumerate(list(graph.outputs)):
+        if output.dtype == HALF:
+            graph.outputs[index] = _output_as_float(graph, output)
+    return typed
+
+
+def _type_node(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.DataType], casts: _Casts) -> bool:
+    """Let the node read and write floats of the target type; False if it has none."""
+    written = [output for output in node.outputs if output.dtype == WIDE]
+    read = [(index, value) for index, value in enumerate(node.inputs) if value is not None and _is_float(value)]
+    if node.domain == DOMAIN:
+        read = read[:1]  # the Hessian's bias stays FP32
+    for index, value in read:
+        if types.get(value, value.dtype) != target:
+            node.replace_input_with(index, casts.to(value, target))
+    types.update(dict.fromkeys(written, target))
+    return bool(written or read)
+
+
+def _is_float(value: ir.Value) -> bool:
+    return value.dtype in (WIDE, HALF)
+
+
+def _retarget_cast(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.DataType]) -> int:
+    """A cast of integers to FP32 in a FP16 region casts to FP16 instead; 0 to 255 are exact there."""
+    if node.outputs[0].dtype != WIDE:
+        return 0
+    node.attributes["to"] = ir.AttrInt64("to", int(target))
+    types[node.outputs[0]] = target
+    return int(target == HALF)
+
+
+def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
+    name = output.name
+    output.name = f"{name}.half"
+    cast = ir.node("Cast", [output], {"to": int(WIDE)})
+    graph.append(cast)
+    result = cast.outputs[0]
+    result.name, result.shape, result.type = name, output.shape, ir.TensorType(WIDE)
+    return result
+
+
+def _wide_nodes(graph: ir.Graph, beyond: BeyondHalf, islands: Collection[Island]) -> set[ir.Node]:
+    wide = {
+        node
+        for node in graph
+        if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums or not _constants_fit(node)
+    }
+    if Island.INPUT in islands:
+        wide |= set(_input_path(graph))
+    if Island.STATISTICS in islands:
+        wide |= {node for node in graph if any(_is_statistic(output) for output in node.outputs)}
+        for node in [node for node in graph if node.op_type == "ReduceMean"]:
+            wide |= {node, *_squares_behind(node)}
+    return wide
+
+
+def by_measurement(model: ir.Model, beyond: BeyondHalf) -> tuple[str, ...]:
+    """Names of what stays FP32 because it was measured, and for no other reason."""
+    ruled = {output.name for node in _wide_nodes(model.graph, NOTHING, ISLANDS) for output in node.outputs}
+    return tuple(sorted((beyond.tensors | beyond.sums) - ruled))
+
+
+def _touches(node: ir.Node, names: Collection[str]) -> bool:
+    return any(value is not None and value.name in names for value in (*node.inputs, *node.outputs))
+
+
+def _constants_fit(node: ir.Node) -> bool:
+    """Whether FP16 holds the node's constants: rounding them changes none by more than 2^-10 of the largest."""
+    for value in node.inputs:
+        array = array_of(value) if value is not None and value.dtype == WIDE else None
+        if array is None or array.size == 0:
+            continue
+        with np.errstate(over="ignore"):
+            rounded = array.astype(np.float16).astype(np.float64)
+        if not np.abs(rounded - array).max() <= 2.0**-10 * np.abs(array).max():
+            return False
+    return True
+
+
+def _is_statistic(value: ir.Value) -> bool:
+    shape = value.shape
+    return value.dtype == WIDE and shape is not None and (len(shape) < 4 or list(shape)[2:] == [1, 1])
+
+
+def _squares_behind(mean: ir.Node) -> Iterator[ir.Node]:
+    """The squares that a reduction sums."""
+    for value in mean.inputs:
+        producer = None if value is None else value.producer()
+        if producer is not None and (producer.op_type == "Pow" or (producer.op_type == "Mul" and _is_square(producer))):
+            yield producer
+
+
+def _is_square(node: ir.Node) -> bool:
+    return node.inputs[0] is node.inputs[1]
+
+
+def _input_path(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Everything between the image and the first convolutions."""
+    pending = list(graph.inputs)
+    while pending:
+        for use in pending.pop().uses():
+            if use.node.op_type in POINTWISE | {"Cast", "Transpose"}:
+                yield use.node
+                pending += [output for output in use.node.outputs if not output.is_graph_output()]
+
+
+class _Casts:
+    """One cast per value and type, next to the value; constants are converted instead."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        self._graph = graph
+        self._made: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+
+    def to(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        key = (value, dtype)
+        if key not in self._made:
+            array = array_of(value)
+            self._made[key] = self._cast(value, dtype) if array is None else self._converted(value, array, dtype)
+        return self._made[key]
+
+    def _converted(self, value: ir.Value, array: np.ndarray, dtype: ir.DataType) -> ir.Value:
+        converted = ir.tensor(array.astype(dtype.numpy()), name=f"{value.name}.{dtype.name.lower()}")
+        constant = ir.Value(
+            name=converted.name, const_value=converted, shape=ir.Shape(array.shape), type=ir.TensorType(dtype)
+        )
+        self._graph.register_initializer(constant)
+        return constant
+
+    def _cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        node = ir.node("Cast", [value], {"to": int(dtype)})
+        node.outputs[0].shape, node.outputs[0].type = value.shape, ir.TensorType(dtype)
+        producer = value.producer()
+        if producer is None:
+            self._graph.insert_before(self._graph[0], node)
+        else:
+            self._graph.insert_after(producer, node)
+        return node.outputs[0]

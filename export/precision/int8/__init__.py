@@ -1,0 +1,1 @@
+"""INT8: what is quantised, with which ranges, and how much of it."""

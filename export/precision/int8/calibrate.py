@@ -1,0 +1,141 @@
+"""FP32 graph and calibration patches -> INT8 graph: measure, equalise, choose ranges, round, insert Q/DQ."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx_ir as ir
+import onnxruntime
+
+from calibration.ranges import cache
+from calibration.ranges.estimators import range_of
+from calibration.ranges.histogram import Histogram
+from export.graph import array_of, copy_of, nodes_of_type, settle
+from export.precision import Precision
+from export.precision.fp16 import NOTHING
+from export.precision.int8.measure import equalised, measured
+from export.precision.int8.qdq import QuantisationPlan, insert_qdq
+from export.precision.int8.rounding import round_to_nearest
+from export.precision.int8.sites import Sites, find_sites, is_stream
+from export.precision.variants import Variant, make_half
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    import numpy as np
+
+    from calibration.photos import CalibrationSet
+    from calibration.ranges.fp16_range import BeyondHalf
+    from export.precision.int8.recipe import Recipe
+
+STREAM_ROUNDINGS = 2.0
+"""Weight of rounding against clipping in a residual stream, which every block rounds again (docs/quantisation.md)."""
+
+CHOSEN_AFTERWARDS = ("method", "clipping")
+"""What of a recipe changes no measurement: ranges are chosen from histograms that are at hand."""
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A FP32 graph, equalised, and everything that any choice of its INT8 sites needs.
+
+    Attributes:
+        model: the FP32 graph; computes what it computed before.
+        sites: all sites of the recipe's scope that are FP16 in the typed graph.
+        plan: ranges and integer weights of all sites of the scope.
+        record: for the manifest: method, photos, hashes, whether the cache was hit.
+        beyond: what leaves FP16's range and stays FP32.
+    """
+
+    model: ir.Model
+    sites: Sites
+    plan: QuantisationPlan
+    record: dict[str, Any]
+    beyond: BeyondHalf = NOTHING
+
+    def variant(self, sites: Sites | None = None) -> Variant:
+        """The INT8 graph with some of the sites, by default all."""
+        model = make_half(self.model, self.beyond)
+        chosen = replace(self.plan, sites=self.sites if sites is None else sites)
+        count = insert_qdq(model, chosen)
+        settle(model)
+        record = {**self.record, "convolutions": count, "feature_maps": len(chosen.sites.features)}
+        return Variant(Precision.INT8, model, record, self.beyond)
+
+    def keeping_wide(self, beyond: BeyondHalf) -> Calibrated:
+        """The same, with what FP16 cannot hold FP32, and without the sites that then are not FP16."""
+        graph = make_half(self.model, beyond).graph
+        half = {value.name for node in graph for value in node.outputs if value.dtype == ir.DataType.FLOAT16}
+        reads = {node.name: node.inputs[0].name for node in nodes_of_type(graph, "Conv") if node.inputs[0]}
+        convolutions = (
+            site for site in self.sites.convolutions if site.tensor in half and reads[site.node] == site.tensor
+        )
+        features = (site for site in self.sites.features if site.tensor in half)
+        return replace(self, sites=Sites(tuple(convolutions), tuple(features)), beyond=beyond)
+
+
+def calibrate(
+    rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe, say: Callable[[str], None] = lambda _: None
+) -> Calibrated:
+    """Measure a FP32 graph with uint8 I/O on calibration patches and prepare its quantisation.
+
+    Args:
+        rewritten: the graph; it is not changed.
+        patches: what to run through it.
+        recipe: what to do.
+        say: told what is being done, and whether the measurements came from the cache.
+    """
+    data = patches.sha256()
+    graph = hashlib.sha256(ir.to_proto(rewritten).SerializeToString(deterministic=True)).hexdigest()
+    options = {key: value for key, value in recipe.described().items() if key not in CHOSEN_AFTERWARDS}
+    key = cache.cache_key(_sources(), graph=graph, data=data, onnxruntime=onnxruntime.__version__, **options)
+    arrays = cache.load(key)
+    found = arrays is not None
+    say(f"calibration: cache {'hit' if found else 'miss'} {key[:12]}")
+    if arrays is None:
+        arrays = dict(measured(rewritten, patches, recipe))
+        cache.store(key, arrays)
+    model = copy_of(rewritten)
+    equalised(model, arrays, recipe)
+    sites = find_sites(model, recipe.scope)
+    streams = {site.tensor for site in sites.features if is_stream(site.group)}
+    limits = {
+        name: range_of(
+            _histogram(arrays, name), recipe.method, STREAM_ROUNDINGS if name in streams else 1.0, recipe.clipping
+        )
+        for name in sites.tensors
+    }
+    record = {
+        **recipe.described(),
+        "photos": len(patches.photos),
+        "patches": patches.patches,
+        "patch_size": patches.size,
+        "seed": patches.seed,
+        "data_sha256": data,
+        "graph_sha256": graph,
+        "cache": "hit" if found else "miss",
+    }
+    calibrated = Calibrated(model, sites, QuantisationPlan(sites, limits, _weights(model, sites)), record)
+    return calibrated.keeping_wide(NOTHING)
+
+
+def _sources() -> list[Path]:
+    """The source files that decide what is measured."""
+    here = Path(__file__)
+    folders = (Path(cache.__file__).parent, here.parent / "precision")
+    shared = (here, here.with_name("emit.py"), here.with_name("variants.py"))
+    return sorted({*shared, *(path for folder in folders for path in folder.glob("*.py"))})
+
+
+def _histogram(arrays: Mapping[str, np.ndarray], name: str) -> Histogram:
+    exponent, largest = arrays[f"range/{name}"]
+    return Histogram(int(exponent), arrays[f"counts/{name}"], float(largest))
+
+
+def _weights(model: ir.Model, sites: Sites) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    nodes = {node.name: node for node in nodes_of_type(model.graph, "Conv")}
+    weights = {site.node: array_of(nodes[site.node].inputs[1]) for site in sites.convolutions}
+    return {name: round_to_nearest(weight) for name, weight in weights.items() if weight is not None}

@@ -1,0 +1,131 @@
+"""One range for all channels of a feature map that crosses memory as INT8: an exact change of a FP32 graph.
+
+INT8 has one step per tensor, so the widest channel decides how coarsely all others are rounded. A map is multiplied
+by one factor per channel in front of its quantiser. A convolution that writes it does that in its weights, one that
+reads it divides in its own. A residual block's sum, ``x + result * gate``, is computed in its own scale: the
+result's factor goes into the gate, which is one factor per channel anyway, and ``x`` is multiplied by the ratio of
+both factors. Elsewhere it is one pointwise multiplication, which a compiler joins to the quantiser and its neighbours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from export.graph import Emitter, array_of, only_consumer, producer_of
+from export.precision.int8.equalisation import divide_inputs, multiply_outputs, to_one_range
+from export.precision.int8.sites import BLOCK, CARRIED, SCALED, UNSCALED, BlockSum, Scope, block_sum, find_sites
+from export.precision.int8.upscale_basis import LinearSum
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    import onnx_ir as ir
+
+
+def scalable(model: ir.Model) -> dict[str, int]:
+    """Feature map of the features scope -> its channels C.
+
+    Not those that have one range already: inside a block (equalised) and in front of the upscaling (turned).
+    """
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    done = LinearSum(model).tensor
+    found = {}
+    for site in find_sites(model, Scope.FEATURES).features:
+        value = values[site.tensor]
+        channels = None if value.shape is None else value.shape[1]
+        if isinstance(channels, int) and site.tensor != done and producer_of(value, "Relu") is None:
+            found[site.tensor] = channels
+    return found
+
+
+def scale_channels(model: ir.Model, maxima: Mapping[str, np.ndarray]) -> None:
+    """Scale maps to one range, in place.
+
+    Args:
+        model: a FP32 graph.
+        maxima: largest magnitude per channel [C] of the tensors that :func:`scalable` names.
+    """
+    values = {value.name: value for node in model.graph for value in node.outputs}
+    factors = {
+        values[tensor]: factors for tensor, limits in maxima.items() if (factors := to_one_range(limits)) is not None
+    }
+    blocks = [block for block in _blocks(model) if {block.carried, block.result, block.total} & factors.keys()]
+    inner = {node for block in blocks for node in (block.gating, block.addition)}
+    totals = {block.total for block in blocks}
+    convolutions = {site.node for site in find_sites(model, Scope.FEATURES).convolutions}
+    scaled = {}
+    for value, each in factors.items():
+        readers = [(use.node, use.idx) for use in value.uses() if use.node not in inner]
+        scaled[value] = value if value in totals or _scale_writer(value, each) else _behind(value, each, SCALED)
+        _unscale(readers, scaled[value], each, convolutions)
+    for block in blocks:
+        _add_in_its_own_scale(block, factors, scaled)
+
+
+def _add_in_its_own_scale(
+    block: BlockSum, factors: Mapping[ir.Value, np.ndarray], scaled: Mapping[ir.Value, ir.Value]
+) -> None:
+    """Let a block's sum come out scaled, from its scaled inputs."""
+    own, carried, result = (factors.get(value, np.ones(1)) for value in (block.total, block.carried, block.result))
+    emit = Emitter()
+    ratio = _multiplied(emit, scaled.get(block.carried, block.carried), own / carried, f"{block.total.name}{CARRIED}")
+    gate = _multiplied(emit, block.gate, own / result, f"{block.total.name}.gate")
+    emit.insert_before(block.gating)
+    for node, old, new in (
+        (block.addition, block.carried, ratio),
+        (block.gating, block.result, scaled.get(block.result, block.result)),
+        (block.gating, block.gate, gate),
+    ):
+        node.replace_input_with(list(node.inputs).index(old), new)
+
+
+def _blocks(model: ir.Model) -> Iterator[BlockSum]:
+    """All residual blocks with a gate of one pixel."""
+    for node in model.graph:
+        match = BLOCK.match(node.name or "")
+        found = block_sum(node.outputs[0]) if node.op_type == "Conv" and match is not None and match[2] == "2" else None
+        if found is not None and found.gate.shape is not None and list(found.gate.shape)[2:] == [1, 1]:
+            yield found
+
+
+def _scale_writer(value: ir.Value, factors: np.ndarray) -> bool:
+    """Scale what a convolution writes by its weights and bias; False if something else writes it."""
+    writer = producer_of(value, "Conv")
+    if writer is None or array_of(writer.inputs[1]) is None:
+        return False
+    multiply_outputs(writer, factors)
+    return True
+
+
+def _unscale(
+    readers: Sequence[tuple[ir.Node, int]], scaled: ir.Value, factors: np.ndarray, convolutions: Collection[str]
+) -> None:
+    """Let readers of a map read it scaled: convolutions divide in their weights, others read a multiplication."""
+    undone = None
+    for reader, index in readers:
+        mean = only_consumer(reader.outputs[0], "Conv") if reader.op_type == "ReduceMean" else None
+        folding = reader if reader.name in convolutions else mean
+        if folding is not None and index == 0 and divide_inputs(folding, factors):
+            reader.replace_input_with(0, scaled)
+            continue
+        undone = undone or _behind(scaled, 1.0 / factors, UNSCALED)
+        reader.replace_input_with(index, undone)
+
+
+def _behind(value: ir.Value, factors: np.ndarray, suffix: str) -> ir.Value:
+    producer = value.producer()
+    if producer is None or producer.graph is None:
+        raise ValueError(f"{value.name} is an input of the graph")
+    emit = Emitter()
+    result = _multiplied(emit, value, factors, f"{value.name}{suffix}")
+    producer.graph.insert_after(producer, emit.nodes)
+    return result
+
+
+def _multiplied(emit: Emitter, value: ir.Value, factors: np.ndarray, name: str) -> ir.Value:
+    result = emit("Mul", value, emit.constant(factors.reshape(1, -1, 1, 1).astype(np.float32)))
+    result.name, result.shape, result.type = name, value.shape, value.type
+    emit.nodes[-1].name = name
+    return result

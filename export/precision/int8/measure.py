@@ -1,0 +1,84 @@
+"""What quantising a FP32 graph needs to know, measured on calibration patches as named arrays that a cache can keep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from calibration.ranges.histogram import Histogram
+from calibration.ranges.observers import ChannelMaxima, JointMoment, observe
+from export.graph import array_of, copy_of, settle
+from export.precision.int8.channel_scaling import scalable, scale_channels
+from export.precision.int8.equalisation import equalisable, equalise_blocks
+from export.precision.int8.sites import find_sites
+from export.precision.int8.upscale_basis import WINDOW, LinearSum
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import onnx_ir as ir
+
+    from calibration.photos import CalibrationSet
+    from export.precision.int8.recipe import Recipe
+
+
+def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterator[tuple[str, np.ndarray]]:
+    """Two passes over the patches: what equalising needs, then the equalised graph's ranges.
+
+    Args:
+        rewritten: FP32 graph with uint8 I/O; it is not changed.
+        patches: what to run through it.
+        recipe: which helpers will be used.
+
+    Yields:
+        ``maxima/<tensor>`` [C], ``moment``, ``counts/<tensor>`` [BINS] with ``range/<tensor>`` (exponent, largest
+        magnitude).
+    """
+    model = copy_of(rewritten)
+    maxima = {}
+    if recipe.equalise:
+        maxima = {name: ChannelMaxima(_channels(pair[1])) for name, pair in equalisable(model).items()}
+    if recipe.scales_channels:
+        maxima |= {name: ChannelMaxima(count) for name, count in scalable(model).items()}
+    observers: list[tuple[list[str], Any]] = [([name], observer) for name, observer in maxima.items()]
+    linear = LinearSum(model)
+    joint = None
+    if linear.found and (recipe.side or recipe.basis):
+        joint = JointMoment(_channels(linear.shallow), WINDOW, linear.gram)
+        observers.append(([linear.image, linear.tensor], joint))
+    if observers:
+        observe(model, observers, patches)
+    first = {f"maxima/{name}": observer.maxima for name, observer in maxima.items()}
+    if joint is not None:
+        first["moment"] = joint.moment
+    yield from first.items()
+    equalised(model, first, recipe)
+    yield from _ranges(model, patches, recipe)
+
+
+def _ranges(model: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterator[tuple[str, np.ndarray]]:
+    sites = find_sites(model, recipe.scope)
+    histograms = {name: Histogram() for name in sites.tensors}
+    observers: list[tuple[list[str], Any]] = [([name], histogram) for name, histogram in histograms.items()]
+    observe(model, observers, patches)
+    for name, histogram in histograms.items():
+        yield f"counts/{name}", histogram.counts
+        yield f"range/{name}", np.asarray([histogram.exponent, histogram.largest])
+
+
+def equalised(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe) -> None:
+    """Change the graph in place, without changing what it computes, by the helpers of the recipe."""
+    maxima = {key.removeprefix("maxima/"): array for key, array in arrays.items() if key.startswith("maxima/")}
+    if recipe.equalise:
+        equalise_blocks(model, maxima)
+    if recipe.scales_channels:
+        scale_channels(model, {name: maxima[name] for name in scalable(model)})
+    if "moment" in arrays and np.any(arrays["moment"]):
+        LinearSum(model).improve(arrays["moment"], side=recipe.side, basis=recipe.basis)
+    settle(model)
+
+
+def _channels(node: ir.Node) -> int:
+    weight = array_of(node.inputs[1])
+    return 0 if weight is None else weight.shape[1]

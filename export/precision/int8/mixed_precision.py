@@ -1,0 +1,145 @@
+"""Which parts of the network may be INT8: the largest coverage within a drift budget, every step of it measured."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from export.graph import nodes_of_type, with_shape
+from export.precision.int8.sensitivity import rank
+from export.precision.int8.sites import Scope, Sites, find_sites, origin_of
+from export.roofline.counts import macs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import onnx_ir as ir
+
+    from calibration.drift.report import DriftReport
+    from export.precision.int8.calibrate import Calibrated
+    from export.precision.int8.sensitivity import Harm, Validation
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """How much of the network some sites make INT8.
+
+    Attributes:
+        groups: what is INT8.
+        dropped: groups that stay FP16 to keep the budget, the most harmful first.
+        mac_share: INT8 share of all convolutions' MACs.
+        byte_share: share of the bytes that all feature maps of C channels have in FP16, of those that are INT8 for
+            every reader.
+        validation: summary of the drift on the validation photos; empty if it was not measured.
+    """
+
+    groups: tuple[str, ...]
+    dropped: tuple[str, ...]
+    mac_share: float
+    byte_share: float
+    validation: dict[str, Any]
+
+
+class Shares:
+    """MACs and bytes behind every site, counted on the graph itself at one shape."""
+
+    def __init__(self, model: ir.Model, shape: tuple[int, int, int]) -> None:
+        concrete = with_shape(model, shape)
+        self._macs = {node.name or str(index): macs_of(node) for index, node in enumerate(concrete.graph)}
+        self._total_macs = sum(self._macs.values())
+        everything = find_sites(model, Scope.FEATURES)
+        readers = {site.tensor for site in everything.convolutions}
+        values = {value.name: value for node in concrete.graph for value in node.outputs}
+        self._elements = {
+            site.tensor: int(np.prod(values[site.tensor].shape.numpy()))  # type: ignore[union-attr]
+            for site in everything.features
+        }
+        uses = {node.inputs[0].name: node for node in nodes_of_type(model.graph, "Conv") if node.inputs[0] is not None}
+        self._private = {
+            tensor
+            for tensor in self._elements
+            if tensor in readers and len(uses[tensor].inputs[0].uses()) == 1  # type: ignore[union-attr]
+        }
+
+    def macs(self, sites: Sites) -> float:
+        """INT8 share of the MACs."""
+        return sum(self._macs[site.node] for site in sites.convolutions) / self._total_macs
+
+    def bytes(self, sites: Sites) -> float:
+        """Share of the feature maps' FP16 bytes, of the maps that every reader reads as INT8."""
+        quantised = {origin_of(site.tensor) for site in sites.features}
+        quantised |= {site.tensor for site in sites.convolutions if site.tensor in self._private}
+        total = sum(self._elements.values())
+        return sum(size for name, size in self._elements.items() if name in quantised) / total if total else 0.0
+
+
+def choose(
+    calibrated: Calibrated,
+    validation: Validation,
+    shares: Shares,
+    budget: float | None,
+    harms: Sequence[Harm] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[Coverage, list[Harm]]:
+    """A coverage whose measured drift on every validation photo stays within the budget, as large as was found.
+
+    Groups are left out in the order of harm per share of MACs and bytes; how many must go is found by bisection.
+    Then each of them that keeps the budget alone, the cheapest first, is taken in again if the budget still holds.
+    Every step is measured, not summed up from the groups. Drift need not grow with the coverage, so that no short
+    search is sure to find the largest of all; but to this one none of the groups that were tried could be added.
+
+    Args:
+        calibrated: what can be INT8.
+        validation: where drift is measured.
+        shares: what a group covers.
+        budget: dB per image; None takes everything.
+        harms: the ranking if there is one; it is made only if the full coverage exceeds the budget.
+        say: told what is being done.
+    """
+    everything = calibrated.sites
+    report = validation.drift(calibrated, everything)
+    known = list(harms or [])
+    if budget is None or _within(report, budget):
+        return _coverage(shares, everything, (), report), known
+    known = known or rank(calibrated, validation, shares, say)
+    alone = [harm for harm in known if harm.group in everything.groups]
+    order = [harm.group for harm in sorted(alone, key=lambda harm: -harm.excess_error / _gain(harm))]
+
+    def measured(groups: Sequence[str]) -> tuple[Sites, DriftReport]:
+        sites = everything.only(frozenset(groups))
+        report = validation.drift(calibrated, sites)
+        say(f"coverage: {len(groups)} of {len(order)} groups, worst drift {report.worst.drift:.4f} dB")
+        return sites, report
+
+    fits, fails = len(order), 0
+    best = measured([])
+    while fits - fails > 1:
+        middle = (fits + fails) // 2
+        tried = measured(order[middle:])
+        if _within(tried[1], budget):
+            fits, best = middle, tried
+        else:
+            fails = middle
+    alone_within = {harm.group for harm in alone if harm.worst_drift_db <= budget}
+    left_out = order[: fits - 1]  # the one at fits - 1 has just failed
+    for group in [group for group in reversed(left_out) if group in alone_within]:
+        tried = measured([*best[0].groups, group])
+        if _within(tried[1], budget):
+            best = tried
+    return _coverage(shares, best[0], order, best[1]), known
+
+
+def _within(report: DriftReport, budget: float) -> bool:
+    return not report.faults and not report.over(budget)
+
+
+def _gain(harm: Harm) -> float:
+    return max(harm.mac_share + harm.byte_share, 1e-6)
+
+
+def _coverage(shares: Shares, chosen: Sites, order: Sequence[str], report: DriftReport) -> Coverage:
+    summary = {key: value for key, value in report.summary().items() if key != "images"}
+    dropped = tuple(group for group in order if group not in chosen.groups)
+    return Coverage(chosen.groups, dropped, shares.macs(chosen), shares.bytes(chosen), summary)

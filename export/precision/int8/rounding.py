@@ -1,0 +1,22 @@
+"""FP32 weights -> INT8, one scale per output channel, to nearest."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calibration.ranges.estimators import LEVELS
+
+SMALLEST_HALF = float(np.finfo(np.float16).tiny)
+
+
+def half_scale(limit: np.ndarray) -> np.ndarray:
+    """FP16 scale of a symmetric INT8 quantiser that represents magnitudes up to ``limit``; never zero."""
+    return np.asarray(np.maximum(limit / LEVELS, SMALLEST_HALF), np.float16)
+
+
+def round_to_nearest(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[O, I, kh, kw] float -> int8 of the same shape and FP16 scales [O]."""
+    wide = weight.astype(np.float64)
+    scale = half_scale(np.abs(wide).max(axis=(1, 2, 3)))
+    integers = np.clip(np.rint(wide / scale.astype(np.float64)[:, None, None, None]), -LEVELS, LEVELS)
+    return integers.astype(np.int8), scale

@@ -1,0 +1,93 @@
+"""What each part of the network costs when it is INT8: measured one part at a time, and ranked."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from calibration.drift.evaluator import GraphEvaluator
+from calibration.drift.metrics import PEAK
+from calibration.drift.report import DriftReport, json_ready, measure_drift
+from export.precision.int8.sites import Sites
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from calibration.drift.evaluator import Evaluation
+    from calibration.photos import EvaluationPair
+    from export.precision.int8.calibrate import Calibrated
+    from export.precision.int8.mixed_precision import Shares
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What harm is measured on: photos that calibration did not use, and the PyTorch reference's outputs for them."""
+
+    pairs: Sequence[EvaluationPair]
+    references: Sequence[Evaluation]
+    scale: int
+
+    def drift(self, calibrated: Calibrated, sites: Sites) -> DriftReport:
+        """Drift of the INT8 graph with these sites."""
+        evaluator = GraphEvaluator(calibrated.variant(sites).model)
+        return measure_drift("int8", evaluator, self.references, self.pairs, self.scale)
+
+
+@dataclass(frozen=True)
+class Harm:
+    """What one part costs when it alone is INT8.
+
+    Attributes:
+        group: name of a group, or of a module, which is all of its groups together.
+        mean_drift_db, worst_drift_db: against the PyTorch reference.
+        unrounded_to_reference: PSNR of the values before rounding, dB; the FP16 graph has a finite one as well.
+        excess_error: mean squared difference of those from the reference's beyond that of the FP16 graph, in 8-bit
+            steps squared.
+        mac_share, byte_share: of all convolutions' MACs, and of the bytes that the feature maps have in FP16.
+    """
+
+    group: str
+    mean_drift_db: float
+    worst_drift_db: float
+    unrounded_to_reference: float
+    excess_error: float
+    mac_share: float
+    byte_share: float
+
+
+def rank(
+    calibrated: Calibrated, validation: Validation, shares: Shares, say: Callable[[str], None] = lambda _: None
+) -> list[Harm]:
+    """Measure every group alone, and every module; the most harmful first."""
+    base = _error(validation.drift(calibrated, Sites((), ())))
+    base = base if math.isfinite(base) else 0.0  # nothing to subtract from a graph at fault without any INT8
+    harms = []
+    for part, groups in calibrated.sites.parts.items():
+        say(f"sensitivity: {part}")
+        sites = calibrated.sites.only(groups)
+        report = validation.drift(calibrated, sites)
+        harms.append(
+            Harm(
+                part,
+                report.mean,
+                report.worst.drift,
+                report.unrounded_to_reference,
+                _error(report) - base,
+                shares.macs(sites),
+                shares.bytes(sites),
+            )
+        )
+    return sorted(harms, key=lambda harm: -harm.excess_error)
+
+
+def _error(report: DriftReport) -> float:
+    """Mean squared difference from the reference before rounding, in 8-bit steps squared; infinite at a fault."""
+    if report.faults or math.isnan(report.unrounded_to_reference):
+        return math.inf
+    return PEAK**2 * 10.0 ** (-report.unrounded_to_reference / 10.0)
+
+
+def as_json(harms: Sequence[Harm]) -> list[dict[str, Any]]:
+    """The ranking in JSON's types; null for what is not finite."""
+    return [json_ready(asdict(harm)) for harm in harms]

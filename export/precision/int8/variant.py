@@ -1,0 +1,75 @@
+"""The INT8 variant of one export: calibrate, and choose what is INT8 within the drift budget."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from calibration.ranges.fp16_range import beyond_half
+from export.precision.fp16 import by_measurement
+from export.precision.int8.calibrate import calibrate
+from export.precision.int8.mixed_precision import Coverage, Shares, choose
+from export.precision.int8.sensitivity import Validation, as_json, rank
+from export.reference import reference_evaluations
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    import onnx_ir as ir
+
+    from calibration.photos import CalibrationSet
+    from export.options import ExportOptions
+    from export.precision.variants import Variant
+    from models.checkpoint import Checkpoint
+
+
+def needs_validation(options: ExportOptions) -> bool:
+    """Whether some calibration photos are held back to measure drift on."""
+    return options.max_drift is not None or options.sensitivity
+
+
+def make_int8(
+    graph: ir.Model,
+    checkpoint: Checkpoint,
+    patches: CalibrationSet,
+    options: ExportOptions,
+    images: Sequence[np.ndarray],
+    say: Callable[[str], None] = lambda _: None,
+) -> Variant:
+    """The INT8 graph of a rewritten FP32 graph with uint8 I/O.
+
+    With a drift budget it has a coverage that keeps the budget on the photos held back, as large as
+    :func:`~export.precision.int8.mixed_precision.choose` finds; without, all of the scope. Tensors that leave FP16's
+    range on the images stay FP32; they are looked for in the graph that the exact helpers changed. Its record says what is INT8, what had
+    to stay FP16, and the sensitivity if it was measured.
+
+    If nothing keeps the budget, the variant is the whole scope and its record has the reason under ``refused``.
+    """
+    shares = Shares(graph, options.profile.optimum)
+    training, validation = patches, None
+    if needs_validation(options):
+        training, held_back = patches.split()
+        pairs = held_back.pairs()
+        references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
+        validation = Validation(pairs, references, checkpoint.architecture.scale)
+    say(f"calibrating INT8 on {training.patches} patches of {len(training.photos)} photos")
+    calibrated = calibrate(graph, training, options.recipe, say)
+    calibrated = calibrated.keeping_wide(beyond_half(calibrated.model, images, options.profile.largest_pixels))
+    if validation is None:
+        sites = calibrated.sites
+        coverage = Coverage(sites.groups, (), shares.macs(sites), shares.bytes(sites), {})
+        harms = []
+    else:
+        harms = rank(calibrated, validation, shares, say) if options.sensitivity else []
+        coverage, harms = choose(calibrated, validation, shares, options.max_drift, harms, say)
+        sites = calibrated.sites.only(frozenset(coverage.groups))
+    record = {"coverage": asdict(coverage), "sensitivity": as_json(harms)}
+    if not sites.groups:
+        record["refused"] = "nothing can be INT8: every site reads or writes what FP16 cannot hold"
+        if calibrated.sites.groups:
+            record["refused"] = f"nothing can be INT8 within {options.max_drift} dB on the validation photos"
+        sites = calibrated.sites
+    variant = calibrated.variant(sites)
+    alone = by_measurement(calibrated.model, calibrated.beyond)
+    return replace(variant, calibration={**variant.calibration, **record}, by_measurement=alone)

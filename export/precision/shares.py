@@ -1,0 +1,139 @@
+"""What a finished graph really is: the share of every type in nodes, MACs and feature maps, and what that promises."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx_ir as ir
+
+from export.engine.compiler import Target
+from export.graph import producer_of, with_shape
+from export.precision.int8.sites import Scope, find_sites, rescaled
+from export.roofline.bound import FLOAT_BYTES, work_of
+from export.roofline.devices import DEVICES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from export.roofline.devices import Device
+    from runtime.profile import Shape
+
+TYPES = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.INT8: "int8"}
+PLUMBING = {"QuantizeLinear", "DequantizeLinear", "Cast", "Constant", "Identity"}
+OF_CAPABILITY = {"8.0": "a100", "8.6": "rtx3090", "8.7": "agx-orin", "8.9": "rtx4090", "9.0": "h100"}
+"""A device of the table for a compute capability; the largest of its kind."""
+EDGE = "orin-nano"
+"""Stands for the target when none is named."""
+
+
+@dataclass(frozen=True)
+class Realised:
+    """What one graph is at one shape.
+
+    Attributes:
+        nodes: share of the nodes by the type they compute in, without casts and Q/DQ; ``other`` is index arithmetic.
+        macs: share of the convolutions' MACs by type.
+        feature_bytes: share of the bytes of the C-channel feature maps by type. A map that some readers read as
+            INT8 and others as FP16 exists in both and counts in both.
+        total_macs: MACs by type.
+        moved_bytes: image, picture and weights once, every feature map written and read once.
+        int8_results: elements that INT8 convolutions write.
+    """
+
+    nodes: dict[str, float]
+    macs: dict[str, float]
+    feature_bytes: dict[str, float]
+    total_macs: dict[str, int]
+    moved_bytes: int
+    int8_results: int = 0
+
+    def seconds(self, device: Device, *, wide_results: bool = False) -> float:
+        """Roofline bound: arithmetic and memory traffic at the device's published peaks, perfectly overlapped.
+
+        ``wide_results``: what INT8 convolutions compute is written and read once more in FP32.
+        """
+        arithmetic = sum(2 * macs / device.peak(kind) for kind, macs in self.total_macs.items())
+        moved = self.moved_bytes + (2 * FLOAT_BYTES * self.int8_results if wide_results else 0)
+        return max(arithmetic, moved / device.bandwidth)
+
+
+def feature_names(model: ir.Model) -> tuple[str, ...]:
+    """The C-channel feature maps that cross memory between fused kernels, of a graph without Q/DQ."""
+    return tuple(site.tensor for site in find_sites(model, Scope.FEATURES).features)
+
+
+def realised(model: ir.Model, features: Iterable[str], shape: Shape) -> Realised:
+    """Read the shares off a finished graph.
+
+    Args:
+        model: any precision.
+        features: names from :func:`feature_names` of the graph before Q/DQ.
+        shape: LR batch, height and width.
+    """
+    concrete = with_shape(model, shape)
+    work = work_of(model, shape)
+    nodes = Counter(_type_of(node) for node in concrete.graph if node.op_type not in PLUMBING)
+    values = {value.name: value for node in concrete.graph for value in node.outputs}
+    sizes: Counter[str] = Counter()
+    for name in features:
+        value = values[name]
+        elements = _elements(value)
+        integer = [use.node.op_type == "QuantizeLinear" for use in rescaled(value).uses()]
+        if any(integer):
+            sizes["int8"] += elements
+        if not all(integer):
+            dtype = value.dtype or ir.DataType.FLOAT
+            sizes[TYPES[dtype]] += int(elements * dtype.itemsize)
+    return Realised(
+        _shares(nodes),
+        _shares(work.macs),
+        _shares(sizes),
+        work.macs,
+        work.least_bytes + 2 * sum(sizes.values()),
+        sum(
+            _elements(node.outputs[0]) for node in concrete.graph if node.op_type == "Conv" and _type_of(node) == "int8"
+        ),
+    )
+
+
+def _elements(value: ir.Value) -> int:
+    return 0 if value.shape is None else int(np.prod(value.shape.numpy()))
+
+
+def _type_of(node: ir.Node) -> str:
+    if node.op_type == "Conv" and producer_of(node.inputs[0], "DequantizeLinear") is not None:
+        return "int8"
+    return TYPES.get(node.outputs[0].dtype or ir.DataType.UNDEFINED, "other")
+
+
+def _shares(counts: Counter[str] | dict[str, int]) -> dict[str, float]:
+    total = sum(counts.values())
+    return {kind: count / total for kind, count in sorted(counts.items())} if total else {}
+
+
+def verdict(int8: Realised, fp16: Realised, target: Target, capability: str | None) -> str:
+    """Whether INT8 can be expected to be faster than FP16: from shares and published peaks, never from a guess.
+
+    Args:
+        int8: the INT8 graph.
+        fp16: the FP16 graph that it could replace.
+        target: what engines are for.
+        capability: compute capability of the GPU that the engine was built on, such as ``8.7``; None without an engine.
+    """
+    name = EDGE if capability is None else OF_CAPABILITY.get(capability, "")
+    if name not in DEVICES:
+        return f"No published peaks for a GPU of {capability} in the table: no expectation whether INT8 beats FP16."
+    device = DEVICES[name]
+    wide = target is Target.TENSORRT_RTX
+    bounds = {"int8": int8.seconds(device, wide_results=wide), "fp16": fp16.seconds(device)}
+    ratio = bounds["int8"] / bounds["fp16"]
+    stands = ", which stands for a target that no engine names" if capability is None else ", the largest of its kind"
+    expected = "can be faster" if ratio < 0.95 else "cannot be expected to be faster"
+    written = " TensorRT-RTX writes what INT8 convolutions compute as FP32 (docs/quantisation.md)." if wide else ""
+    return (
+        f"INT8 {expected} than FP16 on {name}{stands}: roofline bound {1e3 * bounds['int8']:.2f} ms against "
+        f"{1e3 * bounds['fp16']:.2f} ms, ratio {ratio:.2f}. A bound, not a measurement.{written}"
+    )

@@ -1,0 +1,55 @@
+"""One rewritten FP32 graph -> its variants in the requested precisions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import onnx
+import onnx_ir as ir
+
+from export.graph import copy_of, settle
+from export.precision.fp16 import ISLANDS, NOTHING, Island, to_half
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from calibration.ranges.fp16_range import BeyondHalf
+    from export.precision import Precision
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A graph in one precision.
+
+    Attributes:
+        precision: which.
+        model: the graph.
+        calibration: how its ranges were found; INT8 only.
+        beyond: what was measured to leave FP16's range.
+        by_measurement: names of that which no rule would have kept FP32.
+    """
+
+    precision: Precision
+    model: ir.Model
+    calibration: dict[str, Any] = field(default_factory=dict)
+    beyond: BeyondHalf = NOTHING
+    by_measurement: tuple[str, ...] = ()
+
+    def serialise(self) -> bytes:
+        """The ONNX file's bytes.
+
+        Raises:
+            onnx.checker.ValidationError: the graph is not valid ONNX; a defect of this project.
+        """
+        proto = ir.to_proto(self.model)
+        onnx.checker.check_model(proto, full_check=True)
+        return proto.SerializeToString()
+
+
+def make_half(rewritten: ir.Model, beyond: BeyondHalf = NOTHING, islands: Collection[Island] = ISLANDS) -> ir.Model:
+    """The FP16 graph; what leaves FP16's range stays FP32."""
+    model = copy_of(rewritten)
+    to_half(model, beyond, islands)
+    settle(model)
+    return model

@@ -1,0 +1,42 @@
+"""What a graph holds: nodes and multiply-accumulates, counted on the graph with its functions inlined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING
+
+from export.graph import with_shape
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+    from runtime.profile import Shape
+
+WEIGHTED = ("Conv", "ConvTranspose")
+
+
+@dataclass(frozen=True)
+class GraphStatistics:
+    """Nodes of the inlined graph (constants are not counted) and MACs of all its convolutions at one shape."""
+
+    nodes: int
+    macs: int
+
+
+def statistics(model: ir.Model, shape: Shape) -> GraphStatistics:
+    """Count nodes and convolution MACs for an image of (batch, height, width)."""
+    concrete = with_shape(model, shape)
+    return GraphStatistics(len(concrete.graph), sum(macs_of(node) for node in concrete.graph))
+
+
+def macs_of(node: ir.Node) -> int:
+    """Multiply-accumulates of one node with static shapes; 0 for all but convolutions."""
+    if node.op_type not in WEIGHTED or node.inputs[1] is None:
+        return 0
+    weight = node.inputs[1].shape
+    # Conv: every output element sums I / group * kh * kw products. ConvTranspose: every input element feeds as many.
+    counted = node.outputs[0] if node.op_type == "Conv" else node.inputs[0]
+    if counted is None or counted.shape is None or weight is None or not counted.shape.is_static():
+        raise ValueError(f"{node.name}: shapes are not static")
+    return prod(counted.shape.numpy()) * prod(weight.numpy()[1:])

@@ -1,0 +1,1 @@
+"""Studies and demonstrations: no part of the product."""

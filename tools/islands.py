@@ -1,0 +1,91 @@
+"""``python -m tools.islands --model defian-s-x2``: what FP32 in a FP16 graph is worth, measured and as a rule."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from calibration.drift.evaluator import GraphEvaluator
+from calibration.drift.hard_images import faults_on_hard_images, hard_images
+from calibration.drift.report import DriftReport, measure_drift
+from calibration.photos import evaluation_pairs
+from calibration.ranges.fp16_range import beyond_half
+from export.options import DEFAULT_PROFILE
+from export.precision.fp16 import ISLANDS, NOTHING
+from export.precision.variants import make_half
+from export.reference import reference_evaluations, reference_outputs
+from export.rewrites import apply_rewrites
+from export.tables import DRIFT_COLUMNS, drift_cells
+from export.trace.network import trace
+from models.bundled import resolve_model
+from models.checkpoint import load_checkpoint
+from runtime.profile import ShapeProfile
+from tools.study import add_model_and_images, table_or_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from calibration.photos import EvaluationPair
+    from calibration.ranges.fp16_range import BeyondHalf
+    from export.precision.fp16 import Island
+    from models.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Row:
+    """A FP16 graph with some parts in FP32.
+
+    Attributes:
+        label: which.
+        report: drift against the PyTorch reference.
+        faults: ``image: fault`` on the hard images.
+    """
+
+    label: str
+    report: DriftReport
+    faults: tuple[str, ...]
+
+
+def choices(measured: BeyondHalf) -> Iterator[tuple[str, frozenset[Island], BeyondHalf]]:
+    """All islands, all but one, what measuring alone finds, nothing."""
+    yield "both islands", ISLANDS, NOTHING
+    for island in sorted(ISLANDS):
+        yield f"without {island.value}", ISLANDS - {island}, NOTHING
+    yield "what measuring finds", frozenset(), measured
+    yield "nothing", frozenset(), NOTHING
+
+
+def measure_islands(checkpoint: Checkpoint, pairs: Sequence[EvaluationPair]) -> Iterator[Row]:
+    """Trace and rewrite once, then measure every choice on the same images. FP16's range is measured on them, too."""
+    graph = trace(checkpoint)
+    apply_rewrites(graph)
+    network = checkpoint.network()
+    references = reference_evaluations(network, (pair.lr for pair in pairs))
+    hard = hard_images()
+    hard_references = dict(zip(hard, reference_outputs(network, hard.values()), strict=True))
+    pixels = ShapeProfile.parse(DEFAULT_PROFILE).largest_pixels
+    measured = beyond_half(graph, [*(pair.lr for pair in pairs), *hard.values()], pixels)
+    for label, islands, beyond in choices(measured):
+        evaluator = GraphEvaluator(make_half(graph, beyond, islands))
+        report = measure_drift(label, evaluator, references, pairs, checkpoint.architecture.scale)
+        yield Row(label, report, faults_on_hard_images(evaluator, hard_references))
+
+
+def main() -> None:
+    """Print the table; exits with 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m tools.islands", description=__doc__)
+    add_model_and_images(parser)
+    options = parser.parse_args()
+    table = Table("FP32", *DRIFT_COLUMNS, "faults on hard images")
+    with table_or_error(table):
+        checkpoint = load_checkpoint(resolve_model(options.model))
+        pairs = evaluation_pairs(checkpoint.architecture.scale, None, options.lr, options.hr)
+        for row in measure_islands(checkpoint, pairs):
+            table.add_row(row.label, *drift_cells(row.report), ", ".join(row.faults) or "none")
+
+
+if __name__ == "__main__":
+    main()
