@@ -41,8 +41,8 @@ def make_int8(
 
     With a drift budget it has a coverage that keeps the budget on the photos held back, as large as
     :func:`~export.precision.int8.mixed_precision.choose` finds; without, all of the scope. Tensors that leave FP16's
-    range on the images stay FP32; they are looked for in the graph that the exact helpers changed. Its record says what is INT8, what had
-    to stay FP16, and the sensitivity if it was measured.
+    range on the images stay FP32; they are looked for in the graph that the exact helpers changed. Its record says what
+    is INT8, what had to stay FP16, and the sensitivity if it was measured.
 
     If nothing keeps the budget, the variant is the whole scope and its record has the reason under ``refused``.
     """
