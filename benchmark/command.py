@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from benchmark.budget import Budget
 from benchmark.candidates import names_of
 from benchmark.latency import Plan
-from benchmark.run import BenchOptions, run_benchmark
+from benchmark.options import BenchOptions
+from benchmark.run import run_benchmark
 from benchmark.tiling import parse_tiling
 from runtime.errors import DefianError, MissingPackageError
 from runtime.files import require_writable_folder

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmark.candidates import Candidate
-    from benchmark.run import BenchOptions
+    from benchmark.options import BenchOptions
     from calibration.photos import EvaluationPair
     from runtime.profile import Shape
 

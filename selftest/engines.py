@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmark.latency import Plan
-from benchmark.run import BenchOptions, run_benchmark
+from benchmark.options import BenchOptions
+from benchmark.run import run_benchmark
 from calibration.drift.evaluator import GraphEvaluator
 from selftest.pictures import SIZES, pairs_of, sources
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     from runtime.device.context import DeviceContext
+    from runtime.engine.core import EngineCore
     from runtime.engine.lanes import Lane
-    from runtime.engine.session import EngineSession
 
 UPLOADED, COMPUTED, DONE = range(3)
 
@@ -50,13 +50,13 @@ class FramePipeline:
     The ring stays after a run, so that the next run of the same shape allocates nothing.
 
     Args:
-        session: whose engine computes.
+        core: the engine that computes, and its stream.
         device: its context, which is current only inside the steps, never while the caller has the turn.
         in_flight: lanes in the ring, at least 1.
     """
 
-    def __init__(self, session: EngineSession, device: DeviceContext, in_flight: int) -> None:
-        self._session = session
+    def __init__(self, core: EngineCore, device: DeviceContext, in_flight: int) -> None:
+        self._core = core
         self._device = device
         self._limit = in_flight
         self._free: list[Slot] = []
@@ -66,13 +66,13 @@ class FramePipeline:
         self._closed = False
 
     def run(self, frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The upscaled frames, in order; see :meth:`EngineSession.upscale_frames`."""
+        """The upscaled frames, in order; see ``EngineSession.upscale_frames``."""
         source, failure = iter(frames), None
         while failure is None:
             try:
                 frame = next(source)
                 shape = check_frame(frame)
-                require_shape(self._session.manifest, shape)
+                require_shape(self._core.manifest, shape)
             except StopIteration:
                 break
             except Exception as error:  # what is under way is given out first
@@ -95,9 +95,9 @@ class FramePipeline:
             if shape != self._shape:
                 self._free_slots()
                 self._shape = shape
-            slot = self._free.pop() if self._free else Slot(self._session.lane(shape), cuda)
+            slot = self._free.pop() if self._free else Slot(self._core.lane(shape), cuda)
             self._flying.append(slot)
-            (upload, download), compute = self._streams, self._session.stream
+            (upload, download), compute = self._streams, self._core.stream
             slot.lane.upload(frame[None], upload)
             slot.marks[UPLOADED].record(upload)
             slot.marks[UPLOADED].hold(compute)
@@ -118,10 +118,10 @@ class FramePipeline:
             buffers = slot.lane.buffers
             upscaled = buffers.host_out[0].copy()
             # Not the caller's frame, which may hold the next picture by now.
-            self._session.guard.see(buffers.host_in, buffers.host_out)
-            if slot.lane.graph is None and not self._session.graphs.refusal:
-                self._session.stream.synchronize()
-                self._session.graphs.after_run(slot.lane, self._session.stream)
+            self._core.guard.see(buffers.host_in, buffers.host_out)
+            if slot.lane.graph is None and not self._core.graphs.refusal:
+                self._core.stream.synchronize()
+                self._core.graphs.after_run(slot.lane, self._core.stream)
         return upscaled
 
     def _require_open(self) -> DeviceContext:
@@ -135,7 +135,7 @@ class FramePipeline:
 
     def settle(self) -> None:
         """Wait for what is under way and drop its results; the ring stays. The context is current."""
-        for stream in (*self._streams, self._session.stream):
+        for stream in (*self._streams, self._core.stream):
             stream.synchronize()
         self._free.extend(self._flying)
         self._flying.clear()
@@ -153,7 +153,7 @@ class FramePipeline:
                 steps.callback(stream.free)
             for slot in (*self._free, *self._flying):
                 steps.callback(slot.free)
-            for stream in (*self._streams, self._session.stream):
+            for stream in (*self._streams, self._core.stream):
                 steps.callback(stream.synchronize)
             self._streams, self._free = [], []
             self._flying.clear()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.device.context import DeviceContext, driver_errors
 from runtime.device.streams import Mark, WorkStream
-from runtime.engine.lanes import GraphPolicy, Lane, LanePool
+from runtime.engine.core import EngineCore
+from runtime.engine.lanes import GraphPolicy, LanePool
 from runtime.engine.loaded import LoadedEngine
 from runtime.engine.module import RuntimeLog, import_flavour
 from runtime.engine.pipeline import FramePipeline
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from runtime.engine.lanes import Lane
     from runtime.profile import Shape, ShapeProfile
 
 
@@ -124,11 +126,12 @@ class EngineSession:
         for _ in range(4):
             self._marks.append(Mark(cuda))
             self._resources.callback(self._marks[-1].free)
-        self._engine = LoadedEngine(self._trt, log, read_plan(path), self.manifest, cuda, rtx)
-        self._resources.callback(self._engine.close)
-        self._lanes = LanePool(cuda, self._engine, self.manifest.scale, self.options.shapes)
+        engine = LoadedEngine(self._trt, log, read_plan(path), self.manifest, cuda, rtx)
+        self._resources.callback(engine.close)
+        self._lanes = LanePool(cuda, engine, self.manifest.scale, self.options.shapes)
         self._resources.callback(self._lanes.free)
-        self.graphs = GraphPolicy(self._engine, wanted=self.options.cuda_graphs)
+        self.graphs = GraphPolicy(engine, wanted=self.options.cuda_graphs)
+        self._core = EngineCore(cuda, self.manifest, engine, self.stream, self._lanes, self.graphs, self.guard)
 
     @property
     def profile(self) -> ShapeProfile | None:
@@ -210,7 +213,7 @@ class EngineSession:
             DefianError: as ``__call__``; after a failure of the device the frames under way are lost.
         """
         self._device.require_thread()
-        pipeline = self._idle or FramePipeline(self, self._device, self.options.in_flight)
+        pipeline = self._idle or FramePipeline(self._core, self._device, self.options.in_flight)
         self._idle = None
         self._pipelines.append(pipeline)
         keep = False
@@ -239,21 +242,6 @@ class EngineSession:
         idle, self._idle = self._idle, None
         if idle is not None:
             idle.close()
-
-    def lane(self, shape: Shape) -> Lane:
-        """A new lane on this session's engine, for a pipeline; the context is current.
-
-        When memory is short, the lanes that ``__call__`` keeps are given up first.
-
-        Raises:
-            DefianError: TensorRT refuses the shape.
-            pycuda.driver.MemoryError: there is too little memory even so.
-        """
-        try:
-            return Lane(self._device.cuda, self._engine, shape, self.manifest.scale)
-        except self._device.cuda.MemoryError:
-            self._lanes.free()
-            return Lane(self._device.cuda, self._engine, shape, self.manifest.scale)
 
     def describe(self) -> str:
         """One line: model, precision, TensorRT, GPU, CUDA graphs."""

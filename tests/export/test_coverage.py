@@ -12,9 +12,10 @@ import pytest
 from calibration.drift.report import DriftReport, ImageDrift
 from calibration.photos import calibration_set
 from export.precision.int8.calibrate import calibrate
-from export.precision.int8.mixed_precision import Shares, choose
+from export.precision.int8.mixed_precision import choose
 from export.precision.int8.recipe import Recipe
 from export.precision.int8.sensitivity import Validation, as_json, rank
+from export.precision.int8.shares import Shares
 from export.precision.int8.sites import ConvolutionSite, Scope, Sites, is_module
 from export.reference import reference_evaluations
 from export.rewrites import apply_rewrites

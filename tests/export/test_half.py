@@ -15,8 +15,8 @@ from calibration.photos import calibration_set, evaluation_pairs
 from calibration.ranges.fp16_range import LARGEST_HALF, BeyondHalf, beyond_half
 from export.precision import Precision
 from export.precision.int8.calibrate import calibrate
-from export.precision.int8.mixed_precision import Shares
 from export.precision.int8.recipe import Recipe
+from export.precision.int8.shares import Shares
 from export.precision.int8.sites import Scope, find_sites
 from export.precision.variants import Variant, make_half
 from export.reference import reference_evaluations, reference_outputs

@@ -5,21 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from export.graph import nodes_of_type, with_shape
 from export.precision.int8.sensitivity import rank
-from export.precision.int8.sites import Scope, Sites, find_sites, origin_of
-from export.roofline.counts import macs_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    import onnx_ir as ir
-
     from calibration.drift.report import DriftReport
     from export.precision.int8.calibrate import Calibrated
     from export.precision.int8.sensitivity import Harm, Validation
+    from export.precision.int8.shares import Shares
+    from export.precision.int8.sites import Sites
 
 
 @dataclass(frozen=True)
@@ -40,39 +35,6 @@ class Coverage:
     mac_share: float
     byte_share: float
     validation: dict[str, Any]
-
-
-class Shares:
-    """MACs and bytes behind every site, counted on the graph itself at one shape."""
-
-    def __init__(self, model: ir.Model, shape: tuple[int, int, int]) -> None:
-        concrete = with_shape(model, shape)
-        self._macs = {node.name or str(index): macs_of(node) for index, node in enumerate(concrete.graph)}
-        self._total_macs = sum(self._macs.values())
-        everything = find_sites(model, Scope.FEATURES)
-        readers = {site.tensor for site in everything.convolutions}
-        values = {value.name: value for node in concrete.graph for value in node.outputs}
-        self._elements = {
-            site.tensor: int(np.prod(values[site.tensor].shape.numpy()))  # type: ignore[union-attr]
-            for site in everything.features
-        }
-        uses = {node.inputs[0].name: node for node in nodes_of_type(model.graph, "Conv") if node.inputs[0] is not None}
-        self._private = {
-            tensor
-            for tensor in self._elements
-            if tensor in readers and len(uses[tensor].inputs[0].uses()) == 1  # type: ignore[union-attr]
-        }
-
-    def macs(self, sites: Sites) -> float:
-        """INT8 share of the MACs."""
-        return sum(self._macs[site.node] for site in sites.convolutions) / self._total_macs
-
-    def bytes(self, sites: Sites) -> float:
-        """Share of the feature maps' FP16 bytes, of the maps that every reader reads as INT8."""
-        quantised = {origin_of(site.tensor) for site in sites.features}
-        quantised |= {site.tensor for site in sites.convolutions if site.tensor in self._private}
-        total = sum(self._elements.values())
-        return sum(size for name, size in self._elements.items() if name in quantised) / total if total else 0.0
 
 
 def choose(

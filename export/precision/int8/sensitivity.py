@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from calibration.drift.evaluator import Evaluation
     from calibration.photos import EvaluationPair
     from export.precision.int8.calibrate import Calibrated
-    from export.precision.int8.mixed_precision import Shares
+    from export.precision.int8.shares import Shares
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from calibration.ranges.fp16_range import beyond_half
 from export.precision.fp16 import by_measurement
 from export.precision.int8.calibrate import calibrate
-from export.precision.int8.mixed_precision import Coverage, Shares, choose
+from export.precision.int8.mixed_precision import Coverage, choose
 from export.precision.int8.sensitivity import Validation, as_json, rank
+from export.precision.int8.shares import Shares
 from export.reference import reference_evaluations
 
 if TYPE_CHECKING:
