@@ -124,10 +124,8 @@ def calibrate(
 
 def _sources() -> list[Path]:
     """The source files that decide what is measured."""
-    here = Path(__file__)
-    folders = (Path(cache.__file__).parent, here.parent / "precision")
-    shared = (here, here.with_name("emit.py"), here.with_name("variants.py"))
-    return sorted({*shared, *(path for folder in folders for path in folder.glob("*.py"))})
+    precision, calibration = Path(__file__).parent.parent, Path(cache.__file__).parent.parent
+    return sorted({precision.parent / "graph.py", *precision.rglob("*.py"), *calibration.rglob("*.py")})
 
 
 def _histogram(arrays: Mapping[str, np.ndarray], name: str) -> Histogram:
