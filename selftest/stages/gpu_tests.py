@@ -21,7 +21,7 @@ def run(_settings: Settings, record: Record) -> None:
     """``pytest -m gpu`` on the files that have such tests; only they are read, as others need more packages."""
     files = [
         str(path)
-        for path in sorted((ROOT / "tests").rglob("test_*_gpu.py"))
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
         if "pytest.mark.gpu" in path.read_text(encoding="utf-8")
     ]
     if not files:
