@@ -105,7 +105,7 @@ def print_traffic(height: int, width: int, cache: Cache) -> None:
             for channels_last in (False, True):
                 for channels in (32, 64):
                     features = Features(1, channels, height, width, fp16=fp16, channels_last=channels_last)
-                    for vectors in (1, 2) if channels_last else (1,):
+                    for vectors in (2,) if fp16 else (1, 2) if channels_last else (1,):
                         counted = mirror.traffic(features, vectors, cache)
                         ratios = (
                             *(counted.uncached_ratio, counted.broadcast_ratio),

@@ -1,78 +1,20 @@
-// The kernel's own source run on the CPU: kernel.cu's launch as loops over waves, blocks, phases and threads.
+// The kernel's own source run on the CPU: kernel.cu's launch as loops over waves, blocks, phases, warps and threads.
 //
 // Blocks go in waves of `resident`; the blocks of a wave go through their chunks in step, as they do on a GPU.
-// On the way it checks what kernel.cu's freedom from races rests on, and counts the traffic:
-//   * shared memory is poisoned before each staging, a word that two threads write is reported;
-//   * a vector load whose address is not a multiple of its 16 bytes is reported: a GPU would end with an error;
+// On the way it checks what kernel.cu's freedom from races rests on, and counts the traffic (mirror_watch.h):
+//   * shared memory is poisoned before it is written, a word that two threads write between barriers is reported;
+//   * a load whose address is not a multiple of its size is reported: a GPU would end with an error;
 //   * loads are counted as bytes asked for, and as 32-byte sectors: those that a block touches in one staging,
 //     and of these the ones that a least-recently-used L2 cache of a given size does not hold. Biases count as
 //     features do, because all threads of a block read the same few: L1 has them after the first.
 // With DEFIAN_MIRROR_MAIN it is a program for AddressSanitizer, in which every buffer has its exact size.
-#include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <iterator>
-#include <list>
-#include <unordered_map>
-#include <unordered_set>
-#include <vector>
 
-namespace watch {
+#include "mirror_watch.h"
 
-constexpr std::uintptr_t SECTOR = 32;
-
-struct Watch {
-    bool counting = false;
-    bool checking = false;
-    std::uintptr_t features_begin = 0, features_end = 0;
-    long long features_asked = 0, bias_asked = 0, bias_sectors = 0, sectors_touched = 0, sectors_missed = 0, written_twice = 0;
-    long long misaligned = 0;
-    std::size_t capacity = 0;  // of the L2, in sectors
-    std::list<std::uintptr_t> recent;
-    std::unordered_map<std::uintptr_t, std::list<std::uintptr_t>::iterator> cached;
-    std::unordered_set<std::uintptr_t> staged;
-    const unsigned char* shared = nullptr;
-    std::vector<unsigned char> written;
-
-    void loaded(const void* address, std::size_t bytes) {
-        const std::uintptr_t begin = reinterpret_cast<std::uintptr_t>(address);
-        if (begin % bytes != 0) ++misaligned;
-        if (!counting) return;
-        const bool is_bias = begin < features_begin || begin >= features_end;
-        (is_bias ? bias_asked : features_asked) += static_cast<long long>(bytes);
-        for (std::uintptr_t sector = begin / SECTOR; sector * SECTOR < begin + bytes; ++sector) {
-            if (!staged.insert(sector).second) continue;
-            ++sectors_touched;
-            if (is_bias) ++bias_sectors;
-            const auto found = cached.find(sector);
-            if (found != cached.end()) {
-                recent.splice(recent.begin(), recent, found->second);
-                continue;
-            }
-            ++sectors_missed;
-            recent.push_front(sector);
-            cached[sector] = recent.begin();
-            if (recent.size() > capacity) {
-                cached.erase(recent.back());
-                recent.pop_back();
-            }
-        }
-    }
-
-    void stored(const void* address, std::size_t bytes) {
-        if (!checking) return;
-        const std::size_t offset = static_cast<std::size_t>(static_cast<const unsigned char*>(address) - shared);
-        for (std::size_t byte = offset; byte < offset + bytes; ++byte) written_twice += written.at(byte)++ ? 1 : 0;
-    }
-};
-
-thread_local Watch* watching = nullptr;
-
-}  // namespace watch
-
-#define DEFIAN_ON_GLOBAL_LOAD(address, bytes) ::watch::watching->loaded(address, bytes)
-#define DEFIAN_ON_SHARED_STORE(address, bytes) ::watch::watching->stored(address, bytes)
-#include "tile.h"
+#include "float_tile.h"
+#include "tensor_tile.h"
 
 using namespace defian;
 
@@ -91,58 +33,120 @@ struct Counts {
 
 namespace {
 
+// Threads of a block, or its warps, each of which does in step what its lanes do.
 template <class Phase>
-void each_thread(bool reversed, Phase phase) {
-    for (int index = 0; index < THREADS; ++index) phase(reversed ? THREADS - 1 - index : index);
+void each(bool reversed, int count, Phase phase) {
+    for (int index = 0; index < count; ++index) phase(reversed ? count - 1 - index : index);
 }
 
-template <class T, Layout layout>
-void launch(const Problem& problem, const Options& options, watch::Watch& watcher) {
-    using Word = typename Block<T>::Word;
+unsigned int blocks_of(const Problem& problem, int tile_width, int tile_height) {
+    return static_cast<unsigned int>(divide_up(problem.width, tile_width)) * divide_up(problem.height, tile_height) *
+           problem.batch;
+}
+
+// Calls wave(first block, count) for the blocks that are in flight together.
+template <class Wave>
+void each_wave(unsigned int blocks, int resident, Wave wave) {
+    for (unsigned int first = 0; first < blocks; first += resident) {
+        const unsigned int left = blocks - first;
+        wave(first, left < static_cast<unsigned int>(resident) ? left : resident);
+    }
+}
+
+template <Layout layout>
+void launch_float(const Problem& problem, const Options& options, watch::Watch& watcher) {
+    using Block = FloatBlock;
     const std::size_t bytes = static_cast<std::size_t>(SHARED_BYTES_PER_VECTOR) * problem.vectors;
     Vector* memory = static_cast<Vector*>(std::aligned_alloc(alignof(Vector), bytes));
     Word* shared = reinterpret_cast<Word*>(memory);
-    watcher.shared = reinterpret_cast<const unsigned char*>(memory);
-    const unsigned int blocks = static_cast<unsigned int>(divide_up(problem.width, TILE_WIDTH)) *
-                                divide_up(problem.height, TILE_HEIGHT) * problem.batch;
     std::vector<Sums> sums(static_cast<std::size_t>(options.resident) * THREADS);
-    for (unsigned int wave = 0; wave < blocks; wave += options.resident) {
-        const unsigned int left = blocks - wave;
-        const unsigned int count = left < static_cast<unsigned int>(options.resident) ? left : options.resident;
+    const unsigned int blocks = blocks_of(problem, TILE_WIDTH, TILE_HEIGHT);
+    each_wave(blocks, options.resident, [&](unsigned int wave, unsigned int count) {
         std::memset(sums.data(), 0, sums.size() * sizeof(Sums));
-        for (int index = 0; index < Block<T>::chunks(problem); ++index) {
-            const Chunk chunk = Block<T>::chunk(problem, index);
+        for (int index = 0; index < Block::chunks(problem); ++index) {
+            const Chunk chunk = Block::chunk(problem, index);
             for (unsigned int block = 0; block < count; ++block) {
-                const Tile tile = locate(problem, wave + block);
-                std::memset(memory, 0xff, bytes);  // NaN in FP32 and FP16
-                if (options.checking) watcher.written.assign(bytes, 0);
+                const Tile tile = locate<TILE_WIDTH, TILE_HEIGHT>(problem, wave + block);
+                std::memset(memory, 0xff, bytes);  // NaN
+                watcher.between_barriers(memory, bytes);
                 watcher.staged.clear();
-                each_thread(options.reversed, [&](int thread) {
-                    Block<T>::template stage<layout>(problem, tile, chunk, thread, shared);
+                each(options.reversed, THREADS, [&](int thread) {
+                    Block::stage<layout>(problem, tile, chunk, thread, shared);
                 });
-                each_thread(options.reversed, [&](int thread) {
-                    Block<T>::accumulate(problem, tile, chunk, thread, shared, sums[block * THREADS + thread]);
+                each(options.reversed, THREADS, [&](int thread) {
+                    Block::accumulate(problem, tile, chunk, thread, shared, sums[block * THREADS + thread]);
                 });
             }
         }
         for (unsigned int block = 0; block < count; ++block) {
-            const Tile tile = locate(problem, wave + block);
-            each_thread(options.reversed, [&](int thread) {
-                Block<T>::write(problem, tile, thread, sums[block * THREADS + thread]);
+            const Tile tile = locate<TILE_WIDTH, TILE_HEIGHT>(problem, wave + block);
+            each(options.reversed, THREADS, [&](int thread) {
+                Block::write(problem, tile, thread, sums[block * THREADS + thread]);
             });
         }
-    }
+    });
     std::free(memory);
+}
+
+// What a staging has to write, or the parts of the sums.
+void poison(const tensor::Memory& memory, bool whole_planes) {
+    for (int plane = 0; plane < tensor::PLANES; ++plane) {
+        const int vectors = whole_planes ? tensor::PLANE : tensor::POSITIONS;
+        std::memset(memory.chunk + plane * tensor::PLANE, 0xff, static_cast<std::size_t>(vectors) * VECTOR_BYTES);
+    }
+    if (!whole_planes) std::memset(memory.bias(), 0xff, tensor::BIAS_FLOATS * sizeof(float));
+}
+
+template <Layout layout>
+void launch_half(const Problem& problem, const Options& options, watch::Watch& watcher) {
+    using namespace tensor;
+    // A block's shared memory outlives its chunks, so each block in flight has its own.
+    const std::size_t bytes = SHARED_BYTES;
+    Vector* room = static_cast<Vector*>(std::aligned_alloc(alignof(Vector), bytes * options.resident));
+    std::vector<tensor::Sums> sums(static_cast<std::size_t>(options.resident) * WARPS);
+    each_wave(blocks_of(problem, TILE, TILE), options.resident, [&](unsigned int wave, unsigned int count) {
+        std::memset(sums.data(), 0, sums.size() * sizeof(tensor::Sums));
+        std::memset(room, 0xff, bytes * options.resident);  // NaN
+        const auto memory_of = [&](unsigned int block) { return Memory{room + block * (bytes / sizeof(Vector))}; };
+        for (int chunk = 0; chunk < chunks(problem); ++chunk) {
+            for (unsigned int block = 0; block < count; ++block) {
+                const Tile tile = locate<TILE, TILE>(problem, wave + block);
+                const Memory memory = memory_of(block);
+                if (chunk > 0) poison(memory, false);
+                watcher.between_barriers(memory.chunk, bytes);
+                watcher.staged.clear();
+                each(options.reversed, BLOCK_THREADS, [&](int thread) {
+                    stage<layout>(problem, tile, chunk, thread, memory);
+                    if (chunk == 0) prepare(thread, memory);
+                });
+                if (chunk == 0) each(options.reversed, WARPS, [&](int warp) { prepare_trace(problem, warp, memory); });
+                each(options.reversed, WARPS, [&](int warp) {
+                    accumulate(memory, warp, sums[block * WARPS + warp]);
+                });
+            }
+        }
+        for (unsigned int block = 0; block < count; ++block) {
+            const Tile tile = locate<TILE, TILE>(problem, wave + block);
+            const Memory memory = memory_of(block);
+            poison(memory, true);
+            watcher.between_barriers(memory.chunk, bytes);
+            each(options.reversed, WARPS, [&](int warp) { deposit(memory, warp, sums[block * WARPS + warp]); });
+            each(options.reversed, BLOCK_THREADS, [&](int thread) { write<layout>(problem, tile, thread, memory); });
+        }
+    });
+    std::free(room);
 }
 
 }  // namespace
 
 extern "C" {
 
-int defian_shared_bytes_per_vector() { return SHARED_BYTES_PER_VECTOR; }
-int defian_threads() { return THREADS; }
-int defian_tile_width() { return TILE_WIDTH; }
-int defian_tile_height() { return TILE_HEIGHT; }
+int defian_tile_width(int fp16) { return fp16 ? tensor::TILE : TILE_WIDTH; }
+int defian_tile_height(int fp16) { return fp16 ? tensor::TILE : TILE_HEIGHT; }
+int defian_threads(int fp16) { return fp16 ? tensor::BLOCK_THREADS : THREADS; }
+int defian_shared_bytes(int fp16, int vectors) {
+    return fp16 ? tensor::SHARED_BYTES : vectors * SHARED_BYTES_PER_VECTOR;
+}
 
 float defian_widen(unsigned short bits) { return widen(Half{bits}); }
 
@@ -163,13 +167,12 @@ void defian_mirror(int fp16, int channels_last, const Problem* problem, const Op
     watcher.features_end = watcher.features_begin + static_cast<std::uintptr_t>(problem->batch) * per_pixel *
                                                         problem->height * problem->width * (fp16 ? 2 : 4);
     watch::watching = &watcher;
-    if (fp16 && channels_last) launch<Half, Layout::channels_last>(*problem, *options, watcher);
-    if (fp16 && !channels_last) launch<Half, Layout::linear>(*problem, *options, watcher);
-    if (!fp16 && channels_last) launch<float, Layout::channels_last>(*problem, *options, watcher);
-    if (!fp16 && !channels_last) launch<float, Layout::linear>(*problem, *options, watcher);
+    if (fp16 && channels_last) launch_half<Layout::channels_last>(*problem, *options, watcher);
+    if (fp16 && !channels_last) launch_half<Layout::linear>(*problem, *options, watcher);
+    if (!fp16 && channels_last) launch_float<Layout::channels_last>(*problem, *options, watcher);
+    if (!fp16 && !channels_last) launch_float<Layout::linear>(*problem, *options, watcher);
     watch::watching = nullptr;
-    const long long blocks = static_cast<long long>(divide_up(problem->width, TILE_WIDTH)) *
-                             divide_up(problem->height, TILE_HEIGHT) * problem->batch;
+    const long long blocks = blocks_of(*problem, defian_tile_width(fp16), defian_tile_height(fp16));
     *counts = Counts{blocks,
                      watcher.features_asked,
                      watcher.bias_asked,

@@ -13,7 +13,7 @@ import numpy as np
 
 from runtime.errors import DefianError
 from runtime.plugin.binary import source_folder
-from runtime.plugin.launch import SHARED_BYTES_PER_VECTOR, Features, plan
+from runtime.plugin.launch import Features, plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SOURCE = Path(__file__).with_name("mirror.cpp")
 ALIGNMENT = 256  # what cudaMalloc and TensorRT promise at least
 SECTOR_BYTES = 32
+SHARED_LIMIT = 99 * 1024  # of a block, on every target but sm_75
 WARP_THREADS = 32
 STRICT_FLAGS = ("-std=c++17", "-Wall", "-Wextra", "-Werror")
 
@@ -68,7 +69,8 @@ class Traffic:
 
     ``least`` is the features once, channels-last padding included, and the three maps once, and no biases.
     ``asked`` are the bytes of features that loads name and the sectors of biases, once per block and chunk;
-    ``biases_by_warp`` the bytes of biases with no L1, each load instruction of a warp being one broadcast.
+    ``biases_by_warp`` the bytes of biases with no L1: in FP32 a load instruction of a warp is one broadcast, in FP16
+    each thread loads biases of its own.
     """
 
     least: int
@@ -105,8 +107,8 @@ class Traffic:
 class Variation:
     """How a run is made.
 
-    Vectors per chunk (None: as launched), thread order, blocks in flight, and elements by which linear features
-    start behind an aligned address.
+    Vectors per chunk (None: as launched; read for FP32 only), order of threads and warps, blocks in flight, and
+    elements by which linear features start behind an aligned address.
     """
 
     vectors: int | None = None
@@ -165,7 +167,7 @@ class Mirror:
         maps = aligned(np.empty((described.batch, 3, described.height, described.width), features.dtype))
         maps.view(np.uint8)[...] = 0xFF
         options = Options(variation.reversed_threads, 1, 0, variation.resident, 0)
-        vectors = variation.vectors or plan(described, 2 * SHARED_BYTES_PER_VECTOR).vectors
+        vectors = variation.vectors or plan(described, SHARED_LIMIT).vectors
         counts = self.launch(described, (stored.ctypes.data, aligned(bias), maps.ctypes.data), vectors, options)
         if counts.written_twice:
             msg = f"{counts.written_twice} bytes of shared memory were written twice in one staging"
@@ -186,7 +188,7 @@ class Mirror:
             least=features.nbytes + maps.nbytes,
             written=maps.nbytes,
             asked=counts.features_asked + counts.bias_sectors * SECTOR_BYTES,
-            biases_by_warp=counts.bias_asked // WARP_THREADS,
+            biases_by_warp=counts.bias_asked // (1 if described.fp16 else WARP_THREADS),
             bias_sectors=counts.bias_sectors,
             touched=counts.sectors_touched * SECTOR_BYTES,
             missed=counts.sectors_missed * SECTOR_BYTES,

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 ENTRY = "kernel.cu"
-HEADERS = ("hessian.h", "element.h", "tile.h")
+HEADERS = (
+    *("hessian.h", "element.h", "problem.h", "float_tile.h"),
+    *("tensor_warp.h", "tensor_taps.h", "tensor_stage.h", "tensor_tile.h"),
+)
 FATBIN = "kernel.fatbin"
 FATBIN_RECORD = "kernel.fatbin.json"
 COMPILE_FLAGS = ("--std=c++17", "--prec-sqrt=false")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import DefianError, MissingPackageError
 from runtime.plugin.binary import kernel_images
-from runtime.plugin.launch import KERNELS, SHARED_BYTES_PER_VECTOR, Features, LaunchPlan, plan
+from runtime.plugin.launch import KERNELS, Features, LaunchPlan, block_of, plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,8 +97,7 @@ def load_kernels(driver: Any = None) -> Kernels:  # noqa: ANN401
     capability = (ask("COMPUTE_CAPABILITY_MAJOR"), ask("COMPUTE_CAPABILITY_MINOR"))
     limit = ask("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
     library = _library(driver, capability)
-    wanted = min(limit, 2 * SHARED_BYTES_PER_VECTOR)
-    functions = {name: _function(driver, library, name, wanted) for name in KERNELS}
+    functions = {name: _function(driver, library, name, limit) for name in KERNELS}
     return Kernels(driver, functions, limit)
 
 
@@ -149,10 +148,12 @@ def _load_now(driver: Any, function: Any, name: str) -> None:  # noqa: ANN401
         _checked(driver, f"loading the code of {name}", status)
 
 
-def _function(driver: Any, library: Any, name: str, shared_bytes: int) -> Any:  # noqa: ANN401
+def _function(driver: Any, library: Any, name: str, shared_limit: int) -> Any:  # noqa: ANN401
     function = _loaded(driver, library, name)
-    limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-    _checked(driver, f"raising the shared memory of {name}", *driver.cuFuncSetAttribute(function, limit, shared_bytes))
+    block = block_of(name)
+    most = block.shared_bytes[block.vectors(shared_limit)]
+    attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+    _checked(driver, f"raising the shared memory of {name}", *driver.cuFuncSetAttribute(function, attribute, most))
     return function
 
 

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import torch
 
-from export.plugin.mirror import Cache, Mirror, Variation, compile_mirror
-from export.plugin.occupancy import MULTIPROCESSORS
+from export.plugin.mirror import Mirror, Variation, compile_mirror
 from runtime.plugin import launch
 from runtime.plugin.binary import source_folder
-from runtime.plugin.launch import Features, plan
 from tests.export.hessian_cases import AROUND_A_VECTOR, SHAPES, checkpoint_case, photo_features, random_case, reference
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
 
 LAYOUTS = pytest.mark.parametrize("channels_last", [False, True], ids=["linear", "channels-last"])
 HALF_MAX = 65504.0
-T4 = Cache(resident=40, l2_bytes=4096 * 1024)
-GTX_1660 = Cache(resident=22, l2_bytes=1536 * 1024)
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +60,29 @@ def test_fp16_maps_are_the_reference_rounded_once(
     features, bias = random_case(shape)
     features = features.astype(np.float16)
     assert_rounded_once(mirror.run(features, bias, channels_last=channels_last), features, bias)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("channels", [1, 15, 16, 17, 33])
+@pytest.mark.parametrize("size", [(23, 25), (24, 24), (25, 47), (49, 48), (26, 2)], ids="{0[0]}x{0[1]}".format)
+def test_fp16_maps_are_right_where_tiles_and_chunks_of_channels_end(
+    mirror: Mirror, size: tuple[int, int], channels: int, channels_last: bool
+) -> None:
+    features, bias = random_case((2, channels, *size))
+    features = features.astype(np.float16)
+    assert_rounded_once(mirror.run(features, bias, channels_last=channels_last), features, bias)
+
+
+@LAYOUTS
+@pytest.mark.parametrize("offset", [10.0, 1000.0])
+def test_fp16_features_far_from_zero_keep_the_precision_of_their_own_step(
+    mirror: Mirror, offset: float, channels_last: bool
+) -> None:
+    features, bias = random_case((1, 32, 30, 50))
+    features = (features + np.float32(offset)).astype(np.float16)
+    maps = mirror.run(features, bias, channels_last=channels_last)
+    expected = reference(features, bias, torch.float64)
+    np.testing.assert_allclose(maps.astype(np.float64), expected, rtol=1e-3, atol=np.spacing(np.float16(offset)) / 50)
 
 
 @LAYOUTS
@@ -115,21 +135,27 @@ def test_linear_features_at_an_unaligned_address_give_the_same_bits(mirror: Mirr
 
 
 @pytest.mark.parametrize(
-    ("guard", "shape", "offset"),
-    [("aligned && ", (1, 5, 9, 72), 1), (" && problem.width % VECTOR == 0", (1, 5, 9, 71), 0)],
-    ids=["address", "width"],
+    ("name", "guard", "shape", "offset"),
+    [
+        ("float_tile.h", "aligned && ", (1, 5, 9, 72), 1),
+        ("float_tile.h", " && problem.width % VECTOR == 0", (1, 5, 9, 71), 0),
+        ("tensor_stage.h", "aligned && ", (1, 5, 9, 72), 1),
+        ("tensor_stage.h", " && problem.width % 2 == 0", (1, 5, 9, 71), 0),
+    ],
+    ids=["fp32-address", "fp32-width", "fp16-address", "fp16-width"],
 )
-def test_a_kernel_without_a_guard_of_its_vector_loads_is_caught(
-    tmp_path: Path, guard: str, shape: tuple[int, int, int, int], offset: int
+def test_a_kernel_without_a_guard_of_its_wider_loads_is_caught(
+    tmp_path: Path, name: str, guard: str, shape: tuple[int, int, int, int], offset: int
 ) -> None:
     for header in source_folder().glob("*.h"):
         text = header.read_text()
-        if header.name == "tile.h":
+        if header.name == name:
             assert text.count(guard) == 1
             text = text.replace(guard, "(void(aligned), true) && " if guard.startswith("aligned") else "")
         (tmp_path / header.name).write_text(text)
     careless = Mirror(tmp_path, f"-I{tmp_path}")
     features, bias = random_case(shape)
+    features = features.astype(np.float16 if name.startswith("tensor") else np.float32)
     with pytest.raises(AssertionError, match="no multiple of their size"):
         careless.run(features, bias, variation=Variation(offset=offset))
 
@@ -172,13 +198,30 @@ def test_zero_features_give_the_eigenvalue_of_the_biases(mirror: Mirror, dtype: 
     assert not mirror.run(features, np.zeros_like(bias), channels_last=channels_last).any()
 
 
-def test_a_nan_in_the_features_shows_where_it_reaches_and_nowhere_else(mirror: Mirror) -> None:
-    features, bias = random_case((1, 5, 20, 20))
-    features[0, 2, 10, 10] = np.nan
-    lost = np.isnan(mirror.run(features, bias))
+@LAYOUTS
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_nan_in_the_features_shows_where_it_reaches_and_nowhere_else(
+    mirror: Mirror, dtype: type, channels_last: bool
+) -> None:
+    features, bias = random_case((1, 5, 29, 30))
+    features[0, 2, 23, 24] = np.nan  # where four of the FP16 kernel's tiles meet
+    features = features.astype(dtype)
+    lost = np.isnan(mirror.run(features, bias, channels_last=channels_last))
     assert (lost == np.isnan(reference(features, bias))).all()
     assert lost.any()
     assert not lost.all()
+
+
+@LAYOUTS
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinity_is_lost_in_fp16_where_it_is_in_fp32(mirror: Mirror, value: float, channels_last: bool) -> None:
+    features, bias = random_case((1, 5, 29, 30))
+    features[0, 2, 23, 24] = value
+    lost, expected = (
+        np.isnan(mirror.run(features.astype(each), bias, channels_last=channels_last)) for each in ("f2", "f4")
+    )
+    assert (lost == expected).all()
+    assert 0 < lost.sum() < 3 * 9
 
 
 def test_infinity_in_fp16_saturates_in_the_maps_and_is_nan_where_it_cancels(mirror: Mirror) -> None:
@@ -220,48 +263,8 @@ def test_no_access_leaves_its_buffer_and_every_output_is_written(tmp_path: Path)
 
 
 def test_the_launch_uses_the_constants_of_the_source(mirror: Mirror) -> None:
-    names = ("tile_width", "tile_height", "threads", "shared_bytes_per_vector")
-    assert [getattr(mirror.library, f"defian_{name}")() for name in names] == [
-        getattr(launch, name.upper()) for name in names
-    ]
-
-
-@LAYOUTS
-@pytest.mark.parametrize("fp16", [True, False], ids=["fp16", "fp32"])
-@pytest.mark.parametrize("channels", [32, 64])
-def test_a_large_image_moves_less_than_1_3_times_the_least_bytes(
-    mirror: Mirror, channels: int, fp16: bool, channels_last: bool
-) -> None:
-    features = Features(1, channels, 270, 480, fp16=fp16, channels_last=channels_last)
-    traffic = mirror.traffic(features, plan(features, 99 * 1024).vectors, Cache(resident=32, l2_bytes=2 * 2**20))
-    assert traffic.uncached_ratio <= 1.3  # the bytes that loads and stores name, the biases once a block and chunk
-    assert traffic.cached_ratio <= 1.15  # whole sectors, with the L2 of the model
-    if channels_last:
-        assert traffic.sector_ratio <= 1.3  # whole sectors, no L2
-
-
-@LAYOUTS
-@pytest.mark.parametrize("channels", [32, 36])
-def test_biases_count_as_whole_sectors_once_a_block_and_chunk(
-    mirror: Mirror, channels: int, channels_last: bool
-) -> None:
-    features = Features(2, channels, 40, 64, fp16=True, channels_last=channels_last)
-    blocks, warps, rows = 4, 16 + 4, 9  # the second tile of each image is 8 rows high, so 2 x 2 warps see pixels
-    chunks = -(-channels // 16) if channels_last else -(-channels // 8)
-    traffic = mirror.traffic(features, plan(features, 99 * 1024).vectors)
-    assert traffic.biases_by_warp == 2 * warps * rows * channels * 4
-    if channels == 32:  # rows of 128 bytes, so no chunk shares a sector with another row
-        assert traffic.bias_sectors == blocks * rows * channels * 4 // 32
-    else:
-        assert traffic.bias_sectors > blocks * rows * channels * 4 // 32
-        assert traffic.bias_sectors <= blocks * rows * (channels * 4 // 32 + chunks)
-    assert traffic.broadcast_ratio > traffic.uncached_ratio
-
-
-def test_on_sm_75_a_second_half_of_a_sector_is_still_in_the_l2_of_a_t4(mirror: Mirror) -> None:
-    features = Features(1, 32, 270, 960, fp16=True, channels_last=True)
-    vectors = plan(features, MULTIPROCESSORS[75].shared_per_block).vectors
-    assert vectors == 1
-    assert mirror.traffic(features, vectors, T4).cached_ratio <= 1.3
-    # A GTX 16 has too little: what does not fit is read again, and the documents say so.
-    assert mirror.traffic(features, vectors, GTX_1660).cached_ratio > 1.3
+    for fp16, block in enumerate((launch.FLOAT_BLOCK, launch.HALF_BLOCK)):
+        for name in ("tile_width", "tile_height", "threads"):
+            assert getattr(mirror.library, f"defian_{name}")(fp16) == getattr(block, name)
+        for vectors, size in block.shared_bytes.items():
+            assert mirror.library.defian_shared_bytes(fp16, vectors) == size

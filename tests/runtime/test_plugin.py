@@ -13,7 +13,7 @@ from runtime.errors import DefianError
 from runtime.plugin import PLUGIN_KEY, binary, device, provide, register
 from runtime.plugin.device import load_kernels
 from runtime.plugin.hessian_plugin import creator_class, format_is_supported, plugin_class
-from runtime.plugin.launch import KERNELS, SHARED_BYTES_PER_VECTOR, Features, plan
+from runtime.plugin.launch import KERNELS, Features, plan
 from tests.doubles.launch_driver import LaunchDriver, Status
 from tests.export.hessian_cases import random_case, reference
 
@@ -157,16 +157,22 @@ def test_a_tensorrt_without_python_plugins_is_refused_with_the_way_out(trt: Tens
 
 
 @pytest.mark.parametrize(
-    ("fp16", "channels", "limit", "vectors"),
-    [(True, 32, 101_376, 2), (True, 32, 65_536, 1), (True, 8, 101_376, 1), (False, 8, 101_376, 2)],
+    ("channels", "limit", "vectors"), [(32, 101_376, 2), (32, 65_536, 1), (4, 101_376, 1), (8, 101_376, 2)]
 )
-def test_channels_last_pixels_go_two_vectors_at_a_time_where_memory_allows(
-    fp16: bool, channels: int, limit: int, vectors: int
+def test_fp32_channels_last_pixels_go_two_vectors_at_a_time_where_memory_allows(
+    channels: int, limit: int, vectors: int
 ) -> None:
-    chosen = plan(Features(1, channels, 65, 65, fp16=fp16, channels_last=True), limit)
-    assert (chosen.vectors, chosen.shared_bytes) == (vectors, vectors * SHARED_BYTES_PER_VECTOR)
+    chosen = plan(Features(1, channels, 65, 65, fp16=False, channels_last=True), limit)
+    assert (chosen.vectors, chosen.shared_bytes) == (vectors, vectors * 43_776)
     assert chosen.blocks == 3 * 2
     assert chosen.shared_bytes <= limit
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize("limit", [65_536, 101_376])
+def test_an_fp16_launch_is_the_same_on_every_target(channels_last: bool, limit: int) -> None:
+    chosen = plan(Features(1, 5, 65, 65, fp16=True, channels_last=channels_last), limit)
+    assert (chosen.blocks, chosen.threads, chosen.shared_bytes) == (3 * 3, 256, 35_408)
 
 
 def test_a_grid_that_cuda_cannot_launch_is_refused() -> None:
@@ -195,7 +201,7 @@ def test_enqueue_launches_the_kernel_on_tensorrts_stream(
     (launch,) = driver.calls[loaded:]
     assert launch[0] == "launch"
     assert launch[5] == 0x5EED
-    assert launch[2] == (2 * 2 * 2, 1, 1)
+    assert launch[2] == (2 * 2 * 2 if kind == "float32" else 2 * 2 * 3, 1, 1)
     assert_equal_to_precision(maps, reference(features, bias))
 
 
@@ -233,7 +239,7 @@ def test_an_empty_batch_launches_nothing(driver: LaunchDriver) -> None:
 def test_kernels_may_use_the_shared_memory_that_their_launch_asks_for(driver: LaunchDriver) -> None:
     load_kernels(driver)
     raised = {call[1]: call[3] for call in driver.calls if call[0] == "shared"}
-    assert raised == dict.fromkeys(KERNELS, 2 * SHARED_BYTES_PER_VECTOR)
+    assert raised == {name: 35_408 if "_f16_" in name else 87_552 for name in KERNELS}
 
 
 def test_no_kernel_is_left_to_lazy_loading(driver: LaunchDriver) -> None:

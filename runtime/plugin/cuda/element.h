@@ -1,4 +1,4 @@
-// FP32 and FP16 elements: how they are loaded, packed two channels to a word, widened and rounded.
+// FP32 and FP16 elements: how they are loaded, taken out of vectors, widened and rounded.
 //
 // No CUDA header is included, so that NVRTC compiles this on a device that has no toolkit. The host branches
 // serve the CPU mirror (export/plugin/mirror.cpp), which may define the hooks below before it includes this.
@@ -70,8 +70,6 @@ DEFIAN_HD void put(T* address, const T& value) {
     *address = value;
 }
 
-DEFIAN_HD float widen(float value) { return value; }
-
 DEFIAN_HD float widen(Half value) {
 #ifdef __CUDA_ARCH__
     float wide;
@@ -91,8 +89,6 @@ DEFIAN_HD float widen(Half value) {
 }
 
 // Rounds once, to nearest even. FP16 saturates at +-65504 rather than become infinite; NaN stays NaN.
-DEFIAN_HD void narrow(float value, float& out) { out = value; }
-
 DEFIAN_HD void narrow(float value, Half& out) {
     if (value > HALF_MAX) value = HALF_MAX;
     if (value < -HALF_MAX) value = -HALF_MAX;
@@ -117,33 +113,5 @@ DEFIAN_HD void narrow(float value, Half& out) {
     }
 #endif
 }
-
-// A word of shared memory holds one pixel of two neighbouring channels.
-template <class T>
-struct Pair;
-
-template <>
-struct Pair<float> {
-    struct alignas(8) Word {
-        float first, second;
-    };
-    static DEFIAN_HD Word pack(float first, float second) { return Word{first, second}; }
-    static DEFIAN_HD float first(const Word& word) { return word.first; }
-    static DEFIAN_HD float second(const Word& word) { return word.second; }
-};
-
-template <>
-struct Pair<Half> {
-    struct Word {
-        unsigned int bits;
-    };
-    static DEFIAN_HD Word pack(Half first, Half second) {
-        return Word{first.bits | (static_cast<unsigned int>(second.bits) << 16)};
-    }
-    static DEFIAN_HD float first(const Word& word) { return widen(Half{static_cast<unsigned short>(word.bits)}); }
-    static DEFIAN_HD float second(const Word& word) {
-        return widen(Half{static_cast<unsigned short>(word.bits >> 16)});
-    }
-};
 
 }  // namespace defian

@@ -1,4 +1,4 @@
-// What one block does: a tile of 64 x 32 output pixels, all channels, three maps.
+// FP32 features: what one block does with a tile of 64 x 32 output pixels, all channels, three maps.
 //
 // The channels go by in chunks. For each chunk the block stages the tile and its halo of 3 in shared memory
 // (stage), waits, and adds the chunk's eigenvalues to registers (accumulate), waits again; after the last
@@ -8,7 +8,7 @@
 // kernel.cu runs the phases as a CUDA kernel, export/plugin/mirror.cpp as loops over blocks and threads.
 #pragma once
 
-#include "element.h"
+#include "problem.h"
 
 namespace defian {
 
@@ -21,28 +21,10 @@ constexpr int SPAN_HEIGHT = TILE_HEIGHT + 2 * HALO;
 constexpr int LEFT = 4;                         // column of the tile's first pixel: one word of padding keeps
 constexpr int ROW_WORDS = LEFT + SPAN_WIDTH - HALO + 1;  // the stores of whole vectors aligned
 constexpr int PLANE_WORDS = SPAN_HEIGHT * ROW_WORDS;
-// Shared memory for one 16-byte vector per pixel: 8 channels of FP16 or 4 of FP32.
+// Shared memory for one 16-byte vector per pixel: 4 channels.
 constexpr int SHARED_BYTES_PER_VECTOR = PLANE_WORDS * VECTOR_BYTES;
 
 static_assert(ROW_WORDS % 4 == 0 && LEFT % 4 == 0, "rows of words start at a multiple of 16 bytes");
-
-enum class Layout {
-    linear,        // [N, C, H, W]
-    channels_last  // [N, H, W, pitch], pitch a multiple of 8 that is at least C; the padding is never used
-};
-
-struct Problem {
-    const void* features;
-    const float* bias;  // [3 dilations][xx, yy, xy][C]
-    void* maps;         // [N, 3, H, W], of the features' type
-    int batch, channels, height, width;
-    int pitch;    // channels a pixel takes up in memory; read for channels-last only
-    int vectors;  // 16-byte vectors per pixel in a chunk
-};
-
-struct Tile {
-    int image, y, x;
-};
 
 // The channels of one chunk.
 struct Chunk {
@@ -53,20 +35,13 @@ struct Sums {
     float of[DILATIONS][ROWS];  // of twice the eigenvalue, over the channels so far
 };
 
-DEFIAN_HD int divide_up(int value, int divisor) { return (value + divisor - 1) / divisor; }
+// A word of shared memory holds one pixel of two neighbouring channels.
+struct alignas(8) Word {
+    float first, second;
+};
 
-DEFIAN_HD Tile locate(const Problem& problem, unsigned int block) {
-    const unsigned int columns = divide_up(problem.width, TILE_WIDTH);
-    const unsigned int rows = divide_up(problem.height, TILE_HEIGHT);
-    const unsigned int row = block / columns;
-    return Tile{static_cast<int>(row / rows), static_cast<int>(row % rows) * TILE_HEIGHT,
-                static_cast<int>(block % columns) * TILE_WIDTH};
-}
-
-template <class T>
-struct Block {
-    using Word = typename Pair<T>::Word;
-    static constexpr int VECTOR = VECTOR_BYTES / static_cast<int>(sizeof(T));
+struct FloatBlock {
+    static constexpr int VECTOR = VECTOR_BYTES / static_cast<int>(sizeof(float));
     static constexpr int WORDS = VECTOR_BYTES / static_cast<int>(sizeof(Word));
 
     struct alignas(VECTOR_BYTES) WordVector {
@@ -84,19 +59,9 @@ struct Block {
         return Chunk{first, divide_up(left < channels ? left : channels, 2)};
     }
 
-    static DEFIAN_HD bool inside(const Problem& problem, int y, int x) {
-        return y >= 0 && y < problem.height && x >= 0 && x < problem.width;
-    }
-
     static DEFIAN_HD unsigned long long linear(const Problem& problem, int image, int channel, int y, int x) {
         const unsigned long long plane = static_cast<unsigned long long>(image) * problem.channels + channel;
         return (plane * problem.height + y) * problem.width + x;
-    }
-
-    static DEFIAN_HD T zero() {
-        T value;
-        narrow(0.0f, value);
-        return value;
     }
 
     // Every word of the span is written, zeros where the image ends.
@@ -120,7 +85,7 @@ struct Block {
     static DEFIAN_HD void stage_body(const Problem& problem, const Tile& tile, const Chunk& chunk, int thread,
                                      Word* shared) {
         constexpr int PER_ROW = TILE_WIDTH / VECTOR;
-        const T* features = static_cast<const T*>(problem.features);
+        const float* features = static_cast<const float*>(problem.features);
         DEFIAN_UNROLL_BY(2)
         for (int item = thread; item < chunk.pairs * SPAN_HEIGHT * PER_ROW; item += THREADS) {
             const int column = item % PER_ROW * VECTOR;
@@ -141,10 +106,10 @@ struct Block {
                 WordVector words;
                 DEFIAN_UNROLL
                 for (int index = 0; index < WORDS; ++index) {
-                    T a, b;
+                    float a, b;
                     extract(first, part * WORDS + index, a);
                     extract(second, part * WORDS + index, b);
-                    words.of[index] = Pair<T>::pack(a, b);
+                    words.of[index] = Word{a, b};
                 }
                 put(target + part, words);
             }
@@ -154,7 +119,7 @@ struct Block {
     // Linear, one pixel at a time: the whole span (count = SPAN_WIDTH), or the halo's columns left and right.
     static DEFIAN_HD void stage_columns(const Problem& problem, const Tile& tile, const Chunk& chunk, int thread,
                                         int count, Word* shared) {
-        const T* features = static_cast<const T*>(problem.features);
+        const float* features = static_cast<const float*>(problem.features);
         const int jump = SPAN_WIDTH - count;  // the columns left out lie behind the left halo
         DEFIAN_UNROLL_BY(1)
         for (int item = thread; item < chunk.pairs * SPAN_HEIGHT * count; item += THREADS) {
@@ -164,14 +129,14 @@ struct Block {
             const int y = tile.y - HALO + line % SPAN_HEIGHT;
             const int x = tile.x - HALO + column;
             const int channel = chunk.first + line / SPAN_HEIGHT * 2;
-            T first = zero(), second = zero();
+            float first = 0.0f, second = 0.0f;
             if (inside(problem, y, x)) {
                 first = load(features + linear(problem, tile.image, channel, y, x));
                 if (channel + 1 < problem.channels) {
                     second = load(features + linear(problem, tile.image, channel + 1, y, x));
                 }
             }
-            put(shared + line * ROW_WORDS + LEFT - HALO + column, Pair<T>::pack(first, second));
+            put(shared + line * ROW_WORDS + LEFT - HALO + column, Word{first, second});
         }
     }
 
@@ -180,7 +145,7 @@ struct Block {
     static DEFIAN_HD void stage_channels_last(const Problem& problem, const Tile& tile, const Chunk& chunk, int thread,
                                               Word* shared) {
         constexpr int PAIRS = VECTOR / 2;
-        const T* features = static_cast<const T*>(problem.features);
+        const float* features = static_cast<const float*>(problem.features);
         const int vectors = divide_up(chunk.pairs, PAIRS);
         DEFIAN_UNROLL_BY(4)
         for (int item = thread; item < vectors * SPAN_HEIGHT * SPAN_WIDTH; item += THREADS) {
@@ -198,12 +163,12 @@ struct Block {
             Word* target = shared + pair * PLANE_WORDS + row * ROW_WORDS + LEFT - HALO + column;
             DEFIAN_UNROLL
             for (int index = 0; index < PAIRS; ++index) {
-                T first, second;
+                float first, second;
                 extract(vector, 2 * index, first);
                 extract(vector, 2 * index + 1, second);
                 const int channel = chunk.first + (pair + index) * 2;
-                if (channel + 1 >= problem.channels) second = zero();
-                if (channel < problem.channels) put(target + index * PLANE_WORDS, Pair<T>::pack(first, second));
+                if (channel + 1 >= problem.channels) second = 0.0f;
+                if (channel < problem.channels) put(target + index * PLANE_WORDS, Word{first, second});
             }
         }
     }
@@ -238,8 +203,8 @@ struct Block {
                 DEFIAN_UNROLL
                 for (int tap = 0; tap < TAPS; ++tap) {
                     const Word word = from[row * ROW_WORDS + tap];
-                    taps[0][tap] = Pair<T>::first(word);
-                    taps[1][tap] = Pair<T>::second(word);
+                    taps[0][tap] = word.first;
+                    taps[1][tap] = word.second;
                 }
                 DEFIAN_UNROLL
                 for (int half = 0; half < 2; ++half) {
@@ -257,7 +222,7 @@ struct Block {
     }
 
     static DEFIAN_HD void write(const Problem& problem, const Tile& tile, int thread, const Sums& sums) {
-        T* maps = static_cast<T*>(problem.maps);
+        float* maps = static_cast<float*>(problem.maps);
         const int x = tile.x + thread % TILE_WIDTH;
         const int top = tile.y + thread / TILE_WIDTH * ROWS;
         const float scale = 0.5f / static_cast<float>(problem.channels);
@@ -267,9 +232,7 @@ struct Block {
             DEFIAN_UNROLL
             for (int index = 0; index < DILATIONS; ++index) {
                 const unsigned long long map = static_cast<unsigned long long>(tile.image) * DILATIONS + index;
-                T value;
-                narrow(sums.of[index][row] * scale, value);
-                maps[(map * problem.height + top + row) * problem.width + x] = value;
+                maps[(map * problem.height + top + row) * problem.width + x] = sums.of[index][row] * scale;
             }
         }
     }
