@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmark.memory import measure_memory
 from export.engine.build import EngineOptions, build_engine
 from export.engine.lowering import Eigen
-from runtime.errors import DefianError
+from runtime.errors import DefianError, MissingPackageError
 from runtime.files import sha256_of
 from runtime.manifest import read_manifest
 from runtime.plugin import PLUGIN_KEY
 from runtime.profile import ShapeProfile
 from runtime.session import open_session
 from selftest.engines import against_emulation, bench
-from selftest.pictures import MODELS, PROFILE, graphs_of, scale_of
+from selftest.pictures import MODELS, PROFILE, SIZES, graphs_of, scale_of
+from selftest.protocol import CannotRun, out_of_memory
 
 if TYPE_CHECKING:
     from export.engine.compiler import Target
@@ -56,6 +58,7 @@ def prove(settings: Settings, record: Record, target: Target, sm: int | str | No
     """Build, compare the pictures, then time: FP16 first, each model's plain graph beside the rewritten one."""
     folder = Path(settings.folder) / target.value
     figures: dict[str, Any] = {}
+    refused: list[str] = []
     for model in MODELS:
         built: list[Path] = []
         for graph in graphs_of(settings, model, first="fp16"):
@@ -63,13 +66,24 @@ def prove(settings: Settings, record: Record, target: Target, sm: int | str | No
             for eigen in lowerings:
                 try:
                     path = build(graph, folder, target, sm, eigen)
-                    facts = read_manifest(path).engine
+                except MissingPackageError:
+                    raise
+                except DefianError as error:
+                    refused.append(str(error))
+                    record.note(f"refused: {graph.name}, {eigen.value}: {error}")
+                    continue
+                try:
                     with open_session(path) as session:
                         found = against_emulation(settings, record, path.name, graph, session, scale_of(model))
                         record.note(f"{path.name}: {session.describe()}")
+                except MissingPackageError:
+                    raise
                 except DefianError as error:
-                    record.note(f"{graph.name}, {eigen.value}: {error}")
+                    path.unlink()
+                    refused.append(str(error))
+                    record.note(f"refused: {path.name}: {error}")
                     continue
+                facts = read_manifest(path).engine
                 built.append(path)
                 figures[path.name] = found | {
                     "build_seconds": facts and facts.build_seconds,
@@ -78,10 +92,27 @@ def prove(settings: Settings, record: Record, target: Target, sm: int | str | No
                 record.figure("engines", figures)
         if built:
             record.figure(f"bench {model}", bench(settings, record, built, scale_of(model)))
+            record.figure(f"memory {model}", _memory(record, built))
+    if refused and not figures and all(out_of_memory(said) for said in refused):
+        raise CannotRun(refused[0])
     record.check("engines that run", len(figures), at_least=1)
+    record.check("graphs refused", len(refused), at_most=0)
+
+
+def _memory(record: Record, engines: list[Path]) -> dict[str, Any]:
+    """Bytes on the device, loaded and at their peak, each engine in a process of its own."""
+    found = {}
+    for engine in engines:
+        try:
+            measured = measure_memory(str(engine), (1, *SIZES[2]), "cuda")
+        except DefianError as error:
+            record.note(f"refused: the memory of {engine.name}: {error}")
+            continue
+        found[engine.name] = None if measured.device is None else asdict(measured.device)
+    return found
 
 
 def engine_for_frames(settings: Settings) -> Path | None:
-    """A FP16 engine that an earlier stage built; None if there is none."""
-    found = sorted(Path(settings.folder).glob("*/defian-s-x2.fp16.function.*.engine"))
+    """A FP16 engine that an earlier stage built and ran, TensorRT-RTX's first; None if there is none."""
+    found = sorted(Path(settings.folder).glob("*/defian-s-x2.fp16.function.*.engine"), reverse=True)
     return found[0] if found else None

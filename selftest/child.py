@@ -5,17 +5,16 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import re
 import sys
 import traceback
 from pathlib import Path
 
 from runtime.errors import DefianError, MissingPackageError
-from selftest.protocol import CannotRun, Record, Settings
+from selftest.protocol import CannotRun, Record, Settings, out_of_memory
 
 SKIP, BROKEN = 3, 4
 """Exit statuses: the stage cannot run here; it broke."""
-_OUT_OF_MEMORY = re.compile(r"out.?of.?memory|MemoryError|free GPU memory|no memory left", re.IGNORECASE)
+OWN = ("benchmark", "calibration", "export", "models", "runtime", "selftest")
 
 
 def main(arguments: list[str]) -> int:
@@ -31,11 +30,16 @@ def main(arguments: list[str]) -> int:
     except MissingPackageError as missing:
         record.reason = str(missing)
     except ModuleNotFoundError as missing:
+        if (missing.name or "").partition(".")[0] in OWN:
+            traceback.print_exc()
+            record.reason = f"The module {missing.name} of this repository is missing."
+            record.write()
+            return BROKEN
         record.reason = f"The Python package {missing.name} is not installed."
     except (Exception, SystemExit) as error:
         traceback.print_exc()
         said = str(error) if isinstance(error, DefianError) else f"{type(error).__name__}: {error}"
-        if not _OUT_OF_MEMORY.search(said):
+        if not out_of_memory(said):
             record.reason = said
             record.write()
             return BROKEN

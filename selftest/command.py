@@ -65,27 +65,38 @@ def _run(options: argparse.Namespace, command: str) -> int:
         print("\n".join(_forecast(stages, options.budget)))
         return 0
     require_writable_folder(options.out)
-    signal.signal(signal.SIGTERM, _stop)
+    for ends in ("SIGTERM", "SIGHUP"):  # a lost connection ends a run, too, and the stage under way with it
+        if hasattr(signal, ends):
+            signal.signal(getattr(signal, ends), _stop)
     started = dt.datetime.now().astimezone()
     report = Report(started.isoformat(timespec="seconds"), options.budget, command)
     path = options.out / f"selftest-{started:%Y%m%d-%H%M%S}.json"
     if options.add_to is not None:
         path, earlier = options.add_to, read_report(options.add_to)
+        require_writable_folder(path.parent, "--add-to")
         report.outcomes, report.machine = earlier.outcomes, earlier.machine
         report.started, report.command = earlier.started, f"{earlier.command} && {command}"
     work = Path(tempfile.mkdtemp(prefix="selftest-", dir=options.out)).resolve()
-    report.write(path)
     try:
+        report.write(path)
         settings = Settings(str(work), folders[0], folders[1], folders[2], options.commit)
-        run_stages(stages, settings, report, lambda: report.write(path), lambda line: print(line, flush=True))
+        run_stages(stages, settings, report, lambda: report.write(path), _say)
     finally:
         clear(work)
-        print(f"wrote {path}", flush=True)
+        _say(f"wrote {path}")
     return 1 if report.failed else 0
 
 
+def _say(line: str) -> None:
+    """A line on the terminal; that nobody reads it any more ends no run."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM ends a run like SIGINT: the stage under way is ended, and what was found is kept."""
+    """SIGTERM and SIGHUP end a run like SIGINT: the stage under way is ended, and what was found is kept."""
     raise KeyboardInterrupt
 
 

@@ -38,7 +38,10 @@ class Gpu:
             CannotRun: this driver does not have the function.
             DefianError: it failed; the function is named.
         """
-        status, *values = getattr(self.driver, name)(*arguments)
+        try:
+            status, *values = getattr(self.driver, name)(*arguments)
+        except RuntimeError as error:  # cuda-bindings' word for a function that an older driver lacks
+            raise CannotRun(f"This CUDA driver does not have {name}: {error}") from error
         if status == self.driver.CUresult.CUDA_ERROR_NOT_SUPPORTED:
             raise CannotRun(f"This CUDA driver does not support {name}.")
         if status != self.driver.CUresult.CUDA_SUCCESS:
@@ -85,8 +88,12 @@ class Gpu:
         """
         mode = self.driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self.ask("cuStreamBeginCapture", self.stream, mode)
-        for launch in launches:
-            launch()
+        try:
+            for launch in launches:
+                launch()
+        except BaseException:
+            self.driver.cuStreamEndCapture(self.stream)  # or freeing memory would fail next, and hide what went wrong
+            raise
         graph = self.ask("cuStreamEndCapture", self.stream)
         executable = self.ask("cuGraphInstantiate", graph, 0)
         begin, end = (self.ask("cuEventCreate", 0) for _ in range(2))

@@ -23,7 +23,8 @@ BEGIN, END = "<!-- from docs/gpu -->\n", "<!-- end -->\n"
 """Around README's rows."""
 HEAD = """# On GPUs
 
-What `make gpu` found on the cards that were at hand; `python -m selftest.page` makes this page from the reports in
+What was found on the cards that were at hand by `make gpu`, or stage by stage with its functions where a note says so;
+`python -m selftest.page` makes this page from the reports in
 [docs/gpu](gpu), and a test fails if it does not follow from them. How to run it, and how to send a report of a card
 that is not here: [docs/selftest.md](selftest.md).
 """
@@ -92,7 +93,7 @@ def _readme_rows(found: Sequence[tuple[str, Report]]) -> str:
         target = stages.get("rtx-target")
         if target is not None and target.reason:
             rows.append((named, "TensorRT-RTX", target.reason.partition(":")[0]))
-    return table(("card", "network", f"{README_SIZE} LR, image and result on the device"), rows)
+    return table(("card", "network", f"{README_SIZE} LR, network alone"), rows)
 
 
 README_MODEL, README_SIZE = "defian-s-x2", "1x540x960"

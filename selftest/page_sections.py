@@ -15,13 +15,19 @@ def card_section(name: str, report: Report) -> str:
     machine = report.machine
     card, packages = machine.get("card", {}), machine.get("packages", {})
     stages = {outcome.name: outcome for outcome in report.outcomes}
-    versions = ", ".join(f"{key} {value}" for key, value in packages.items() if value and key in SHOWN_PACKAGES)
+    ran = {
+        "onnxruntime, CUDA": _figure(stages, "onnx-cuda", "onnxruntime"),
+        "tensorrt-rtx": _figure(stages, "rtx-target", "tensorrt_rtx"),
+        "tensorrt": _figure(stages, "tensorrt", "tensorrt"),
+    }
+    shown = {key: value for key, value in (packages | ran).items() if value and key in (*SHOWN_PACKAGES, *ran)}
+    versions = ", ".join(f"{key} {value}" for key, value in shown.items())
     gpu = machine.get("gpu") or {}
     parts = [
         f"\n## {card.get('name', 'unknown card')}, {report.started[:10]}\n\n",
         f"[{name}](gpu/{name}): compute capability {card.get('capability')}, "
         f"{card.get('multiprocessors')} multiprocessors, driver {gpu.get('driver_version', 'unknown')} "
-        f"(CUDA {card.get('driver_cuda')}), {versions}; commit {str(machine.get('commit'))[:12]}.\n",
+        f"(CUDA {card.get('driver_cuda')}), {versions}; commit {_commit(machine.get('commit'))}.\n",
         _ceilings(stages.get("environment")),
         _stages(report.outcomes),
         _latency(stages),
@@ -33,7 +39,13 @@ def card_section(name: str, report: Report) -> str:
 
 
 SIZES = ("1x180x320", "1x360x640", "1x540x960", "1x720x1280")
-SHOWN_PACKAGES = ("torch", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "pycuda", "cuda-bindings")
+SHOWN_PACKAGES = ("torch", "pycuda", "cuda-bindings")
+
+
+def _commit(commit: str | None) -> str:
+    """Shortened; that files had been changed stays said."""
+    sha, _, changed = (commit or "unknown").partition(" ")
+    return f"{sha[:12]} {changed}".strip()
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -175,7 +187,10 @@ def _kernel(outcome: Outcome | None) -> str:
         f"{row['precision']} {row['way']} {row['microseconds']:.0f} us" for row in outcome.figures.get("pytorch") or []
     )
     words = f"\nPyTorch's own filters at 1x32x540x960: {beside}.\n" if beside else ""
-    return f"\nThe eigenvalue kernel ([plugin.md](plugin.md)), its features not in the L2:\n\n{shown}{words}"
+    return (
+        f"\nThe eigenvalue kernel ([plugin.md](plugin.md)), its features not in the L2. Shares are "
+        f"of {outcome.figures['copy_bytes_per_second'] / 1e12:.2f} TB/s, read and written:\n\n{shown}{words}"
+    )
 
 
 def _frames(stages: dict[str, Outcome]) -> str:
@@ -195,7 +210,7 @@ def _frames(stages: dict[str, Outcome]) -> str:
         said.append(f"{soak['frames']} frames of changing shapes: memory grew by {soak['grown_bytes']} bytes.")
     training = _figure(stages, "training", "training")
     if training:
-        said.append(f"Training x2: {training.get('images_per_second', 0):.0f} images per second.")
+        said.append(f"Training x2: {training.get('images_per_second') or 0:.0f} images per second.")
     return f"\n{' '.join(said)}\n" if said else ""
 
 

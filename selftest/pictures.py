@@ -10,7 +10,9 @@ from calibration.photos import evaluation_pairs
 from export.options import ExportOptions
 from export.pipeline import run_export
 from export.precision import Precision
+from runtime.images import write_png
 from runtime.profile import ShapeProfile
+from selftest.protocol import CannotRun
 
 if TYPE_CHECKING:
     from calibration.photos import EvaluationPair
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 MODELS = ("defian-s-x2", "defian-s-x4")
 SIZES = ((180, 320), (360, 640), (540, 960), (720, 1280))
 """LR heights and widths whose latency is measured."""
-PROFILE = "1x64x64,1x360x640,1x720x1280"
+PROFILE = "1x32x32,1x360x640,1x720x1280"
+"""From below Set5's smallest LR picture, 57x86."""
 
 
 def scale_of(model: str) -> int:
@@ -27,11 +30,19 @@ def scale_of(model: str) -> int:
     return int(model[-1])
 
 
-def sources(settings: Settings, scale: int) -> tuple[Path | None, Path | None]:
-    """Folders of LR and HR pictures; two None for the bundled photos."""
+def sources(settings: Settings, scale: int) -> tuple[Path, Path]:
+    """Folders of LR and HR pictures: Set5's, or the bundled photos, written into the run's folder."""
     root = Path(settings.set5)
     folders = (root / f"LRx{scale}", root / "HR")
-    return folders if settings.set5 and all(folder.is_dir() for folder in folders) else (None, None)
+    if settings.set5 and all(folder.is_dir() for folder in folders):
+        return folders
+    low, high = (Path(settings.folder) / "pictures" / f"{name}x{scale}" for name in ("LR", "HR"))
+    if not high.is_dir():
+        for pair in evaluation_pairs(scale, None, None, None):
+            for folder, picture in ((low, pair.lr), (high, pair.hr)):
+                folder.mkdir(parents=True, exist_ok=True)
+                write_png(folder / f"{pair.name}.png", picture)
+    return low, high
 
 
 def pairs_of(settings: Settings, scale: int) -> list[EvaluationPair]:
@@ -48,15 +59,11 @@ def graphs_of(settings: Settings, model: str, first: str = "fp32") -> list[Path]
 
     They are exported if there are none; the stages after this one find them again.
     """
-    folder = Path(settings.graphs) if settings.graphs else Path(settings.folder) / "graphs"
-    if not any(folder.glob(f"{model}.*.onnx")):
-        lr, hr = sources(settings, scale_of(model))
-        for plain in (True, False):
-            options = ExportOptions(
-                model, folder, (Precision.FP32, Precision.FP16), lr=lr, hr=hr, plain=plain, rewrite_memory=False,
-                profile=ShapeProfile.parse(PROFILE), command=shlex.join(["python", "-m", "selftest"]),
-            )  # fmt: skip
-            run_export(options)
+    folder = Path(settings.graphs) if settings.graphs else Path(settings.folder) / "graphs" / model
+    if settings.graphs and not any(folder.glob(f"{model}.*.onnx")):
+        raise CannotRun(f"--graphs {folder} holds no graph of {model}.")
+    if not folder.is_dir():
+        _export(settings, model, folder)
     found = sorted(folder.glob(f"{model}.*.onnx"))
     rank = {f"{model}.{name}.onnx": index for index, name in enumerate(ORDER)}
 
@@ -64,3 +71,16 @@ def graphs_of(settings: Settings, model: str, first: str = "fp32") -> list[Path]
         return f".{first}." not in path.name, rank.get(path.name, len(ORDER)), path.name
 
     return sorted(found, key=place)
+
+
+def _export(settings: Settings, model: str, folder: Path) -> None:
+    """Plain and rewritten, FP32 and FP16; the folder has its name only when all are there."""
+    lr, hr = sources(settings, scale_of(model))
+    partial = folder.with_name(f"{folder.name}.partial")
+    for plain in (True, False):
+        options = ExportOptions(
+            model, partial, (Precision.FP32, Precision.FP16), lr=lr, hr=hr, plain=plain, rewrite_memory=False,
+            profile=ShapeProfile.parse(PROFILE), command=shlex.join(["python", "-m", "selftest"]),
+        )  # fmt: skip
+        run_export(options)
+    partial.rename(folder)

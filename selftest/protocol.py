@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,18 @@ from selftest.report import json_ready
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"out.?of.?memory|MemoryError|free GPU memory|no memory left|failed to allocate|alloc_failed|not enough memory|"
+    r"too little free memory|could not be allocated",
+    re.IGNORECASE,
+)
+
+
+def out_of_memory(said: str) -> bool:
+    """Whether the words of PyTorch, ONNX Runtime, TensorRT, CUDA's libraries or this project mean too little memory."""
+    return _OUT_OF_MEMORY.search(said) is not None
 
 
 class CannotRun(Exception):  # noqa: N818 - no error: the stage lacks something

@@ -91,9 +91,22 @@ class Report:
         )
 
     def put(self, outcome: Outcome) -> None:
-        """Add a stage's outcome, in the place of an earlier one of the same stage."""
-        self.outcomes = [each for each in self.outcomes if each.name != outcome.name] + [outcome]
-        self.machine = outcome.figures.get("machine", {}) or self.machine
+        """Add a stage's outcome, in the place of an earlier one of the same stage.
+
+        Raises:
+            DefianError: it is of another card than the report.
+        """
+        machine = outcome.figures.get("machine", {})
+        before, now = (each.get("card", {}).get("name") for each in (self.machine, machine))
+        if before and now and before != now:
+            raise DefianError(
+                f"The report is of {before}, and this machine has {now}.",
+                "Leave --add-to out: a report is of one card.",
+            )
+        names = [each.name for each in self.outcomes]
+        place = names.index(outcome.name) if outcome.name in names else len(names)
+        self.outcomes[place : place + 1] = [outcome]
+        self.machine = machine or self.machine
 
     def write(self, path: Path) -> None:
         """Write the file; it appears whole or not at all."""

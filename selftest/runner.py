@@ -61,7 +61,7 @@ def run_stage(stage: Stage, settings: Settings) -> Outcome:
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT,
-            env=_environment(), start_new_session=True,
+            env=_environment(settings), start_new_session=True,
         )  # fmt: skip
         with _ended(process):
             try:
@@ -73,9 +73,11 @@ def run_stage(stage: Stage, settings: Settings) -> Outcome:
     return replace(outcome, seconds=round(time.monotonic() - begun, 2), output=output_end)
 
 
-def _environment() -> dict[str, str]:
+def _environment(settings: Settings) -> dict[str, str]:
+    """The repository comes first; caches are the run's own, so that a first start is one."""
     inherited = os.environ.get("PYTHONPATH")
-    return os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), *([inherited] if inherited else [])])}
+    path = os.pathsep.join([str(ROOT), *([inherited] if inherited else [])])
+    return os.environ | {"PYTHONPATH": path, "DEFIAN_CACHE": str(Path(settings.folder) / "cache")}
 
 
 @contextlib.contextmanager
@@ -98,13 +100,15 @@ def _outcome(stage: Stage, status: int | None, said: dict[str, Any], limit: floa
     wrong = any(not check["passed"] for check in found.checks)
     if status is None:
         reason = f"Time: it was ended after {limit:.0f} s."
-        kept = PASSED if found.figures else SKIPPED
+        kept = PASSED if found.checks else SKIPPED
         return replace(found, status=FAILED if wrong else kept, reason=reason)
     if status == SKIP:
         return replace(found, status=FAILED if wrong else SKIPPED, reason=reason)
     if status != 0:
         died = f"It was ended by signal {-status}." if status < 0 else f"It ended with status {status}."
         return replace(found, status=FAILED, reason=reason if status == BROKEN and reason else died)
+    if not found.checks:
+        return replace(found, status=SKIPPED, reason="It found nothing to hold against a limit.")
     return replace(found, status=FAILED if wrong else PASSED)
 
 

@@ -29,13 +29,13 @@ class Stage:
 
 
 STAGES = (
-    Stage("environment", "card, driver, versions, clocks, copy bandwidth, matrix rate", 3, 60),
-    Stage("kernel", "the eigenvalue kernel against PyTorch and against the copy bandwidth", 10, 90),
-    Stage("gpu-tests", "the tests marked gpu", 20, 150),
-    Stage("pytorch", "the reference network in PyTorch: the speed to beat, and FP16's drift on tensor cores", 15, 120),
-    Stage("onnx-cuda", "the graphs by ONNX Runtime's CUDA provider: drift against the emulation's, latency", 20, 150),
-    Stage("rtx-target", "which target of TensorRT-RTX runs on this card, in the compiler's own words", 10, 60),
-    Stage("rtx", "engines of TensorRT-RTX: drift, latency, memory, plugin against function", 30, 180),
+    Stage("environment", "card, driver, versions, clocks, copy bandwidth, matrix rate", 3, 30),
+    Stage("kernel", "the eigenvalue kernel against PyTorch and against the copy bandwidth", 10, 50),
+    Stage("gpu-tests", "the tests marked gpu", 20, 60),
+    Stage("pytorch", "the reference network in PyTorch: the speed to beat, and FP16's drift on tensor cores", 15, 50),
+    Stage("onnx-cuda", "the graphs by ONNX Runtime's CUDA provider: drift against the emulation's, latency", 20, 80),
+    Stage("rtx-target", "which target of TensorRT-RTX runs on this card, in the compiler's own words", 10, 20),
+    Stage("rtx", "engines of TensorRT-RTX: drift, latency, memory, plugin against function", 30, 150),
     Stage("tensorrt", "the same for TensorRT", 60, 400),
     Stage("frames", "a stream of frames: throughput, overlap, first start against second", 10, 60),
     Stage("soak", "2000 frames of changing shapes; the device's memory stays flat", 15, 90),

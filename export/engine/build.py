@@ -17,7 +17,7 @@ from export.engine.compiler import (
 )
 from export.engine.lowering import offer_plugin, require_plugin_layers, without_plugin
 from export.trace.network import INPUT
-from runtime.errors import DefianError
+from runtime.errors import DefianError, MissingPackageError
 from runtime.manifest import ANY_CAPABILITY, EngineFacts
 
 if TYPE_CHECKING:
@@ -143,6 +143,8 @@ def _device_capability() -> tuple[int, int]:
 
         cuda.init()
         major, minor = cuda.Device(0).compute_capability()
+    except ModuleNotFoundError as error:
+        raise MissingPackageError("pycuda", "device", "Building for this machine's GPU") from error
     except Exception as error:  # pycuda's own errors derive from Exception, a missing driver is an ImportError
         raise DefianError(
             f"The device's compute capability cannot be read: {error}.", "pip install 'defian-edge[gpu]' on the device."

@@ -52,9 +52,11 @@ def run(settings: Settings, record: Record) -> None:
             "free_bytes": gpu.free_bytes(),
         }
         record.figure("machine", machine | {"card": card})
-        for sentence in newer_than_the_driver(card["driver_cuda"], machine["packages"]):
+        for sentence in newer_than_the_driver(card["driver_cuda"], machine["packages"], _torchs_cuda()):
             record.note(sentence)
-        record.figure("copy_bytes_per_second", _copies(gpu))
+        copies = _copies(gpu)
+        record.figure("copy_bytes_per_second", copies)
+        record.check("bandwidth of a copy in GB/s", max(copies.values()) / 1e9, at_least=1.0)
         rate = pointwise_bandwidth(min(LARGE, gpu.free_bytes() // 4) // 4096 * 4096)
         if rate is not None:
             record.figure("pointwise_bytes_per_second", rate)
@@ -63,17 +65,28 @@ def run(settings: Settings, record: Record) -> None:
         record.figure("fp16_matrix_flop_per_second", rate)
 
 
-def newer_than_the_driver(driver_cuda: str, packages: Mapping[str, str | None]) -> list[str]:
-    """Sentences about packages of a CUDA major version that the driver does not have yet; they cannot work."""
+def newer_than_the_driver(
+    driver_cuda: str, packages: Mapping[str, str | None], built_for: str | None = None
+) -> list[str]:
+    """Sentences about packages of a CUDA major version that the driver does not have yet; they cannot work.
+
+    ``built_for`` is the CUDA version of PyTorch, None without one.
+    """
     driver = int(driver_cuda.partition(".")[0])
     found = []
     for name in ("cuda-bindings", "nvidia-cuda-nvrtc"):
         major = int((packages.get(name) or "0").partition(".")[0])
         if major > driver:
+            other = f"'{name}=={driver}.*'" if name == "cuda-bindings" else f"{name}-cu{driver}"
             found.append(
                 f"The driver supports CUDA {driver_cuda}, and {name} {packages[name]} is of CUDA {major}: update the "
-                f"driver, or pip install '{name}=={driver}.*'."
+                f"driver, or pip install {other}."
             )
+    if built_for and int(built_for.partition(".")[0]) > driver:
+        found.append(
+            f"The driver supports CUDA {driver_cuda}, and this PyTorch is built for CUDA {built_for}: update the "
+            f"driver, or install a PyTorch for CUDA {driver}."
+        )
     return found
 
 
@@ -101,23 +114,39 @@ def copy_bandwidth(gpu: Gpu) -> float:
 
 def pointwise_bandwidth(size: int) -> float | None:
     """Bytes per second, read and written, of a kernel that scales ``size`` bytes of FP32; None without PyTorch."""
-    torch = _torch()
+    torch = usable_torch()
     if torch is None:
         return None
-    source = torch.ones(size // 4, device="cuda")
+    seconds = _scaling_seconds(torch, size // 4)
+    torch.cuda.empty_cache()  # the stages after it allocate through the driver
+    return 2 * size / seconds
+
+
+def _scaling_seconds(torch: Any, count: int) -> float:  # noqa: ANN401
+    source = torch.ones(count, device="cuda")
     target = torch.empty_like(source)
-    return 2 * size / _event_seconds(torch, lambda: torch.mul(source, 2.0, out=target))
+    return event_seconds(torch, lambda: torch.mul(source, 2.0, out=target))
 
 
-def _torch() -> Any:  # noqa: ANN401 - an optional package
+def _torchs_cuda() -> str | None:
     try:
         import torch
-    except ImportError:
+    except (ImportError, OSError):
+        return None
+    return torch.version.cuda
+
+
+def usable_torch() -> Any:  # noqa: ANN401 - an optional package
+    """PyTorch if it is here, loads and finds a GPU; else None."""
+    try:
+        import torch
+    except (ImportError, OSError):
         return None
     return torch if torch.cuda.is_available() else None
 
 
-def _event_seconds(torch: Any, work: Callable[[], object], repeats: int = 10) -> float:  # noqa: ANN401
+def event_seconds(torch: Any, work: Callable[[], object], repeats: int = 10) -> float:  # noqa: ANN401
+    """Mean seconds of a call that queues work on PyTorch's stream, between events, after three that are not timed."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
     for _ in range(3):
         work()
@@ -131,11 +160,11 @@ def _event_seconds(torch: Any, work: Callable[[], object], repeats: int = 10) ->
 
 def _matrix_rate() -> float | None:
     """FP16 operations per second of a large product of random matrices by PyTorch; None without it."""
-    torch = _torch()
+    torch = usable_torch()
     if torch is None:
         return None
     left, right = (torch.randn(SIDE, SIDE, device="cuda", dtype=torch.float16) for _ in range(2))
-    return 2 * SIDE**3 / _event_seconds(torch, lambda: torch.matmul(left, right))
+    return 2 * SIDE**3 / event_seconds(torch, lambda: torch.matmul(left, right))
 
 
 def _version(package: str) -> str | None:

@@ -28,15 +28,19 @@ def run(_settings: Settings, record: Record) -> None:
         raise CannotRun("The tests are not here: run it in a checkout of the repository.")
     if importlib.util.find_spec("pytest") is None:
         raise CannotRun("The Python package pytest is not installed.")
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-rsf", "-p", "no:cacheprovider", *files]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    print(done.stdout, done.stderr)
-    lines = done.stdout.splitlines()
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "-rsf", "-p", "no:cacheprovider", *files]
+    lines: list[str] = []
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as running:
+        for line in running.stdout or ():
+            print(line, end="", flush=True)
+            lines.append(line.rstrip())
+            if " FAILED " in line or line.startswith(("SKIPPED", "ERROR")):
+                record.note(line)
+                if " FAILED " in line:  # kept at once: the stage may be ended before the summary
+                    record.check(line.partition(" FAILED ")[0], 1, at_most=0)
     last = next((line for line in reversed(lines) if SUMMARY.search(line)), "")
     counts = {kind.rstrip("s"): int(number) for number, kind in SUMMARY.findall(last)}
     record.figure("tests", counts)
-    for line in [each for each in lines if each.startswith(("SKIPPED", "FAILED", "ERROR"))][:20]:
-        record.note(line)
     wrong = counts.get("failed", 0) + counts.get("error", 0) if last else float("nan")
     record.check("tests that failed", wrong, at_most=0)
     if not wrong and not counts.get("passed"):

@@ -11,7 +11,7 @@ from runtime.plugin.device import load_kernels
 from runtime.plugin.launch import Features
 from selftest.gpu import open_gpu, scratch
 from selftest.protocol import CannotRun
-from selftest.stages.environment import copy_bandwidth
+from selftest.stages.environment import copy_bandwidth, event_seconds, usable_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,7 +51,7 @@ def run(_settings: Settings, record: Record) -> None:
                         )
                         rows.append(_timed(gpu, kernels, features, ceiling))
                         record.figure("kernel", rows)
-    record.figure("pytorch", _pytorch())
+    record.figure("pytorch", _pytorch(record))
 
 
 def _stored(features: np.ndarray, described: Features) -> np.ndarray:
@@ -129,14 +129,13 @@ def _timed(gpu: Gpu, kernels: Kernels, features: Features, ceiling: float) -> di
     }
 
 
-def _pytorch() -> list[dict[str, Any]]:
-    """PyTorch's filters of the same network, eager and compiled, 32 channels, 540x960."""
-    import torch
-
+def _pytorch(record: Record) -> list[dict[str, Any]]:
+    """PyTorch's filters of the same network, eager and compiled, 32 channels, 540x960; nothing without PyTorch."""
+    torch = usable_torch()
+    if torch is None:
+        return []
     from models.defian import DeFiAM
 
-    if not torch.cuda.is_available():
-        return []
     rows = []
     module = DeFiAM(32, 0).cuda().requires_grad_(requires_grad=False)
     for precision, dtype in (("fp16", torch.float16), ("fp32", torch.float32)):
@@ -144,21 +143,12 @@ def _pytorch() -> list[dict[str, Any]]:
         features = torch.randn(4, 1, 32, 540, 960, device="cuda", dtype=dtype)
         compiled: Any = torch.compile(module.eigenvalue_maps)
         for name, function in (("eager", module.eigenvalue_maps), ("compiled", compiled)):
-            seconds = _event_seconds([lambda x=x, f=function: f(x) for x in features])
+            try:
+                seconds = event_seconds(torch, lambda f=function, given=features: [f(x) for x in given]) / len(features)
+            except Exception as error:
+                if name == "eager":
+                    raise
+                record.note(f"torch.compile failed: {type(error).__name__}: {error}")
+                continue
             rows.append({"way": name, "precision": precision, "microseconds": seconds * 1e6})
     return rows
-
-
-def _event_seconds(calls: list[Callable[[], object]], repeats: int = 10) -> float:
-    import torch
-
-    for call in calls:
-        call()
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    begin.record()
-    for _ in range(repeats):
-        for call in calls:
-            call()
-    end.record()
-    torch.cuda.synchronize()
-    return begin.elapsed_time(end) / 1e3 / repeats / len(calls)

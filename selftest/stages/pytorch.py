@@ -66,8 +66,12 @@ def run(settings: Settings, record: Record) -> None:
                 rows += _rows(model, name, ways[model][name], captured=captured)
                 record.figure("latency", rows)
         for model in MODELS:
-            _compile(ways[model]["fp16"].network)
-            rows += _rows(model, "fp16, compiled", ways[model]["fp16"], captured=True)
+            try:
+                _compile(ways[model]["fp16"].network)
+                rows += _rows(model, "fp16, compiled", ways[model]["fp16"], captured=True)
+            except Exception as error:
+                record.note(f"torch.compile failed: {type(error).__name__}: {error}")
+                break
             record.figure("latency", rows)
 
 
@@ -114,7 +118,11 @@ def _rows(model: str, name: str, way: Upscaler, *, captured: bool) -> list[dict[
         image = torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8, device="cuda")
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        milliseconds = _captured(way, image) if captured else _eager(way, image)
+        try:
+            milliseconds = _captured(way, image) if captured else _eager(way, image)
+        except torch.OutOfMemoryError:
+            torch.cuda.empty_cache()
+            break  # the sizes after it are larger
         rows.append(
             {
                 "model": model,

@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from export.engine.compiler import ANY, CURRENT, CompilerLog, Target, import_tensorrt
 from selftest.gpu import open_gpu
-from selftest.protocol import CannotRun
+from selftest.protocol import CannotRun, out_of_memory
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -40,9 +40,13 @@ def run(settings: Settings, record: Record) -> None:
             record.figure(f"sm {way}", verdict)
             if verdict["runs"]:
                 works.append(way)
+            if verdict["error"] is not None:
+                record.check(f"built for {way}: largest error over the largest value", verdict["error"], at_most=1e-2)
     fitting = [way for way in works if way in (CURRENT, ANY, own)]
     if not works:
         raise CannotRun(f"TensorRT-RTX {trt.__version__} has no target that runs on sm_{own}: see the figures.")
+    if not fitting:
+        raise CannotRun(f"Only what was built for sm_{lower} runs on sm_{own}, and the runtime takes no such engine.")
     (Path(settings.folder) / FILE).write_text(json.dumps(fitting), encoding="utf-8")
 
 
@@ -79,7 +83,7 @@ def _graph() -> bytes:
 def _attempt(trt: ModuleType, gpu: Gpu, way: int | str) -> dict[str, Any]:
     """How far it comes, and what the compiler and the runtime say about it."""
     log = CompilerLog(trt)
-    found: dict[str, Any] = {"builds": False, "loads": False, "runs": False, "error": 0.0, "said": []}
+    found: dict[str, Any] = {"builds": False, "loads": False, "runs": False, "error": None, "said": []}
     try:
         plan = _plan(trt, log, way)
         found["builds"] = plan is not None
@@ -90,6 +94,8 @@ def _attempt(trt: ModuleType, gpu: Gpu, way: int | str) -> dict[str, Any]:
             found["error"] = _run(trt, gpu, engine)
             found["runs"] = found["error"] < 1e-2
     except Exception as error:
+        if out_of_memory(str(error)):
+            raise
         found["said"].append(f"{type(error).__name__}: {error}")
     levels = (trt.ILogger.Severity.WARNING, trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR)
     found["said"] += [" ".join(text.split())[:400] for level, text in log.messages if level in levels][-COMPLAINTS:]
@@ -122,10 +128,14 @@ def _run(trt: ModuleType, gpu: Gpu, engine: Any) -> float:  # noqa: ANN401
     image = generator.standard_normal((1, 8, SIDE, SIDE)).astype(np.float16)
     result = np.full_like(image, np.nan)
     source, target = gpu.put(image), gpu.put(result)
-    context.set_input_shape("image", image.shape)
-    context.set_tensor_address("image", source)
-    context.set_tensor_address("result", target)
-    context.execute_async_v3(int(gpu.stream))
+    done = (
+        context.set_input_shape("image", image.shape),
+        context.set_tensor_address("image", source),
+        context.set_tensor_address("result", target),
+        context.execute_async_v3(int(gpu.stream)),
+    )
+    if not all(done):
+        raise RuntimeError(f"setting shape and addresses, and running, answered {done}")
     gpu.ask("cuStreamSynchronize", gpu.stream)
     gpu.get(target, result)
     weights = np.random.default_rng(0).standard_normal((8, 8, 3, 3)).astype(np.float16).astype(np.float64)

@@ -36,6 +36,7 @@ def run(_settings: Settings, record: Record) -> None:
         if found is None:
             record.note(f"{tool}: {(done.stdout or done.stderr).strip()[-400:]}")
             raise CannotRun(f"compute-sanitizer {tool} gave no summary.")
+        record.check(f"{tool}: exit status of the program", done.returncode, at_most=0)
         record.check(f"{tool} errors", int(found.group(1)), at_most=0)
 
 
@@ -49,4 +50,6 @@ def launch_all() -> None:
         for shape in CHECKED:
             for precision in ("fp32", "fp16"):
                 for channels_last in (False, True):
-                    error_of(gpu, kernels, shape, precision, channels_last=channels_last)
+                    error = error_of(gpu, kernels, shape, precision, channels_last=channels_last)
+                    if not error <= 1.0:
+                        raise RuntimeError(f"{shape} {precision}: {error} times the error that is allowed")

@@ -40,3 +40,4 @@ def run(settings: Settings, record: Record) -> None:
     summary = json.loads((out / "summary.json").read_text(encoding="utf-8")) if done.returncode == 0 else {}
     record.figure("training", summary)
     record.check("exit status of the trainer", done.returncode, at_most=0)
+    record.check("images per second", summary.get("images_per_second") or float("nan"), at_least=1.0)

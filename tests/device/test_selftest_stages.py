@@ -12,7 +12,9 @@ import pytest
 
 from calibration.photos import EvaluationPair
 from runtime.engine.session import EngineSession
-from runtime.errors import DefianError
+from runtime.errors import DefianError, MissingPackageError
+from runtime.files import sha256_of
+from runtime.manifest import Manifest
 from selftest import building, engines
 from selftest.protocol import CannotRun, Record, Settings
 from selftest.stages import frames, soak
@@ -89,9 +91,8 @@ def test_soak_finds_nothing_wrong_and_says_how_many_frames_it_had_time_for(setti
     soak.run(settings, record)
     assert wrong(record) == []
     assert record.figures["soak"]["frames"] == 120
-    short = Record(record.path.with_name("short.json"))
-    soak.run(Settings(settings.folder, seconds=soak.SPARE_SECONDS), short)
-    assert any("of 120 frames" in note for note in short.notes)
+    with pytest.raises(CannotRun, match="memory counts from frame 20 on"):
+        soak.run(Settings(settings.folder, seconds=soak.SPARE_SECONDS), record)
 
 
 def test_soak_finds_memory_that_is_not_given_back(settings, record, monkeypatch):
@@ -146,6 +147,8 @@ def proving(tmp_path, monkeypatch) -> Settings:
     monkeypatch.setattr(building, "graphs_of", lambda *_, **__: [graph])
     monkeypatch.setattr(engines, "pairs_of", lambda *_: pairs)
     monkeypatch.setattr(building, "bench", lambda *_, **__: [])
+    monkeypatch.setattr(building, "_memory", lambda *_: {})
+    Manifest("defian-s-x2.fp16.onnx", sha256_of(graph), "tiny", 2, "fp16", "uint8", "0" * 64, "").write(tmp_path)
     monkeypatch.setattr(building, "build", lambda *given: write_engine(Path(f"{given[1]}-{given[-1].value}")))
     return Settings(str(tmp_path))
 
@@ -156,7 +159,7 @@ TARGET: Any = SimpleNamespace(value="tensorrt-rtx")
 def test_engines_are_compared_with_the_emulation_pixel_by_pixel(proving, record):
     building.prove(proving, record, TARGET, 89)
     assert wrong(record) == []
-    assert set(record.figures) == {"engines", "bench defian-s-x2"}
+    assert set(record.figures) == {"engines", "bench defian-s-x2", "memory defian-s-x2"}
     [found] = record.figures["engines"].values()
     assert found["equal_share"] == 1.0
     assert found["largest_step"] == 0
@@ -167,8 +170,38 @@ def test_an_engine_with_another_picture_is_found(proving, record, monkeypatch):
     call = EngineSession.__call__
     monkeypatch.setattr(EngineSession, "__call__", lambda session, images: np.roll(call(session, images), 1, axis=2))
     building.prove(proving, record, TARGET, 89)
-    assert len(wrong(record)) == 2  # the function's engine and the plugin's
-    assert all("against the emulation's" in name for name in wrong(record))
+    assert sum("against the emulation's" in name for name in wrong(record)) == 2  # the function's and the plugin's
+
+
+def test_a_fault_at_the_border_alone_is_found_though_psnr_y_leaves_the_border_out(proving, record, monkeypatch):
+    call = EngineSession.__call__
+
+    def framed(session, images):
+        result = call(session, images).copy()
+        result[:, 0] = 255 - result[:, 0]
+        return result
+
+    monkeypatch.setattr(EngineSession, "__call__", framed)
+    building.prove(proving, record, TARGET, 89)
+    assert any("largest step from the emulation, borders too" in name for name in wrong(record))
+
+
+def test_engines_that_find_no_memory_are_lacking_it_and_not_wrong(proving, record, monkeypatch):
+    def refuse(*_) -> Path:
+        raise DefianError("x.engine: expected 900 MiB of free GPU memory, found 200 MiB of 2048 MiB.")
+
+    monkeypatch.setattr(building, "build", refuse)
+    with pytest.raises(CannotRun, match="900 MiB of free GPU memory"):
+        building.prove(proving, record, TARGET, 89)
+
+
+def test_engines_that_miss_a_package_say_which(proving, record, monkeypatch):
+    def refuse(*_) -> Path:
+        raise MissingPackageError("pycuda", "device", "Running an engine")
+
+    monkeypatch.setattr(building, "build", refuse)
+    with pytest.raises(MissingPackageError):
+        building.prove(proving, record, TARGET, 89)
 
 
 def test_graphs_that_the_compiler_refuses_are_noted_and_no_engine_at_all_is_a_failure(proving, record, monkeypatch):
@@ -177,5 +210,5 @@ def test_graphs_that_the_compiler_refuses_are_noted_and_no_engine_at_all_is_a_fa
 
     monkeypatch.setattr(building, "build", refuse)
     building.prove(proving, record, TARGET, 89)
-    assert wrong(record) == ["engines that run"]
+    assert wrong(record) == ["engines that run", "graphs refused"]
     assert any("no engine with plugin" in note for note in record.notes)

@@ -15,7 +15,7 @@ from selftest.table import Stage
 if TYPE_CHECKING:
     from selftest.protocol import Record, Settings
 
-NAMES = ("measures", "wrong", "lacks", "package", "breaks", "dies", "sleeps", "memory")
+NAMES = ("measures", "wrong", "lacks", "package", "own", "breaks", "dies", "sleeps", "dozes", "memory", "idle")
 
 
 def stage(name: str, limit: int = 30, least: int = 1) -> Stage:
@@ -41,6 +41,21 @@ def lacks(_settings: Settings, _record: Record) -> None:
 
 def package(_settings: Settings, _record: Record) -> None:
     import no_such_package_anywhere  # noqa: F401 # pyright: ignore[reportMissingImports]
+
+
+def own(_settings: Settings, _record: Record) -> None:
+    import export.no_such_room  # noqa: F401 # pyright: ignore[reportMissingImports]
+
+
+def idle(_settings: Settings, record: Record) -> None:
+    """It measures, and holds nothing against a limit."""
+    record.figure("version", "1.0")
+
+
+def dozes(settings: Settings, record: Record) -> None:
+    """Ended with something proved."""
+    record.check("small enough", 1.0, at_most=2.0)
+    time.sleep(10 * settings.seconds)
 
 
 def breaks(_settings: Settings, record: Record) -> None:

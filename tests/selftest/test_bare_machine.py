@@ -64,6 +64,14 @@ def test_what_travelled_in_pieces_is_a_package_again_for_another_python(tmp_path
     assert said.stdout == "42\n"
 
 
+def test_a_folder_without_pieces_is_an_error(tmp_path):
+    assert "there is no folder" in unpack(tmp_path).stderr
+    (tmp_path / "pieces").mkdir()
+    done = unpack(tmp_path)
+    assert done.returncode == 2
+    assert "holds neither" in done.stderr
+
+
 @pytest.mark.parametrize("missing", [0, -1])
 def test_a_missing_piece_is_an_error_and_no_half_package_goes_unnoticed(tmp_path, packages, missing):
     pieces_of(packages, tmp_path / "pieces", "toy")[missing].unlink()

@@ -46,7 +46,7 @@ def report() -> Report:
         "card": card,
         "packages": {"torch": "2.13.0"},
         "gpu": {"driver_version": "580.1"},
-        "commit": "0123456789abc",
+        "commit": "0123456789abcdef with changes",
     }
     latency = {"shape": "1x540x960", "compute_ms": 4.0, "share_of_roofline": 0.25, "median_ms": 9.0}
     drift = {"mean_psnr_y": 37.631, "mean_drift_db": 0.0001, "worst_drift_db": 0.0004, "psnr_to_reference": 61.0}
@@ -55,7 +55,7 @@ def report() -> Report:
     kernel |= {"least_bytes": 36_288_000, "share_of_copy": 0.6}
     outcomes = [
         Outcome("environment", "", "passed", figures={"copy_bytes_per_second": {str(1 << 30): 3e12}}),
-        Outcome("kernel", "", "passed", figures={"kernel": [kernel]}),
+        Outcome("kernel", "", "passed", figures={"kernel": [kernel], "copy_bytes_per_second": 3e12}),
         Outcome(
             "pytorch", "", "failed", seconds=12.4,
             checks=[{"name": "worst drift", "passed": False, "expected": "<= 0.05", "found": 0.07}],
@@ -72,6 +72,7 @@ def test_a_report_becomes_tables():
     for row in (
         "## NVIDIA Toy, 2026-11-26",
         "[toy.json](gpu/toy.json): compute capability 8.9",
+        "commit 0123456789ab with changes.",
         "| pytorch | failed | 0 of 1 | 12 | worst drift: 0.07 (expected <= 0.05) |",
         "| soak | skipped | - | 0 | No engine / here. |",
         "| defian-s-x2 | PyTorch fp16 | - | - | 11.500 | - |",

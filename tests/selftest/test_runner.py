@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,8 +13,8 @@ import jsonschema
 import pytest
 
 from runtime.errors import DefianError
-from selftest.protocol import Settings
-from selftest.report import SCHEMA_FILE, Report, read_report
+from selftest.protocol import Settings, out_of_memory
+from selftest.report import SCHEMA_FILE, Outcome, Report, read_report
 from selftest.runner import run_stages
 from tests.conftest import REPOSITORY
 from tests.selftest.made_up import NAMES, stage
@@ -40,7 +41,9 @@ def run(tmp_path, stages, budget=100.0):
 
 @pytest.fixture(scope="module")
 def every_way(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("ways"), [stage(name, limit=4 if name == "sleeps" else 30) for name in NAMES])
+    return run(
+        tmp_path_factory.mktemp("ways"), [stage(name, limit=4 if name in ("sleeps", "dozes") else 30) for name in NAMES]
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,7 +55,10 @@ def every_way(tmp_path_factory):
         ("package", "skipped", "The Python package no_such_package_anywhere is not installed."),
         ("breaks", "failed", "ValueError: a bug"),
         ("dies", "failed", "It was ended by signal 11."),
-        ("sleeps", "passed", "Time: it was ended after 4 s."),
+        ("own", "failed", "The module export.no_such_room of this repository is missing."),
+        ("sleeps", "skipped", "Time: it was ended after 4 s."),
+        ("dozes", "passed", "Time: it was ended after 4 s."),
+        ("idle", "skipped", "It found nothing to hold against a limit."),
         ("memory", "skipped", "The GPU, or this machine, has too little free memory: "),
     ],
 )
@@ -132,7 +138,7 @@ def test_a_dry_run_names_every_stage_with_its_time_and_writes_nothing(tmp_path):
     done = command("--dry-run", "--out", tmp_path / "new", "--budget", "100")
     assert done.returncode == 0
     lines = done.stdout.splitlines()
-    assert lines[1].split()[:5] == ["environment", "3", "to", "60", "s"]
+    assert lines[1].split()[:5] == ["environment", "3", "to", "30", "s"]
     assert "may find no time left" in done.stdout
     assert lines[-1] == "at most 100 s in all"
     assert not (tmp_path / "new").exists()
@@ -162,8 +168,47 @@ def test_stages_are_added_to_an_earlier_report_in_the_place_of_their_earlier_out
     assert command("--out", tmp_path, "--stage", "sanitizer", "--stage", "training", env=environment).returncode == 0
     [path] = tmp_path.glob("*.json")
     assert command("--out", tmp_path, "--add-to", path, "--stage", "training", env=environment).returncode == 0
-    assert [each["name"] for each in valid(path)["stages"]] == ["sanitizer", "training"]
+    assert [each["name"] for each in valid(path)["stages"]] == ["training", "sanitizer"]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def of_card(name: str) -> Outcome:
+    return Outcome("environment", "", "passed", figures={"machine": {"card": {"name": name}}})
+
+
+def test_a_report_is_of_one_card():
+    report = Report("2026-11-26T12:00:00+00:00", 1.0, "a test")
+    report.put(of_card("NVIDIA One"))
+    report.put(Outcome("kernel", "", "passed"))
+    report.put(of_card("NVIDIA One"))
+    assert [each.name for each in report.outcomes] == ["environment", "kernel"]
+    with pytest.raises(DefianError, match="The report is of NVIDIA One, and this machine has NVIDIA Two"):
+        report.put(of_card("NVIDIA Two"))
+
+
+def test_a_reader_that_goes_away_ends_no_run(tmp_path):
+    shell = f"{sys.executable} -m selftest --out {tmp_path} --stage training --stage sanitizer | head -c 1"
+    subprocess.run([str(shutil.which("bash")), "-c", shell], check=True, capture_output=True, cwd=REPOSITORY)
+    [path] = tmp_path.iterdir()
+    assert valid(path)["finished"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA out of memory. Tried to allocate 2.00 GiB.",
+        "The CUDA driver answered cuMemAlloc with CUDA_ERROR_OUT_OF_MEMORY.",
+        "Failed to allocate memory for requested buffer of size 4976640",
+        "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)",
+        "x.engine: expected 900 MiB of free GPU memory, found 200 MiB of 2048 MiB.",
+        "TensorRT failed at loading x. The GPU has too little free memory. It said: nothing",
+        "Not enough memory for an LR batch of 1x720x1280",
+        "The GPU has no memory left for upscaling 1x720x1280 (cuMemAlloc failed).",
+    ],
+)
+def test_too_little_memory_is_known_by_its_many_words(said):
+    assert out_of_memory(said)
+    assert not out_of_memory("an illegal memory access was encountered")
 
 
 def test_a_report_of_another_schema_is_refused(tmp_path):

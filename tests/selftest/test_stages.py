@@ -51,7 +51,17 @@ def test_what_compute_sanitizer_counts_is_held_against_zero(settings, record, tm
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     sanitizer.run(settings, record)
-    assert passed(record) == {"memcheck errors": expected, "racecheck errors": expected}
+    found = {name: good for name, good in passed(record).items() if "errors" in name}
+    assert found == {"memcheck errors": expected, "racecheck errors": expected}
+
+
+def test_a_program_that_died_under_the_sanitizer_is_no_proof(settings, record, tmp_path, monkeypatch):
+    program = tmp_path / "compute-sanitizer"
+    program.write_text("#!/bin/sh\necho '========= ERROR SUMMARY: 0 errors'\nexit 1\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    sanitizer.run(settings, record)
+    assert passed(record)["memcheck: exit status of the program"] is False
 
 
 def test_a_sanitizer_that_gives_no_summary_is_no_proof(settings, record, tmp_path, monkeypatch):
@@ -88,39 +98,57 @@ def test_the_trainer_is_started_with_options_that_it_has_and_its_summary_is_kept
 def test_a_trainer_that_fails_is_a_failure(settings, record, monkeypatch):
     monkeypatch.setattr(training.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 2))
     training.run(settings, record)
-    assert passed(record) == {"exit status of the trainer": False}
+    assert passed(record) == {"exit status of the trainer": False, "images per second": False}
+
+
+class Running:
+    """A ``Popen`` that has these lines to say."""
+
+    def __init__(self, *lines: str) -> None:
+        self.stdout = [f"{line}\n" for line in lines]
+
+    def __call__(self, *_, **__):
+        return nullcontext(self)
 
 
 @pytest.mark.parametrize(
-    ("summary", "status", "outcome"),
+    ("summary", "outcome"),
     [
-        ("57 passed, 3 skipped in 10.34s", 0, {"tests that failed": True}),
-        ("1 failed, 56 passed in 10.34s", 1, {"tests that failed": False}),
-        ("2 errors in 1.00s", 1, {"tests that failed": False}),
-        ("", 4, {"tests that failed": False}),
+        ("57 passed, 3 skipped in 10.34s", {"tests that failed": True}),
+        ("1 failed, 56 passed in 10.34s", {"tests that failed": False}),
+        ("2 errors in 1.00s", {"tests that failed": False}),
+        ("", {"tests that failed": False}),
     ],
 )
-def test_the_gpu_tests_are_counted(settings, record, monkeypatch, summary, status, outcome):
-    done = subprocess.CompletedProcess([], status, f"....\n{summary}\n", "")
-    monkeypatch.setattr(gpu_tests.subprocess, "run", lambda *_, **__: done)
+def test_the_gpu_tests_are_counted(settings, record, monkeypatch, summary, outcome):
+    monkeypatch.setattr(gpu_tests.subprocess, "Popen", Running("tests/x.py::test_a PASSED [ 50%]", summary))
     gpu_tests.run(settings, record)
     assert passed(record) == outcome
 
 
+def test_a_gpu_test_that_fails_is_kept_even_if_the_stage_is_ended_before_the_summary(settings, record, monkeypatch):
+    monkeypatch.setattr(gpu_tests.subprocess, "Popen", Running("tests/x.py::test_a FAILED [ 50%]"))
+    gpu_tests.run(settings, record)
+    assert passed(record)["tests/x.py::test_a"] is False
+
+
 def test_gpu_tests_that_all_skip_are_no_proof(settings, record, monkeypatch):
-    said = "SKIPPED [1] tests/x.py:3: no GPU\n3 skipped in 1.00s\n"
-    monkeypatch.setattr(gpu_tests.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, said, ""))
+    said = ("SKIPPED [1] tests/x.py:3: no GPU", "3 skipped in 1.00s")
+    monkeypatch.setattr(gpu_tests.subprocess, "Popen", Running(*said))
     with pytest.raises(CannotRun, match="Every test skipped"):
         gpu_tests.run(settings, record)
     assert record.notes == ["SKIPPED [1] tests/x.py:3: no GPU"]
 
 
 def test_packages_newer_than_the_driver_are_named_with_the_cure():
-    packages = {"cuda-bindings": "13.3.1", "nvidia-cuda-nvrtc": "12.9.86"}
-    assert newer_than_the_driver("13.0", packages) == []
-    [said] = newer_than_the_driver("12.4", packages)
-    assert "supports CUDA 12.4, and cuda-bindings 13.3.1 is of CUDA 13" in said
-    assert "pip install 'cuda-bindings==12.*'" in said
+    packages = {"cuda-bindings": "13.3.1", "nvidia-cuda-nvrtc": "13.0.88"}
+    assert newer_than_the_driver("13.0", packages, "13.0") == []
+    bindings, nvrtc, torchs = newer_than_the_driver("12.4", packages, "13.0")
+    assert "supports CUDA 12.4, and cuda-bindings 13.3.1 is of CUDA 13" in bindings
+    assert "pip install 'cuda-bindings==12.*'" in bindings
+    assert "pip install nvidia-cuda-nvrtc-cu12" in nvrtc
+    assert "this PyTorch is built for CUDA 13.0" in torchs
+    assert newer_than_the_driver("12.4", {}) == []
 
 
 def test_the_kernels_reference_in_numpy_is_that_of_the_network():
