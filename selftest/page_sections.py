@@ -31,6 +31,7 @@ def card_section(name: str, report: Report) -> str:
         _ceilings(stages.get("environment")),
         _stages(report.outcomes),
         _latency(stages),
+        _memory(stages),
         _drift(stages),
         _kernel(stages.get("kernel")),
         _frames(stages),
@@ -129,6 +130,35 @@ def _latency(stages: dict[str, Outcome]) -> str:
         "\nLatency of the network in ms, image and result on the device, median; of engines between CUDA events, in "
         f"brackets the share of the roofline's bound:\n\n{shown}"
     )
+
+
+def _memory(stages: dict[str, Outcome]) -> str:
+    """Memory on the device at one size: what PyTorch allocated, what a plan says and what its engine took."""
+    rows = [
+        (row["model"], f"PyTorch {row['way']}", "-", f"{row['peak_bytes'] / 1e6:.1f}")
+        for row in _figure(stages, "pytorch", "latency") or []
+        if row["shape"] == MEMORY_SIZE
+    ]
+    for stage, words in ENGINES:
+        planned = {row["name"]: row["planned_bytes"] for row in _benched(stages, stage)}
+        for title, found in (stages[stage].figures if stage in stages else {}).items():
+            if title.startswith("memory "):
+                rows += [
+                    (title.removeprefix("memory "), f"{words}, {_short(name)}", _megabytes(planned.get(name)),
+                     _megabytes((taken or {}).get("peak")))
+                    for name, taken in found.items()
+                ]  # fmt: skip
+    if not rows:
+        return ""
+    shown = table(("model", "run by", "activations planned, MB", "most taken, MB"), rows)
+    return f"\nMemory of the device at {MEMORY_SIZE}; plans are for the profile's largest size:\n\n{shown}"
+
+
+MEMORY_SIZE = "1x540x960"
+
+
+def _megabytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e6:.1f}"
 
 
 def _drift(stages: dict[str, Outcome]) -> str:

@@ -59,9 +59,10 @@ def report() -> Report:
         Outcome(
             "pytorch", "", "failed", seconds=12.4,
             checks=[{"name": "worst drift", "passed": False, "expected": "<= 0.05", "found": 0.07}],
-            figures={"latency": [{"model": "defian-s-x2", "way": "fp16", "shape": "1x540x960", "milliseconds": 11.5}]},
+            figures={"latency": [{"model": "defian-s-x2", "way": "fp16", "shape": "1x540x960", "milliseconds": 11.5, "peak_bytes": 348_082_688}]},
         ),
-        Outcome("rtx", "", "passed", figures={"bench defian-s-x2": [engine | {"latencies": [latency]}]}),
+        Outcome("rtx", "", "passed", figures={"bench defian-s-x2": [engine | {"latencies": [latency], "planned_bytes": 242_600_000}],
+                                          "memory defian-s-x2": {engine["name"]: {"loaded": 1, "peak": 300_000_000}}}),
         Outcome("soak", "", "skipped", "No engine | here.", notes=["A note.", "defian-s-x2.fp16.onnx: not this"]),
     ]  # fmt: skip
     return Report("2026-11-26T12:00:00+00:00", 480.0, "a test", machine, outcomes, finished=True)
@@ -79,6 +80,8 @@ def test_a_report_becomes_tables():
         "| defian-s-x2 | TensorRT-RTX, fp16.plugin | - | - | 4.000 (25%) | - |",
         "| TensorRT-RTX, fp16.plugin (defian-s-x2) | 37.631 | 0.0001 | 0.0004 | 61.0 | - | - | - |",
         "- soak: A note.",
+        "| defian-s-x2 | PyTorch fp16 | - | 348.1 |",
+        "| defian-s-x2 | TensorRT-RTX, fp16.plugin | 242.6 | 300.0 |",
         "| 1x32x540x960 | fp16 | linear | 20.0 | 36.3 | 60% |",
     ):
         assert row in text
