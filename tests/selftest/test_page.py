@@ -49,8 +49,11 @@ def report() -> Report:
         "commit": "0123456789abcdef with changes",
     }
     latency = {"shape": "1x540x960", "compute_ms": 4.0, "share_of_roofline": 0.25, "median_ms": 9.0}
+    torchs = {"model": "defian-s-x2", "way": "fp16", "shape": "1x540x960", "milliseconds": 11.5}
+    torchs |= {"peak_bytes": 348_082_688}
     drift = {"mean_psnr_y": 37.631, "mean_drift_db": 0.0001, "worst_drift_db": 0.0004, "psnr_to_reference": 61.0}
     engine = {"name": "defian-s-x2.fp16.plugin.tensorrt-rtx.engine", "model": "defian-s-x2", "drift": drift}
+    engine |= {"latencies": [latency], "planned_bytes": 242_600_000}
     kernel = {"shape": "1x32x540x960", "precision": "fp16", "layout": "linear", "microseconds": 20.0}
     kernel |= {"least_bytes": 36_288_000, "share_of_copy": 0.6}
     outcomes = [
@@ -59,9 +62,9 @@ def report() -> Report:
         Outcome(
             "pytorch", "", "failed", seconds=12.4,
             checks=[{"name": "worst drift", "passed": False, "expected": "<= 0.05", "found": 0.07}],
-            figures={"latency": [{"model": "defian-s-x2", "way": "fp16", "shape": "1x540x960", "milliseconds": 11.5, "peak_bytes": 348_082_688}]},
+            figures={"latency": [torchs]},
         ),
-        Outcome("rtx", "", "passed", figures={"bench defian-s-x2": [engine | {"latencies": [latency], "planned_bytes": 242_600_000}],
+        Outcome("rtx", "", "passed", figures={"bench defian-s-x2": [engine],
                                           "memory defian-s-x2": {engine["name"]: {"loaded": 1, "peak": 300_000_000}}}),
         Outcome("soak", "", "skipped", "No engine | here.", notes=["A note.", "defian-s-x2.fp16.onnx: not this"]),
     ]  # fmt: skip
