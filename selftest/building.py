@@ -31,26 +31,33 @@ def build(graph: Path, folder: Path, target: Target, sm: int | str | None, eigen
     Raises:
         DefianError: the compiler refuses it.
     """
-    plugin = eigen is Eigen.PLUGIN
-    profile = ShapeProfile.parse(PROFILE)
-    content = graph.read_bytes()
-    built = build_engine(content, EngineOptions(target, profile, uint8=True, sm=sm, plugin=plugin))
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{graph.stem}.{eigen.value}.{target.value}.engine"
-    path.write_bytes(built.plan)
-    (folder / graph.name).write_bytes(content)
+    options = EngineOptions(target, ShapeProfile.parse(PROFILE), uint8=True, sm=sm, plugin=eigen is Eigen.PLUGIN)
+    path = write_engine(graph, folder / f"{graph.stem}.{eigen.value}.{target.value}.engine", options)
+    (folder / graph.name).write_bytes(graph.read_bytes())
     read_manifest(graph).write(folder)
+    return path
+
+
+def write_engine(graph: Path, path: Path, options: EngineOptions) -> Path:
+    """Build a graph's engine into ``path``, its manifest beside it, as ``export.py`` does with a graph just made.
+
+    Raises:
+        DefianError: the compiler refuses it.
+    """
+    built = build_engine(graph.read_bytes(), options)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(built.plan)
     manifest = replace(
         read_manifest(graph),
         file=path.name,
         sha256=hashlib.sha256(built.plan).hexdigest(),
         parent_sha256=sha256_of(graph),
-        profile=profile,
+        profile=options.profile,
         engine=built.facts,
-        eigen=eigen.value,
-        plugins=(PLUGIN_KEY,) if plugin else (),
+        eigen=(Eigen.PLUGIN if options.plugin else Eigen.FUNCTION).value,
+        plugins=(PLUGIN_KEY,) if options.plugin else (),
     )
-    manifest.write(folder)
+    manifest.write(path.parent)
     return path
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from export.engine.build import EngineOptions, build_engine
+from export.engine.build import EngineOptions
 from export.engine.lowering import Eigen
-from runtime.files import sha256_of
-from runtime.manifest import read_manifest
-from runtime.plugin import PLUGIN_KEY
+from selftest.building import write_engine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,23 +17,11 @@ if TYPE_CHECKING:
 
 def both_lowerings(graph: Path, folder: Path, target: Target, sm: int | None, profile: ShapeProfile) -> list[Path]:
     """Build both from the same bytes, as ``--eigen function`` and ``--eigen plugin`` do; manifests beside them."""
-    made = []
-    for eigen in (Eigen.FUNCTION, Eigen.PLUGIN):
-        plugin = eigen is Eigen.PLUGIN
-        built = build_engine(graph.read_bytes(), EngineOptions(target, profile, uint8=True, sm=sm, plugin=plugin))
-        path = folder / eigen.value / f"{graph.stem}.engine"
-        path.parent.mkdir(parents=True)
-        path.write_bytes(built.plan)
-        manifest = replace(
-            read_manifest(graph),
-            file=path.name,
-            sha256=hashlib.sha256(built.plan).hexdigest(),
-            parent_sha256=sha256_of(graph),
-            profile=profile,
-            engine=built.facts,
-            eigen=eigen.value,
-            plugins=(PLUGIN_KEY,) if plugin else (),
+    return [
+        write_engine(
+            graph,
+            folder / eigen.value / f"{graph.stem}.engine",
+            EngineOptions(target, profile, uint8=True, sm=sm, plugin=eigen is Eigen.PLUGIN),
         )
-        manifest.write(path.parent)
-        made.append(path)
-    return made
+        for eigen in (Eigen.FUNCTION, Eigen.PLUGIN)
+    ]
