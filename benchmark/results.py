@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ import numpy as np
 from benchmark.statistics import DEFINITIONS, compare, summarise
 from export.roofline.devices import DEVICES
 from runtime.files import write_whole
+from runtime.json_values import json_ready
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -109,7 +109,7 @@ class BenchResult:
             "over_budget": list(self.over_budget),
             "candidates": [_candidate_json(each) for each in self.measured],
         }
-        return _json_ready(content)
+        return json_ready(content)
 
     def definitions(self) -> dict[str, str]:
         """What the figures mean, and where the peaks of the devices come from."""
@@ -173,11 +173,3 @@ def _peaks(name: str) -> dict[str, Any]:
     device = DEVICES[name]
     rates = {f"{precision}_per_second": device.peak(precision) for precision in ("fp32", "fp16", "int8")}
     return {"source": device.source, "peaks": rates | {"bytes_per_second": device.bandwidth}}
-
-
-def _json_ready(value: Any) -> Any:  # noqa: ANN401 - any of JSON's types
-    if isinstance(value, dict):
-        return {key: _json_ready(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_json_ready(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

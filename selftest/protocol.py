@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from selftest.report import json_ready
+from runtime.json_values import json_ready
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from runtime.errors import DefianError
 from runtime.files import write_whole
+from runtime.json_values import json_ready
 
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
@@ -135,12 +135,3 @@ def read_report(path: Path) -> Report:
         )
     except (KeyError, TypeError) as error:
         raise DefianError(f"{path}: the report lacks a part: {error}.", "Run the selftest again.") from error
-
-
-def json_ready(value: Any) -> Any:  # noqa: ANN401 - any of JSON's types
-    """The same with null for floats that are not finite, which JSON lacks."""
-    if isinstance(value, dict):
-        return {str(key): json_ready(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [json_ready(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
