@@ -7,47 +7,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from calibration.drift.evaluator import Evaluation
 from calibration.drift.report import report_of
 from export.reference import reference_evaluations
 from models.bundled import resolve_model
 from models.checkpoint import load_checkpoint
-from models.defian import RGB_MEAN, RGB_STD, DeFiAN
 from selftest.pictures import MODELS, SIZES, pairs_of, scale_of
 from selftest.protocol import CannotRun
+from selftest.torch_network import fp16_upscaler, fp32_upscaler
 
 if TYPE_CHECKING:
+    from models.defian import DeFiAN
     from selftest.protocol import Record, Settings
+    from selftest.torch_network import Upscaler
 
 DRIFT_FP32, DRIFT_FP16 = 0.002, 0.05
 """dB that a picture may lose; FP32 differs from the CPU's by the order of its sums."""
 SAMPLES, WARM_UP = 20, 3
-
-
-class Upscaler(nn.Module):
-    """uint8 [N, 3, H, W] to uint8 [N, 3, sH, sW] on the device, as a graph does it.
-
-    The colour constants live on the device: ``models.defian.normalise`` takes them from the host at every call, which
-    a CUDA graph cannot capture.
-    """
-
-    def __init__(self, network: DeFiAN, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.network, self._dtype = network, dtype
-        device = next(network.parameters()).device
-        self._mean, self._std = (torch.tensor(each, device=device).view(1, 3, 1, 1) for each in (RGB_MEAN, RGB_STD))
-
-    def values(self, image: torch.Tensor) -> torch.Tensor:
-        """0 to 255, neither clamped nor rounded, FP32."""
-        rgb = ((image.float() / 255.0 - self._mean) / self._std).to(self._dtype)
-        if self._dtype is torch.float16:
-            rgb = rgb.to(memory_format=torch.channels_last)
-        return (self.network(rgb).float() * self._std + self._mean) * 255.0
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.values(image).clamp(0.0, 255.0).round().to(torch.uint8)
 
 
 def run(settings: Settings, record: Record) -> None:
@@ -77,13 +54,7 @@ def run(settings: Settings, record: Record) -> None:
 
 def _ways(model: str) -> dict[str, Upscaler]:
     checkpoint = load_checkpoint(resolve_model(model))
-    return {
-        "fp32": Upscaler(checkpoint.network().cuda(), torch.float32),
-        "fp16": Upscaler(
-            checkpoint.network().cuda().half().to(memory_format=torch.channels_last),  # pyright: ignore[reportCallIssue]
-            torch.float16,
-        ),
-    }
+    return {"fp32": fp32_upscaler(checkpoint), "fp16": fp16_upscaler(checkpoint)}
 
 
 def _compile(network: DeFiAN) -> None:

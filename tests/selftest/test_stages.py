@@ -15,7 +15,7 @@ import torch
 from selftest.protocol import CannotRun, Record, Settings
 from selftest.stages import gpu_tests, kernel, sanitizer, training
 from selftest.stages.environment import newer_than_the_driver
-from selftest.stages.pytorch import Upscaler
+from selftest.torch_network import Upscaler
 from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
 from tests.export.hessian_cases import random_case, reference
 
