@@ -170,7 +170,8 @@ def _drift(stages: dict[str, Outcome]) -> str:
         pictures = _figure(stages, stage, "against_emulation") or _figure(stages, stage, "engines") or {}
         benched = {candidate["name"]: candidate for candidate in _benched(stages, stage)}
         for name in {**pictures, **benched}:
-            beside, drift = pictures.get(name, {}), (benched.get(name) or {}).get("drift") or {}
+            beside = pictures.get(name, {})
+            drift = beside.get("drift") or (benched.get(name) or {}).get("drift") or {}
             equal, step = beside.get("equal_share"), beside.get("largest_step")
             rows.append(
                 (
@@ -224,24 +225,40 @@ def _kernel(outcome: Outcome | None) -> str:
 
 
 def _frames(stages: dict[str, Outcome]) -> str:
-    said = []
-    frames = _figure(stages, "frames", "frames")
-    if frames:
-        said.append(
-            f"A stream of {frames['shape']} frames: {frames['frames_per_second']:.1f} frames per second, "
-            f"{frames['streamed_over_compute']:.2f} times the network's own time; one by one "
-            f"{1 / frames['seconds_alone']:.1f}."
-        )
-    starts = _figure(stages, "frames", "first_picture_seconds")
-    if starts:
-        said.append("First picture after " + ", ".join(f"{value:.1f} s {name}" for name, value in starts.items()) + ".")
-    soak = _figure(stages, "soak", "soak")
-    if soak:
-        said.append(f"{soak['frames']} frames of changing shapes: memory grew by {soak['grown_bytes']} bytes.")
+    said = [
+        *_streamed(
+            stages, "session", "PyTorch's FP16 network played the engine of the runtime's sessions. ", "session"
+        ),
+        *_streamed(stages, "frames", "A FP16 engine: ", "soak"),
+    ]
     training = _figure(stages, "training", "training")
     if training:
         said.append(f"Training x2: {training.get('images_per_second') or 0:.0f} images per second.")
     return f"\n{' '.join(said)}\n" if said else ""
+
+
+def _streamed(stages: dict[str, Outcome], name: str, who: str, soaked: str) -> list[str]:
+    """Of frames that went through an engine, or through what played one."""
+    said = []
+    frames = _figure(stages, name, "frames")
+    if frames:
+        said.append(
+            f"{who}a stream of {frames['shape']} frames: {frames['frames_per_second']:.1f} frames per second, "
+            f"{frames['streamed_over_compute']:.2f} times the network's own time; one by one "
+            f"{1 / frames['seconds_alone']:.1f}."
+        )
+    times = _figure(stages, name, "compute_seconds")
+    if times:
+        said.append(
+            "The network took " + ", ".join(f"{1e3 * value:.2f} ms {way}" for way, value in times.items()) + "."
+        )
+    starts = _figure(stages, name, "first_picture_seconds")
+    if starts:
+        said.append("First picture after " + ", ".join(f"{value:.1f} s {way}" for way, value in starts.items()) + ".")
+    soak = _figure(stages, soaked, "soak")
+    if soak:
+        said.append(f"{soak['frames']} frames of changing shapes: memory grew by {soak['grown_bytes']} bytes.")
+    return said
 
 
 def _figure(stages: dict[str, Outcome], stage: str, name: str) -> Any:  # noqa: ANN401 - any of JSON's types

@@ -27,11 +27,16 @@ SIZES = ((180, 320), SHAPE)
 
 
 def run(settings: Settings, record: Record) -> None:
-    """One frame after the other, then a stream; the stream must give the same pictures."""
+    """With an engine that a stage before this one has built."""
     path = engine_for_frames(settings)
     if path is None:
         raise CannotRun("No stage before this one built an engine that runs here.")
     _starts(path, record)
+    measure(path, record)
+
+
+def measure(path: Path, record: Record) -> None:
+    """One frame after the other, then a stream; the stream must give the same pictures."""
     generator = np.random.default_rng(0)
     frames = [generator.integers(0, 256, (*SHAPE, 3), dtype=np.uint8) for _ in range(4)]
     with EngineSession(path) as session:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from selftest.gpu import open_gpu
 from selftest.protocol import CannotRun
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from selftest.protocol import Record, Settings
 
 FRAMES = 2000
@@ -25,13 +27,26 @@ LEAK = 8 << 20
 
 
 def run(settings: Settings, record: Record) -> None:
-    """Shapes in a fixed random order; after the first frames memory may not grow."""
-    ends = time.monotonic() + settings.seconds - SPARE_SECONDS
+    """With an engine that a stage before this one has built."""
+    path = engine_for_frames(settings)
+    if path is None:
+        raise CannotRun("No stage before this one built an engine that runs here.")
+    record.note(f"engine {path.name}")
+    measure(path, settings.seconds, record)
+
+
+def measure(path: Path, seconds: float, record: Record) -> None:
+    """Shapes in a fixed random order; after the first frames memory may not grow.
+
+    Raises:
+        CannotRun: too few frames were done in these seconds.
+    """
+    ends = time.monotonic() + seconds - SPARE_SECONDS
     generator = np.random.default_rng(0)
     frames = [generator.integers(0, 256, (1, *shape, 3), dtype=np.uint8) for shape in SHAPES]
     with ExitStack() as stack:
         gpu = stack.enter_context(open_gpu())
-        session = _session(settings, stack, record)
+        session = stack.enter_context(EngineSession(path))
         first = [session(frame) for frame in frames]
         least, start, wrong, done = gpu.free_bytes(), None, 0, 0
         for turn, choice in enumerate(generator.integers(0, len(frames), FRAMES)):
@@ -50,11 +65,3 @@ def run(settings: Settings, record: Record) -> None:
         record.figure("soak", {"frames": done, "grown_bytes": grown, "least_free_bytes": least})
         record.check("pictures that changed", wrong, at_most=0)
         record.check("growth of the device's memory in bytes", grown, at_most=LEAK)
-
-
-def _session(settings: Settings, stack: ExitStack, record: Record) -> Any:  # noqa: ANN401 - either session
-    path = engine_for_frames(settings)
-    if path is None:
-        raise CannotRun("No stage before this one built an engine that runs here.")
-    record.note(f"engine {path.name}")
-    return stack.enter_context(EngineSession(path))
