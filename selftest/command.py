@@ -9,6 +9,7 @@ import shlex
 import signal
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 BUDGET = 480.0
+"""Seconds that the stages' own limits are meant for; a larger budget gives each of them more in proportion."""
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -60,9 +62,12 @@ def _run(options: argparse.Namespace, command: str) -> int:
     stages = _chosen(options)
     if not options.budget > 0 or options.budget > 1e6:
         raise DefianError(f"--budget {options.budget:g}: expected seconds above 0, at most a million.")
+    longer = max(1.0, options.budget / BUDGET)
+    stages = [replace(stage, limit=round(longer * stage.limit)) for stage in stages]
     folders = [_folder(options, name) for name in ("set5", "train_pictures", "graphs")]
     if options.dry_run:
-        print("\n".join(_forecast(stages, options.budget)))
+        for line in _forecast(stages, options.budget):
+            _say(line)
         return 0
     require_writable_folder(options.out)
     for ends in ("SIGTERM", "SIGHUP"):  # a lost connection ends a run, too, and the stage under way with it

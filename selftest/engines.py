@@ -13,6 +13,9 @@ from benchmark.options import BenchOptions
 from benchmark.run import run_benchmark
 from calibration.drift.evaluator import Evaluation, GraphEvaluator
 from calibration.drift.report import report_of
+from export.reference import reference_evaluations
+from models.bundled import resolve_model
+from models.checkpoint import load_checkpoint
 from runtime.manifest import read_manifest
 from selftest.pictures import SIZES, pairs_of, sources
 
@@ -86,24 +89,39 @@ def _row(candidate: dict[str, Any]) -> dict[str, Any]:
 def against_emulation(
     settings: Settings, record: Record, name: str, graph: Path, run: Callable[[np.ndarray], np.ndarray], scale: int
 ) -> dict[str, Any]:
-    """The device's pictures beside those of the same graph with FP16 emulated on the CPU, pixel by pixel."""
+    """The device's pictures beside the PyTorch reference's, and pixel by pixel beside the same graph's on the CPU.
+
+    There FP16 is emulated. Both are held against their limits.
+    """
     pairs = pairs_of(settings, scale)
     emulated = _emulated(settings, graph, scale)
     device = [Evaluation(run(pair.lr[None])[0], finite=True) for pair in pairs]
     report = report_of(name, device, emulated, pairs, scale)
+    drift = report_of(name, device, references(settings, scale), pairs, scale).summary()
     steps = [np.abs(one.image.astype(int) - other.image) for one, other in zip(device, emulated, strict=True)]
     found = {
         "worst_difference_db": max(abs(image.drift) for image in report.images),
         "psnr_to_emulation": report.psnr_to_reference,
         "equal_share": float(np.mean([np.mean(step == 0) for step in steps])),
         "largest_step": int(max(step.max() for step in steps)),
+        "drift": {key: value for key, value in drift.items() if key != "images"},
     }
     precision = read_manifest(graph).precision
+    worst = drift["worst_drift_db"]
+    found_worst = float("nan") if worst is None else worst
+    record.check(f"{name}, worst drift in dB", found_worst, at_most=DRIFT_LIMITS[precision])
     step, least = STEP_LIMITS[precision]
     record.check(f"{name}, drift against the emulation's in dB", found["worst_difference_db"], at_most=NEAR_EMULATION)
     record.check(f"{name}, largest step from the emulation, borders too", found["largest_step"], at_most=step)
     record.check(f"{name}, PSNR against the emulation in dB", found["psnr_to_emulation"], at_least=least)
     return found
+
+
+@lru_cache(maxsize=4)
+def references(settings: Settings, scale: int) -> list[Evaluation]:
+    """What the PyTorch network of DeFiAN-S makes of the pictures on the CPU, in FP32."""
+    network = load_checkpoint(resolve_model(f"defian-s-x{scale}")).network()
+    return reference_evaluations(network, (pair.lr for pair in pairs_of(settings, scale)))
 
 
 @lru_cache(maxsize=32)

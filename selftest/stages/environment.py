@@ -34,7 +34,7 @@ SIDE = 8192
 def run(settings: Settings, record: Record) -> None:
     """Everything that a reader needs to compare two reports."""
     machine: dict[str, Any] = describe_environment()
-    machine["commit"] = machine["commit"] or settings.commit or None
+    machine["commit"] = settings.commit or machine["commit"]
     machine["packages"] |= {name: _version(name) for name in PACKAGES}
     nvml = open_nvml()
     machine["nvml"] = None if nvml is None else nvml.name

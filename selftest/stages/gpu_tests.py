@@ -18,7 +18,10 @@ SUMMARY = re.compile(r"(\d+) (passed|failed|skipped|errors?|xfailed|deselected)"
 
 
 def run(_settings: Settings, record: Record) -> None:
-    """``pytest -m gpu`` on the files that have such tests; only they are read, as others need more packages."""
+    """``pytest -m gpu`` on the files that have such tests; only they are read, as others need more packages.
+
+    Tests that take minutes are left to whoever runs pytest.
+    """
     files = [
         str(path)
         for path in sorted((ROOT / "tests").rglob("test_*.py"))
@@ -28,15 +31,30 @@ def run(_settings: Settings, record: Record) -> None:
         raise CannotRun("The tests are not here: run it in a checkout of the repository.")
     if importlib.util.find_spec("pytest") is None:
         raise CannotRun("The Python package pytest is not installed.")
-    command = [sys.executable, "-m", "pytest", "-m", "gpu", "-v", "-rsf", "-p", "no:cacheprovider", *files]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-m",
+        "gpu and not slowest",
+        "-v",
+        "-rsf",
+        "-p",
+        "no:cacheprovider",
+        *files,
+    ]
     lines: list[str] = []
+    passed = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as running:
         for line in running.stdout or ():
             print(line, end="", flush=True)
             lines.append(line.rstrip())
+            if " PASSED " in line:
+                passed += 1
+                record.figure("tests", {"passed": passed})  # kept at once, as failures are
             if " FAILED " in line or line.startswith(("SKIPPED", "ERROR")):
                 record.note(line)
-                if " FAILED " in line:  # kept at once: the stage may be ended before the summary
+                if " FAILED " in line:  # the stage may be ended before the summary
                     record.check(line.partition(" FAILED ")[0], 1, at_most=0)
     last = next((line for line in reversed(lines) if SUMMARY.search(line)), "")
     counts = {kind.rstrip("s"): int(number) for number, kind in SUMMARY.findall(last)}

@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
 PROVIDER = "CUDAExecutionProvider"
 RUNS = 15
+SIZES_IN_TURN = (SIZES[2], SIZES[0], SIZES[3], SIZES[1])
+"""All graphs at one size before any at the next: what compares them comes first."""
 
 
 def run(settings: Settings, record: Record) -> None:
-    """Pictures first, then the network alone with its image on the device, then ``bench.py`` from host to host."""
+    """Pictures, then the network alone with its image on the device, then ``bench.py`` from host to host."""
     if PROVIDER not in onnxruntime.get_available_providers():
         raise CannotRun(f"onnxruntime {onnxruntime.__version__} has no CUDA provider: install onnxruntime-gpu.")
     if hasattr(onnxruntime, "preload_dlls"):
@@ -51,9 +53,10 @@ def run(settings: Settings, record: Record) -> None:
         record.figure("against_emulation", pictures)
         usable[model].append(graph)
     record.check("graphs that run", len(pictures), at_least=len(graphs))
-    for model, graph in _in_turn(usable):
-        alone += _alone(graph, model)
-        record.figure("network_alone", alone)
+    for size in SIZES_IN_TURN:
+        for model, graph in _in_turn(usable):
+            alone.append(_alone(graph, model, size))
+            record.figure("network_alone", alone)
     for model in MODELS:
         if usable[model]:
             record.figure(f"bench {model}", bench(settings, record, usable[model], scale_of(model)))
@@ -82,29 +85,19 @@ def _runner(session: Any) -> Callable[[np.ndarray], np.ndarray]:  # noqa: ANN401
     return lambda images: session.run(None, {name: np.ascontiguousarray(images)})[0]
 
 
-def _alone(graph: Path, model: str) -> list[dict[str, Any]]:
+def _alone(graph: Path, model: str, size: tuple[int, int]) -> dict[str, Any]:
     """Milliseconds with input and output on the device: median of some runs as the runtime opens it, by the host."""
     session = _session(graph, "EXHAUSTIVE")
-    rows = []
-    for height, width in SIZES:
-        image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
-        binding = session.io_binding()
-        binding.bind_ortvalue_input(
-            session.get_inputs()[0].name, onnxruntime.OrtValue.ortvalue_from_numpy(image, "cuda", 0)
-        )
-        binding.bind_output(session.get_outputs()[0].name, "cuda")
-        taken = []
-        for _ in range(RUNS + 3):
-            begun = time.perf_counter()
-            session.run_with_iobinding(binding)
-            binding.synchronize_outputs()
-            taken.append(time.perf_counter() - begun)
-        rows.append(
-            {
-                "name": graph.name,
-                "model": model,
-                "shape": f"1x{height}x{width}",
-                "milliseconds": 1e3 * float(np.median(taken[3:])),
-            }
-        )
-    return rows
+    image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    binding = session.io_binding()
+    value = onnxruntime.OrtValue.ortvalue_from_numpy(image, "cuda", 0)
+    binding.bind_ortvalue_input(session.get_inputs()[0].name, value)
+    binding.bind_output(session.get_outputs()[0].name, "cuda")
+    taken = []
+    for _ in range(RUNS + 3):
+        begun = time.perf_counter()
+        session.run_with_iobinding(binding)
+        binding.synchronize_outputs()
+        taken.append(time.perf_counter() - begun)
+    shape = f"1x{size[0]}x{size[1]}"
+    return {"name": graph.name, "model": model, "shape": shape, "milliseconds": 1e3 * float(np.median(taken[3:]))}

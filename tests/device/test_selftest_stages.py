@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from calibration.drift.evaluator import Evaluation
 from calibration.photos import EvaluationPair
 from runtime.engine.session import EngineSession
 from runtime.errors import DefianError, MissingPackageError
@@ -17,7 +19,7 @@ from runtime.files import sha256_of
 from runtime.manifest import Manifest
 from selftest import building, engines
 from selftest.protocol import CannotRun, Record, Settings
-from selftest.stages import frames, soak
+from selftest.stages import frames, session, soak
 from tests.device.engines import GRAPH, Reference, noise, write_engine
 
 if TYPE_CHECKING:
@@ -87,6 +89,42 @@ def test_frames_finds_a_cuda_graph_that_is_stale(settings, record, monkeypatch):
     assert wrong(record) == ["graph 8x8: pictures that differ from the first"]
 
 
+@pytest.fixture
+def in_pytorchs_place(settings, monkeypatch, reference) -> None:
+    """The stage ``session`` with the double in the place of PyTorch's network, which needs a real GPU."""
+    engine = write_engine(Path(settings.folder) / "engines")
+    monkeypatch.setattr(session.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(session, "open_gpu", lambda: nullcontext(SimpleNamespace(capability=(8, 9))))
+    monkeypatch.setattr(session, "fp16_upscaler", lambda _: reference)
+    monkeypatch.setattr(session, "alone", lambda network, images: network(images))
+    monkeypatch.setattr(session, "write_played_engine", lambda *_: engine)
+    monkeypatch.setattr(session, "played", lambda *_: nullcontext())
+    monkeypatch.setattr(session, "SHAPES", ((8, 8), (9, 12), (16, 16), (8, 20)))
+
+
+@pytest.mark.usefixtures("in_pytorchs_place")
+def test_session_gives_its_figures_and_finds_nothing_wrong(settings, record):
+    session.run(settings, record)
+    assert wrong(record) == []
+    assert set(record.figures) == {"frames", "compute_seconds", "soak"}
+    assert "CUDA graphs on (4 captured)" in record.notes[0]
+
+
+@pytest.mark.usefixtures("in_pytorchs_place")
+def test_session_finds_values_that_are_not_pytorchs(settings, record, monkeypatch):
+    call = EngineSession.__call__
+    monkeypatch.setattr(EngineSession, "__call__", lambda self, images: call(self, images) ^ (self.graphs.captured > 2))
+    session.run(settings, record)
+    assert "values that PyTorch alone gives otherwise" in wrong(record)
+
+
+@pytest.mark.usefixtures("in_pytorchs_place")
+def test_session_finds_that_nothing_is_captured(settings, record, trt):
+    trt.faults.refused_captures = True
+    session.run(settings, record)
+    assert wrong(record) == ["CUDA graphs captured"]
+
+
 def test_soak_finds_nothing_wrong_and_says_how_many_frames_it_had_time_for(settings, record):
     soak.run(settings, record)
     assert wrong(record) == []
@@ -146,6 +184,8 @@ def proving(tmp_path, monkeypatch) -> Settings:
     monkeypatch.setattr(building, "MODELS", ("defian-s-x2",))
     monkeypatch.setattr(building, "graphs_of", lambda *_, **__: [graph])
     monkeypatch.setattr(engines, "pairs_of", lambda *_: pairs)
+    promised = [Evaluation(pair.hr, finite=True) for pair in pairs]
+    monkeypatch.setattr(engines, "references", lambda *_: promised)
     monkeypatch.setattr(building, "bench", lambda *_, **__: [])
     monkeypatch.setattr(building, "_memory", lambda *_: {})
     Manifest("defian-s-x2.fp16.onnx", sha256_of(graph), "tiny", 2, "fp16", "uint8", "0" * 64, "").write(tmp_path)
@@ -170,7 +210,8 @@ def test_an_engine_with_another_picture_is_found(proving, record, monkeypatch):
     call = EngineSession.__call__
     monkeypatch.setattr(EngineSession, "__call__", lambda session, images: np.roll(call(session, images), 1, axis=2))
     building.prove(proving, record, TARGET, 89)
-    assert sum("against the emulation's" in name for name in wrong(record)) == 2  # the function's and the plugin's
+    for which in ("against the emulation's", "worst drift"):
+        assert sum(which in name for name in wrong(record)) == 2  # the function's and the plugin's
 
 
 def test_a_fault_at_the_border_alone_is_found_though_psnr_y_leaves_the_border_out(proving, record, monkeypatch):

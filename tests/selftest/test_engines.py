@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
+from calibration.drift.evaluator import Evaluation
 from calibration.photos import EvaluationPair
 from export.engine.compiler import Target, is_available
 from export.engine.lowering import Eigen
@@ -103,19 +104,22 @@ def on_the_cpu(graph, tmp_path, monkeypatch) -> Settings:
     monkeypatch.setattr(onnx_cuda, "OnnxSession", lambda path, _: OnnxSession(path, "cpu"))
     monkeypatch.setattr(onnx_cuda, "MODELS", ("defian-s-x2",))
     monkeypatch.setattr(onnx_cuda, "graphs_of", lambda *_, **__: [graph])
-    monkeypatch.setattr(onnx_cuda, "_alone", lambda *_: [])
+    monkeypatch.setattr(onnx_cuda, "_alone", lambda *_: {})
     monkeypatch.setattr(onnx_cuda, "bench", lambda *_: [])
     lr = noise(9, 11, 3)
     with OnnxSession(graph, "cpu") as session:
         pair = EvaluationPair("noise", lr, session(lr[None])[0])
     monkeypatch.setattr(engines, "pairs_of", lambda *_: [pair])
+    monkeypatch.setattr(engines, "references", lambda *_: [Evaluation(pair.hr, finite=True)])
     return Settings(str(tmp_path))
 
 
 def test_graphs_are_compared_with_the_emulation_by_the_provider_that_is_named(on_the_cpu, record):
     onnx_cuda.run(on_the_cpu, record)
     assert all(checks(record).values())
-    assert record.figures["against_emulation"]["defian-s-x2.fp32.onnx"]["equal_share"] == 1.0
+    found = record.figures["against_emulation"]["defian-s-x2.fp32.onnx"]
+    assert (found["equal_share"], found["drift"]["worst_drift_db"]) == (1.0, 0.0)
+    assert len(record.figures["network_alone"]) == len(onnx_cuda.SIZES_IN_TURN)
 
 
 def test_a_graph_that_the_provider_refuses_is_a_failure(on_the_cpu, record, monkeypatch):

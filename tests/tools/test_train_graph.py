@@ -138,7 +138,7 @@ def test_a_device_that_is_not_there_is_refused():
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("compiled", [False, pytest.param(True, marks=pytest.mark.slowest)])
 def test_on_a_gpu_a_captured_step_trains_as_launched_ones_do(compiled):
     if not torch.cuda.is_available():
         pytest.skip("PyTorch finds no CUDA device")
