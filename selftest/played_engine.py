@@ -146,7 +146,9 @@ def played(upscale: Upscale, scale: int) -> Iterator[None]:
         yield
 
 
-def write_played_engine(folder: Path, scale: int, profile: ShapeProfile, capability: str) -> Path:
+def write_played_engine(
+    folder: Path, scale: int, profile: ShapeProfile, capability: str, command: str = "python -m selftest"
+) -> Path:
     """A plan that only the player loads, and the manifest that fits it and a GPU of ``capability``, such as ``9.0``."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "played.fp16.engine"
@@ -159,7 +161,7 @@ def write_played_engine(folder: Path, scale: int, profile: ShapeProfile, capabil
         "fp16",
         "uint8",
         "0" * 64,
-        "python -m selftest --stage session",
+        command,
         profile=profile,
         engine=EngineFacts("tensorrt", VERSION, capability, 0, 0, len(PLAN), 0.0, 0),
     ).write(folder)

@@ -31,7 +31,7 @@ class Stage:
 STAGES = (
     Stage("environment", "card, driver, versions, clocks, copy bandwidth, matrix rate", 3, 30),
     Stage("kernel", "the eigenvalue kernel against PyTorch and against the copy bandwidth", 10, 50),
-    Stage("gpu-tests", "the tests marked gpu", 20, 90),
+    Stage("gpu-tests", "the tests marked gpu", 20, 120),
     Stage("pytorch", "the reference network in PyTorch: the speed to beat, and FP16's drift on tensor cores", 15, 90),
     Stage("onnx-cuda", "the graphs by ONNX Runtime's CUDA provider: drift against the emulation's, latency", 20, 130),
     Stage("session", "the runtime's sessions, streams and CUDA graphs, PyTorch in an engine's place", 20, 75),
