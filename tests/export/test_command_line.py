@@ -66,7 +66,7 @@ def test_the_whole_way_from_a_checkpoint_to_graphs_engines_and_manifests(checkpo
         assert plan.engine.activation_bytes
         assert str(plan.profile) == "1x8x8,1x32x32,2x64x64"
         assert manifest.drift["worst_image"] in ("0", "1", "2")
-        assert f"wrote {engine}" in done.stdout.replace("\n", "") or engine.name in done.stdout
+        assert f"wrote{engine}" in "".join(done.stdout.split())  # a long path is broken into lines
     int8 = json.loads((tmp_path / "b" / "small.int8.onnx.json").read_text())
     assert int8["calibration"]["photos"] == 3
     assert len(int8["calibration"]["data_sha256"]) == 64

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 from rich.progress import Progress
 
@@ -81,8 +83,18 @@ def test_a_graph_that_does_not_parse_is_reported_in_the_compilers_words():
 
 
 @pytest.mark.skipif(is_available(Target.TENSORRT), reason="TensorRT is installed here")
-def test_without_tensorrt_the_error_says_what_to_install():
-    with pytest.raises(DefianError, match=r"not installed[\s\S]*defian-edge\[gpu\]|process of its own"):
+def test_without_tensorrt_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "polygraphy.config", raising=False)  # nothing has chosen a flavour yet
+    monkeypatch.setenv("POLYGRAPHY_USE_TENSORRT_RTX", "0")
+    with pytest.raises(DefianError, match="needs the package 'tensorrt', which is not installed") as raised:
+        import_tensorrt(Target.TENSORRT)
+    assert "defian-edge[gpu]" in raised.value.hint
+
+
+def test_one_process_serves_one_flavour_of_tensorrt(monkeypatch):
+    monkeypatch.setitem(sys.modules, "polygraphy.config", object())
+    monkeypatch.setenv("POLYGRAPHY_USE_TENSORRT_RTX", "1")
+    with pytest.raises(DefianError, match="already used the other flavour"):
         import_tensorrt(Target.TENSORRT)
 
 

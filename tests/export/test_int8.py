@@ -82,17 +82,15 @@ def test_bias_stays_float(quantised):
             assert node.inputs[2].dtype in (ir.DataType.FLOAT, ir.DataType.FLOAT16)
 
 
+@pytest.mark.parametrize("quantised", [Scope.CONVOLUTIONS], indirect=True)
 def test_in_the_convolutions_scope_nothing_but_convolutions_reads_int8(quantised):
-    if quantised[0] is Scope.FEATURES:
-        pytest.skip("the features scope is tested below")
     for node in quantised[1].graph:
         if node.op_type == "DequantizeLinear":
             assert {use.node.op_type for use in node.outputs[0].uses()} == {"Conv"}
 
 
+@pytest.mark.parametrize("quantised", [Scope.FEATURES], indirect=True)
 def test_in_the_features_scope_every_reader_of_a_feature_map_reads_int8(quantised, rewritten):
-    if quantised[0] is Scope.CONVOLUTIONS:
-        pytest.skip("the convolutions scope is tested above")
     values = {value.name: value for node in quantised[1].graph for value in node.outputs}
     for name in feature_names(rewritten):
         assert {use.node.op_type for use in rescaled(values[name]).uses()} == {"QuantizeLinear"}, name
