@@ -17,13 +17,13 @@ from unittest import mock
 
 import torch
 
-from runtime.manifest import EngineFacts, Manifest
+from defian_edge.runtime.manifest import EngineFacts, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from runtime.profile import ShapeProfile
+    from defian_edge.runtime.profile import ShapeProfile
 
     Upscale = Callable[[torch.Tensor], torch.Tensor]
     """uint8 [N, 3, H, W] to uint8 [N, 3, sH, sW], on the GPU."""

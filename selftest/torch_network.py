@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from models.defian import RGB_MEAN, RGB_STD
+from defian_edge.models.defian import RGB_MEAN, RGB_STD
 
 if TYPE_CHECKING:
-    from models.checkpoint import Checkpoint
-    from models.defian import DeFiAN
+    from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.models.defian import DeFiAN
 
 
 class Upscaler(nn.Module):

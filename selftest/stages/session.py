@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.bundled import resolve_model
-from models.checkpoint import load_checkpoint
-from runtime.engine.session import EngineSession
-from runtime.profile import ShapeProfile
-from selftest.gpu import open_gpu
-from selftest.pictures import MODELS, PROFILE, scale_of
-from selftest.played_engine import played, write_played_engine
-from selftest.protocol import CannotRun
-from selftest.stages import frames, soak
-from selftest.torch_network import fp16_upscaler
+from defian_edge.models.bundled import resolve_model
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.runtime.engine.session import EngineSession
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.selftest.gpu import open_gpu
+from defian_edge.selftest.pictures import MODELS, PROFILE, scale_of
+from defian_edge.selftest.played_engine import played, write_played_engine
+from defian_edge.selftest.protocol import CannotRun
+from defian_edge.selftest.stages import frames, soak
+from defian_edge.selftest.torch_network import fp16_upscaler
 
 if TYPE_CHECKING:
-    from selftest.protocol import Record, Settings
-    from selftest.torch_network import Upscaler
+    from defian_edge.selftest.protocol import Record, Settings
+    from defian_edge.selftest.torch_network import Upscaler
 
 MODEL = MODELS[0]
 SHAPES = ((64, 64), (57, 86), (180, 320), (33, 500))

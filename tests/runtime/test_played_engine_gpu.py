@@ -10,10 +10,10 @@ import pytest
 import torch
 from filelock import FileLock
 
-from runtime.manifest import Manifest
-from runtime.profile import ShapeProfile
-from selftest.played_engine import played, write_played_engine
-from selftest.torch_network import fp32_upscaler
+from defian_edge.runtime.manifest import Manifest
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.selftest.played_engine import played, write_played_engine
+from defian_edge.selftest.torch_network import fp32_upscaler
 from tests.conftest import random_checkpoint, tiny
 from tests.runtime import engine_checks
 from tests.runtime.engine_checks import *  # noqa: F403
