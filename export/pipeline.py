@@ -29,7 +29,7 @@ from defian_edge.models.bundled import resolve_model
 from defian_edge.models.checkpoint import Checkpoint, load_checkpoint
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder, write_whole
-from defian_edge.runtime.manifest import EngineFacts, Manifest
+from defian_edge.runtime.manifest import BUILT_BY, EngineFacts, Manifest
 from defian_edge.runtime.plugin import PLUGIN_KEY
 
 if TYPE_CHECKING:
@@ -253,6 +253,7 @@ def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], opt
         calibration=variant.calibration,
         drift={} if report is None else report.summary(),
         eigen=options.eigen.value,
+        built_by=BUILT_BY,
     )
     files = [_write_with_manifest(manifest, content, options.out)]
     if engine is not None:

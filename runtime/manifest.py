@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
+from . import __version__
 from .errors import DefianError
 from .files import sha256_of, write_whole
 from .profile import ShapeProfile
@@ -14,10 +16,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
+PRODUCER = "defian-edge"
+BUILT_BY = f"{PRODUCER} {__version__}"
+"""What a manifest that this version writes says of who made the file."""
 ANY_CAPABILITY = "any"
 """Compute capability of an engine that was built for no particular GPU; TensorRT-RTX decides when it loads it."""
 NoneType = type(None)
-TEXTS = ("file", "sha256", "model", "precision", "io", "checkpoint_sha256", "command")
+TEXTS = ("file", "sha256", "model", "precision", "io", "checkpoint_sha256", "command", "built_by")
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class Manifest:
         command: the export.py command that made the file.
         eigen: lowering of the eigenvalue step: ``plugin``, ``function`` or ``inline``. A graph made for ``plugin`` and
             one made for ``function`` are the same file, and hold the function.
+        built_by: the program and version that made the file, such as ``defian-edge 0.2.0``; empty if 0.1 made it.
         plugins: TensorRT plugins without which the file cannot be loaded, such as
             ``defian::MaxHessianEigenvalue/1``; see :func:`defian_edge.runtime.plugin.provide`.
     """
@@ -80,6 +86,7 @@ class Manifest:
     drift: dict[str, Any] = field(default_factory=dict)
     eigen: str = "function"
     plugins: tuple[str, ...] = ()
+    built_by: str = ""
     schema: int = SCHEMA
 
     def write(self, folder: Path) -> Path:
@@ -138,9 +145,7 @@ def _parse(path: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema = content["schema"]
         if schema != SCHEMA:
-            raise DefianError(
-                f"{path}: expected manifest schema {SCHEMA}, found {schema}.", "Rebuild the file with this version."
-            )
+            raise _other_schema(path, schema, content.get("built_by"))
         known = {item.name for item in fields(Manifest)}
         values = {key: value for key, value in content.items() if key in known}
         values["profile"] = ShapeProfile.parse(values["profile"]) if values.get("profile") else None
@@ -159,6 +164,19 @@ def _parse(path: Path) -> Manifest:
         _require_types(path, manifest.engine, ("engine_bytes",), int)
         _require_types(path, manifest.engine, ("activation_bytes", "weights_bytes"), (int, NoneType))
     return manifest
+
+
+def _other_schema(path: Path, found: object, built_by: object) -> DefianError:
+    """The error for a manifest of another schema: a newer one says what to install, an older one is built again."""
+    if not isinstance(found, int) or found < SCHEMA:
+        return DefianError(f"{path}: expected manifest schema {SCHEMA}, found {found}.", "Rebuild it with export.py.")
+    version = re.fullmatch(rf"{PRODUCER} (\d[\w.+]*)", built_by) if isinstance(built_by, str) else None
+    made = f" made by {PRODUCER} {version[1]}" if version else ""
+    wanted = f"install '{PRODUCER}>={version[1]}'" if version else f"install --upgrade {PRODUCER}"
+    return DefianError(
+        f"{path}: expected manifest schema {SCHEMA}, found {found}{made}; this is {BUILT_BY}.",
+        f"Install what reads it: pip {wanted}. Where runtime/ was copied alone, copy that version's.",
+    )
 
 
 def _require_types(path: Path, holder: object, names: tuple[str, ...], kind: type | tuple[type, ...]) -> None:

@@ -15,8 +15,8 @@ from defian_edge import __version__
 from tests.conftest import REPOSITORY
 from tests.doubles.deployment import deploy
 from tests.doubles.wheel import build_wheel, copy_sources, install, run
+from tools.link_rooms import ROOMS
 
-ROOMS = ("benchmark", "calibration", "export", "models", "runtime", "selftest")
 DATA = {
     "benchmark/report/page.css",
     "export/plugin/mirror.cpp",
@@ -95,7 +95,8 @@ def test_the_commands_and_their_child_processes_run_beside_a_users_folders(pytho
     options = ["--shape", "8x8", "--rounds", 1, "--seconds", 0, "--warm-up", 0, "--json", "bench.json"]
     timed = run(scripts / "defian-bench", model, *options, cwd=users_folder)  # its memory is measured in a child
     assert timed.returncode == 0, timed.stderr
-    assert json.loads((users_folder / "bench.json").read_text())["artefacts"]
+    [candidate] = json.loads((users_folder / "bench.json").read_text())["candidates"]
+    assert candidate["memory"]["host"]["peak"] > 0
     tested = run(scripts / "defian", "selftest", "--stage", "environment", "--out", "out", cwd=users_folder)
     [report] = (users_folder / "out").glob("*.json")
     [stage] = json.loads(report.read_text())["stages"]
