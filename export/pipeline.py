@@ -29,8 +29,9 @@ from defian_edge.models.bundled import resolve_model
 from defian_edge.models.checkpoint import Checkpoint, load_checkpoint
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder, write_whole
-from defian_edge.runtime.manifest import BUILT_BY, EngineFacts, Manifest
+from defian_edge.runtime.manifest import EngineFacts, Manifest
 from defian_edge.runtime.plugin import PLUGIN_KEY
+from defian_edge.runtime.producer import BUILT_BY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

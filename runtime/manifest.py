@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from . import __version__
 from .errors import DefianError
 from .files import sha256_of, write_whole
+from .producer import other_schema
 from .profile import ShapeProfile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SCHEMA = 1
-PRODUCER = "defian-edge"
-BUILT_BY = f"{PRODUCER} {__version__}"
-"""What a manifest that this version writes says of who made the file."""
 ANY_CAPABILITY = "any"
 """Compute capability of an engine that was built for no particular GPU; TensorRT-RTX decides when it loads it."""
 NoneType = type(None)
-TEXTS = ("file", "sha256", "model", "precision", "io", "checkpoint_sha256", "command", "built_by")
+TEXTS = ("file", "sha256", "model", "precision", "io", "checkpoint_sha256", "command")
 
 
 @dataclass(frozen=True)
@@ -145,7 +141,7 @@ def _parse(path: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema = content["schema"]
         if schema != SCHEMA:
-            raise _other_schema(path, schema, content.get("built_by"))
+            raise other_schema(path, SCHEMA, schema, content.get("built_by"))
         known = {item.name for item in fields(Manifest)}
         values = {key: value for key, value in content.items() if key in known}
         values["profile"] = ShapeProfile.parse(values["profile"]) if values.get("profile") else None
@@ -159,24 +155,12 @@ def _parse(path: Path) -> Manifest:
         ) from error
     _require_types(path, manifest, TEXTS, str)
     _require_types(path, manifest, ("scale",), int)
+    _require_types(path, manifest, ("built_by",), str)
     if manifest.engine is not None:
         _require_types(path, manifest.engine, ("flavour", "version", "compute_capability"), str)
         _require_types(path, manifest.engine, ("engine_bytes",), int)
         _require_types(path, manifest.engine, ("activation_bytes", "weights_bytes"), (int, NoneType))
     return manifest
-
-
-def _other_schema(path: Path, found: object, built_by: object) -> DefianError:
-    """The error for a manifest of another schema: a newer one says what to install, an older one is built again."""
-    if not isinstance(found, int) or found < SCHEMA:
-        return DefianError(f"{path}: expected manifest schema {SCHEMA}, found {found}.", "Rebuild it with export.py.")
-    version = re.fullmatch(rf"{PRODUCER} (\d[\w.+]*)", built_by) if isinstance(built_by, str) else None
-    made = f" made by {PRODUCER} {version[1]}" if version else ""
-    wanted = f"install '{PRODUCER}>={version[1]}'" if version else f"install --upgrade {PRODUCER}"
-    return DefianError(
-        f"{path}: expected manifest schema {SCHEMA}, found {found}{made}; this is {BUILT_BY}.",
-        f"Install what reads it: pip {wanted}. Where runtime/ was copied alone, copy that version's.",
-    )
 
 
 def _require_types(path: Path, holder: object, names: tuple[str, ...], kind: type | tuple[type, ...]) -> None:

@@ -12,8 +12,9 @@ from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.lowering import Eigen
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.files import sha256_of
-from defian_edge.runtime.manifest import BUILT_BY, read_manifest
+from defian_edge.runtime.manifest import read_manifest
 from defian_edge.runtime.plugin import PLUGIN_KEY
+from defian_edge.runtime.producer import BUILT_BY
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.runtime.session import open_session
 from defian_edge.selftest.engines import against_emulation, bench

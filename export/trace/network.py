@@ -21,7 +21,7 @@ from defian_edge.export.trace.hessian_op import DOMAIN, NAME, VERSION, install_b
 from defian_edge.models.defian import STENCIL_XX, STENCIL_XY, STENCIL_YY, DeFiAM, HessianFilter, denormalise, normalise
 from defian_edge.runtime import __version__
 from defian_edge.runtime.errors import DefianError
-from defian_edge.runtime.manifest import PRODUCER
+from defian_edge.runtime.producer import PRODUCER
 
 if TYPE_CHECKING:
     import onnx_ir as ir
