@@ -79,13 +79,14 @@ def users_folder(request, tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("order", ["ours first", "the user's first"])
-def test_a_users_folders_of_the_same_names_and_ours_leave_each_other_alone(python, users_folder, order):
-    code = (OURS + USERS if order == "ours first" else USERS + OURS) + STRAYS
-    done = run(python, "-c", code, cwd=users_folder)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.slowest
+def test_a_users_folders_of_the_same_names_and_ours_leave_each_other_alone(python, users_folder):
+    for code in (OURS + USERS, USERS + OURS):
+        done = run(python, "-c", code + STRAYS, cwd=users_folder)
+        assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slowest
 def test_the_commands_and_their_child_processes_run_beside_a_users_folders(python, users_folder):
     scripts, model = python.parent, "defian-s-x2"
     assert run(scripts / "defian", "--version", cwd=users_folder).stdout == f"defian-edge {__version__}\n"
@@ -118,21 +119,24 @@ def imported(code: str, folder: Path = REPOSITORY) -> dict[str, str]:
     return eval(done.stderr.splitlines()[-1])  # noqa: S307 - what was printed above
 
 
-def as_main(module: str, *arguments: str) -> str:
-    """A program that does what ``python -m MODULE ARGUMENTS`` does."""
+def as_main(what: str, *arguments: str) -> str:
+    """A program that does what ``python -m MODULE ARGUMENTS`` or ``python FILE ARGUMENTS`` does."""
+    start = f"path({what!r}" if what.endswith(".py") else f"module({what!r}, alter_sys=True"
     return (
-        f"import runpy\nsys.argv = {[module, *arguments]!r}\nsys.path.insert(0, '')\n"
-        f"try: runpy.run_module({module!r}, run_name='__main__', alter_sys=True)\n"
+        f"import runpy\nsys.argv = {[what, *arguments]!r}\nsys.path.insert(0, '')\n"
+        f"try: runpy.run_{start}, run_name='__main__')\n"
         "except SystemExit as end: assert not end.code, end.code\n"
     )
 
 
 def twice(files: dict[str, str]) -> set[str]:
-    """Files below the checkout that were loaded under two names, empty ``__init__.py`` of rooms left out."""
+    """Files of the rooms that were loaded under two names."""
     named: dict[str, set[str]] = {}
+    folders = [REPOSITORY / room for room in (*ROOMS, "defian_edge", "tools")]
     for name, file in files.items():
-        if name not in {"__main__", "__mp_main__"} and Path(file).is_relative_to(REPOSITORY):
+        if name != "__main__" and any(folder in Path(file).parents for folder in folders):
             named.setdefault(file, set()).add(name)
+    assert named
     return {file for file, names in named.items() if len(names) > 1}
 
 
@@ -145,7 +149,9 @@ def twice(files: dict[str, str]) -> set[str]:
         # of selftest/ Python reads the docstring that is its __init__.py, to find __main__.py
         "python -m selftest": (as_main("selftest", "--dry-run"), {str(REPOSITORY / "selftest" / "__init__.py")}),
         "python -m tools.demo": (as_main("tools.demo", "--help"), set()),
-        "python export.py": (as_main("defian_edge.export.command", "--list-models"), set()),
+        "python export.py": (as_main("export.py", "--list-models"), set()),
+        "python bench.py": (as_main("bench.py", "--help"), set()),
+        "python defian.py": (as_main("defian.py", "export", "--list-models"), set()),
     }.values(),
     ids=lambda value: value.split("'")[1] if isinstance(value, str) else "",
 )
@@ -161,9 +167,8 @@ def test_the_runtime_has_its_own_name_where_it_is_copied_alone(tmp_path):
 
 
 def test_importing_the_package_imports_no_other_package():
-    files = imported("import defian_edge\ndefian_edge.__version__\ndir(defian_edge)")
-    names = {name.partition(".")[0] for name in files if not name.startswith("__editable__")}
-    assert names - set(sys.stdlib_module_names) == {"defian_edge"}
+    new = set(imported("import defian_edge\ndefian_edge.__version__\ndir(defian_edge)")) - set(imported(""))
+    assert {name.partition(".")[0] for name in new} - set(sys.stdlib_module_names) == {"defian_edge"}
 
 
 def test_the_public_names_are_these_and_each_is_there():
