@@ -53,6 +53,18 @@ def test_rooms_are_imported_below_the_one_name_alone():
     assert len(paths) > 300
     bare = [(path, name) for path in paths for dots, name in imports_of(path) if not dots and bare_room(name)]
     assert bare == []
+    named = [(path, text) for path in paths for text in strings_of(path) if bare_room(text) and MODULE.fullmatch(text)]
+    assert named == []
+
+
+MODULE = re.compile(r"\w+\.(?!(?:json|md|onnx|py)$)[\w.:]*")
+"""A module's name, by which something may be imported, or its part before what an f-string fills in; no file's."""
+
+
+def strings_of(path: Path) -> list[str]:
+    """Every string that a file holds; of an f-string the parts that are written out."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    return [node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
 def test_the_runtime_imports_itself_relatively_so_that_it_runs_under_either_name():

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("trt")
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch) -> None:
     for module in ("candidates", "latency", "run"):
-        monkeypatch.setattr(f"benchmark.{module}.has_gpu", lambda: True)
+        monkeypatch.setattr(f"defian_edge.benchmark.{module}.has_gpu", lambda: True)
     monkeypatch.setenv("COLUMNS", "200")
 
 
