@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 env: $(READY)
 
-$(READY): pyproject.toml Makefile
+$(READY): pyproject.toml setup.py Makefile
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q "$(TORCH)"
 	$(BIN)/python -m pip install -q -e ".[export,cpu,report,test]"
@@ -32,8 +32,9 @@ gpu:
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tools.link_rooms
 	$(BIN)/pyright --pythonpath $(BIN)/python
-	$(BIN)/lint-imports
+	cd build/lint && ../../$(BIN)/lint-imports
 
 clean:
 	rm -rf build dist *.egg-info .cache

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import defian_edge
 from defian_edge.benchmark.gpu.memory import DeviceMemory, watch_device_memory
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.profile import ShapeProfile
@@ -54,7 +55,7 @@ def measure_memory(artefact: str, shape: Shape, provider: str, threads: int = 0)
     Raises:
         DefianError: the process failed; with its last words.
     """
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(defian_edge.__file__).resolve().parent.parent)
     inherited = os.environ.get("PYTHONPATH")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, *([inherited] if inherited else [])])}
     if threads:  # PyTorch's, told from outside: telling it inside would load it beside a graph that does not need it

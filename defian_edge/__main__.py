@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import PackageNotFoundError, version
+
+from defian_edge import __version__
 
 COMMANDS = {
     "export": ("defian_edge.export.command", "export a checkpoint to graphs and engines with a measured drift"),
@@ -21,7 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     if name in ("-h", "--help"):
         print("\n".join(_usage()))
     elif name == "--version":
-        print(f"defian-edge {_version()}")
+        print(f"defian-edge {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"defian {name}", *given[1:]]
         importlib.import_module(COMMANDS[name][0]).main()
@@ -38,13 +39,6 @@ def _usage() -> list[str]:
         "",
         "defian COMMAND --help says more.",
     ]
-
-
-def _version() -> str:
-    try:
-        return version("defian-edge")
-    except PackageNotFoundError:
-        return "(not installed)"
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder, write_whole
 from defian_edge.runtime.manifest import EngineFacts, Manifest
 from defian_edge.runtime.plugin import PLUGIN_KEY
+from defian_edge.runtime.producer import BUILT_BY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -253,6 +254,7 @@ def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], opt
         calibration=variant.calibration,
         drift={} if report is None else report.summary(),
         eigen=options.eigen.value,
+        built_by=BUILT_BY,
     )
     files = [_write_with_manifest(manifest, content, options.out)]
     if engine is not None:

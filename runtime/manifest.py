@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import DefianError
 from .files import sha256_of, write_whole
+from .producer import other_schema
 from .profile import ShapeProfile
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Manifest:
         command: the export.py command that made the file.
         eigen: lowering of the eigenvalue step: ``plugin``, ``function`` or ``inline``. A graph made for ``plugin`` and
             one made for ``function`` are the same file, and hold the function.
+        built_by: the program and version that made the file, such as ``defian-edge 0.2.0``; empty if 0.1 made it.
         plugins: TensorRT plugins without which the file cannot be loaded, such as
             ``defian::MaxHessianEigenvalue/1``; see :func:`defian_edge.runtime.plugin.provide`.
     """
@@ -80,6 +82,7 @@ class Manifest:
     drift: dict[str, Any] = field(default_factory=dict)
     eigen: str = "function"
     plugins: tuple[str, ...] = ()
+    built_by: str = ""
     schema: int = SCHEMA
 
     def write(self, folder: Path) -> Path:
@@ -138,9 +141,7 @@ def _parse(path: Path) -> Manifest:
         content = json.loads(path.read_text(encoding="utf-8"))
         schema = content["schema"]
         if schema != SCHEMA:
-            raise DefianError(
-                f"{path}: expected manifest schema {SCHEMA}, found {schema}.", "Rebuild the file with this version."
-            )
+            raise other_schema(path, SCHEMA, schema, content.get("built_by"))
         known = {item.name for item in fields(Manifest)}
         values = {key: value for key, value in content.items() if key in known}
         values["profile"] = ShapeProfile.parse(values["profile"]) if values.get("profile") else None
@@ -154,6 +155,7 @@ def _parse(path: Path) -> Manifest:
         ) from error
     _require_types(path, manifest, TEXTS, str)
     _require_types(path, manifest, ("scale",), int)
+    _require_types(path, manifest, ("built_by",), str)
     if manifest.engine is not None:
         _require_types(path, manifest.engine, ("flavour", "version", "compute_capability"), str)
         _require_types(path, manifest.engine, ("engine_bytes",), int)

@@ -14,6 +14,7 @@ from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.files import sha256_of
 from defian_edge.runtime.manifest import read_manifest
 from defian_edge.runtime.plugin import PLUGIN_KEY
+from defian_edge.runtime.producer import BUILT_BY
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.runtime.session import open_session
 from defian_edge.selftest.engines import against_emulation, bench
@@ -54,6 +55,7 @@ def write_engine(graph: Path, path: Path, options: EngineOptions) -> Path:
         parent_sha256=sha256_of(graph),
         profile=options.profile,
         engine=built.facts,
+        built_by=BUILT_BY,
         eigen=(Eigen.PLUGIN if options.plugin else Eigen.FUNCTION).value,
         plugins=(PLUGIN_KEY,) if options.plugin else (),
     )

@@ -14,7 +14,6 @@ from defian_edge.selftest.protocol import CannotRun, Record, Settings, out_of_me
 
 SKIP, BROKEN = 3, 4
 """Exit statuses: the stage cannot run here; it broke."""
-OWN = ("benchmark", "calibration", "export", "models", "runtime", "selftest")
 
 
 def main(arguments: list[str]) -> int:
@@ -30,7 +29,7 @@ def main(arguments: list[str]) -> int:
     except MissingPackageError as missing:
         record.reason = str(missing)
     except ModuleNotFoundError as missing:
-        if (missing.name or "").partition(".")[0] in OWN:
+        if (missing.name or "").partition(".")[0] == "defian_edge":
             traceback.print_exc()
             record.reason = f"The module {missing.name} of this repository is missing."
             record.write()

@@ -14,6 +14,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import defian_edge
 from defian_edge.selftest.child import BROKEN, SKIP
 from defian_edge.selftest.report import FAILED, PASSED, SKIPPED, Outcome
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
     from defian_edge.selftest.report import Report
     from defian_edge.selftest.table import Stage
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(defian_edge.__file__).resolve().parent.parent
+"""Where Python finds the package: the checkout, or site-packages."""
 RESERVE = 2.0
 """Seconds of the budget that are kept for ending a stage and writing the file."""
 SHOWN = 4000
@@ -81,7 +83,7 @@ def run_stage(stage: Stage, settings: Settings) -> Outcome:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    """The repository comes first; caches are the run's own, so that a first start is one."""
+    """The package in use comes first; caches are the run's own, so that a first start is one."""
     inherited = os.environ.get("PYTHONPATH")
     path = os.pathsep.join([str(ROOT), *([inherited] if inherited else [])])
     return os.environ | {"PYTHONPATH": path, "DEFIAN_CACHE": str(Path(settings.folder) / "cache")}

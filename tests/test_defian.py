@@ -36,7 +36,7 @@ def test_help_lists_the_commands_without_importing_one(arguments):
     done = run(*arguments)
     assert done.returncode == 0
     assert all(f"  {name} " in done.stdout for name in ("export", "run", "bench", "selftest"))
-    asked = "import sys, defian; print({'torch', 'onnx', 'numpy', 'typer'} & set(sys.modules))"
+    asked = "import sys, defian_edge.__main__; print({'torch', 'onnx', 'numpy', 'typer'} & set(sys.modules))"
     imported = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert imported.stdout == "set()\n"
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
-import subprocess
 import sys
-from importlib.metadata import metadata, requires, version
+from importlib.metadata import metadata, requires
 from typing import TYPE_CHECKING
 
 import pytest
 
+from defian_edge import __version__
 from tests.conftest import REPOSITORY
+from tests.doubles.wheel import build_wheel, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,20 +20,12 @@ if TYPE_CHECKING:
 PINNED_TORCH = re.search(r"TORCH \?= (\S+)", (REPOSITORY / "Makefile").read_text())
 
 
-def run(*command, cwd) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, cwd=cwd)
-
-
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory) -> Path:
     """The bin folder of an empty environment with the wheel and what it asks for, not editable."""
     folder = tmp_path_factory.mktemp("wheel")
-    source = folder / "source"
-    run("git", "clone", "-q", REPOSITORY, source, cwd=folder).check_returncode()
-    built = run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, source, cwd=folder)
-    assert built.returncode == 0, built.stdout + built.stderr
+    wheel = build_wheel(folder)
     run(sys.executable, "-m", "venv", folder / "env", cwd=folder).check_returncode()
-    [wheel] = folder.glob("*.whl")
     assert PINNED_TORCH is not None
     for requirement in (PINNED_TORCH.group(1), f"{wheel}[export,cpu]"):
         done = run(folder / "env/bin/python", "-m", "pip", "install", "-q", requirement, cwd=folder)
@@ -43,8 +36,8 @@ def installed(tmp_path_factory) -> Path:
 def test_the_installed_console_scripts_run_and_find_the_bundled_weights(installed, tmp_path):
     listed = run(installed / "defian-export", "--list-models", cwd=tmp_path)
     assert listed.returncode == 0, listed.stderr
-    assert "site-packages/models/weights/defian-s-x2.safetensors" in listed.stdout
-    assert f"defian-edge {version('defian-edge')}" in run(installed / "defian", "--version", cwd=tmp_path).stdout
+    assert "site-packages/defian_edge/models/weights/defian-s-x2.safetensors" in listed.stdout
+    assert run(installed / "defian", "--version", cwd=tmp_path).stdout == f"defian-edge {__version__}\n"
     rehearsed = run(installed / "defian", "selftest", "--dry-run", cwd=tmp_path)
     assert "the eigenvalue kernel" in rehearsed.stdout, rehearsed.stderr
     options = ["--model", "defian-s-x2", "--precision", "fp32", "--out", tmp_path, "--no-rewrite-memory"]
@@ -90,8 +83,8 @@ def test_every_documented_make_target_and_extra_exists():
 def playground(tmp_path, set5) -> Path:
     """A folder in which the documented commands find the files they name."""
     folder = tmp_path
-    rooms = ("export", "runtime", "models", "calibration", "benchmark", "selftest", "tools", "docs", "README.md")
-    for name in (*rooms, "export.py", "bench.py", "defian.py"):
+    rooms = ("defian_edge", "export", "runtime", "models", "calibration", "benchmark", "selftest", "tools")
+    for name in (*rooms, "docs", "README.md", "export.py", "bench.py", "defian.py"):
         (folder / name).symlink_to(REPOSITORY / name)
     (folder / "Set5").symlink_to(set5)
     (folder / "PHOTOS").symlink_to(set5 / "HR")

@@ -19,7 +19,9 @@ from torch import Tensor, nn
 from defian_edge.export.graph import OPSET, array_of
 from defian_edge.export.trace.hessian_op import DOMAIN, NAME, VERSION, install_body, plain_body
 from defian_edge.models.defian import STENCIL_XX, STENCIL_XY, STENCIL_YY, DeFiAM, HessianFilter, denormalise, normalise
+from defian_edge.runtime import __version__
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.producer import PRODUCER
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -125,7 +127,7 @@ def trace(checkpoint: Checkpoint, io: Io = Io.UINT8) -> ir.Model:
     model = _export(deployable.eval(), example, height_axis=1 if io is Io.UINT8 else 2)
     _clean_names(model)
     install_body(model, plain_body)
-    model.producer_name, model.producer_version = "defian-edge", ""
+    model.producer_name, model.producer_version = PRODUCER, __version__
     model.graph.name = checkpoint.architecture.size.lower() + f"-x{checkpoint.architecture.scale}"
     return model
 

@@ -106,7 +106,7 @@ class EngineSession:
             require_device(self.manifest, self._device.name, self._device.capability)
             with self._device.current(), driver_errors(self._device.cuda, f"loading {path.name}"):
                 require_memory(self.manifest, *self._device.memory())
-                provide(self._trt, self.manifest.plugins, self.manifest.command)
+                provide(self._trt, self.manifest.plugins, self.manifest.command, self.manifest.built_by)
                 if self.manifest.plugins:
                     load_kernels()  # what is missing is told here; TensorRT would meet it in the middle of a run
                 self._load(path)

@@ -43,13 +43,14 @@ def register(trt: Any) -> None:  # noqa: ANN401
 _KEPT_ALIVE: list[Any] = []
 
 
-def provide(trt: Any, plugins: Iterable[str], rebuild: str = "") -> None:  # noqa: ANN401
+def provide(trt: Any, plugins: Iterable[str], rebuild: str = "", built_by: str = "") -> None:  # noqa: ANN401
     """Register what a manifest lists as needed, before TensorRT meets it in an engine and aborts.
 
     Args:
         trt: the ``tensorrt`` or ``tensorrt_rtx`` module that will load the engine.
         plugins: entries such as ``defian::MaxHessianEigenvalue/1``; none is fine.
         rebuild: the command that builds the engine again, for the error.
+        built_by: the version that built it, such as ``defian-edge 0.2.0``, for the error; empty if unknown.
 
     Raises:
         DefianError: an entry is not a plugin of this version of defian-edge, or it cannot be registered.
@@ -57,7 +58,8 @@ def provide(trt: Any, plugins: Iterable[str], rebuild: str = "") -> None:  # noq
     wanted = list(plugins)
     if unknown := [name for name in wanted if name != PLUGIN_KEY]:
         msg = f"The engine needs the plugin {unknown[0]!r}, and this installation provides {PLUGIN_KEY!r} only."
-        hint = f"Install the defian-edge version that built the engine, or rebuild the engine: {rebuild}"
+        version = built_by or "the defian-edge version"
+        hint = f"Install {version}, which built the engine, or rebuild the engine: {rebuild}"
         raise DefianError(msg, hint.removesuffix(": "))
     if wanted:
         register(trt)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -23,7 +22,7 @@ ENDING = 20.0
 
 def run(settings: Settings, record: Record) -> None:
     """``tools.train`` for as long as there is, five minutes at most."""
-    if importlib.util.find_spec("tools.train") is None:
+    if not (ROOT / "tools" / "train").is_dir():
         raise CannotRun("tools.train is not here: run it in a checkout of the repository.")
     if not settings.train_pictures:
         raise CannotRun("Name a folder of photos with --train-pictures.")

@@ -17,7 +17,7 @@ _SCRIPT = """
 import importlib.metadata, os, runpy, sys
 
 allowed = set(os.environ["ALLOWED"].split())
-installed = set(importlib.metadata.packages_distributions()) | {"models", "export", "calibration", "benchmark", "tests"}
+installed = set(importlib.metadata.packages_distributions()) | {"defian_edge", "tests", "tools"}
 
 class Bare:
     def find_spec(self, name, path=None, target=None):

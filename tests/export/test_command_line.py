@@ -6,10 +6,12 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import onnx_ir as ir
 import pytest
 import torch
 from PIL import Image
 
+from defian_edge import __version__
 from defian_edge.export.reference import reference_outputs
 from defian_edge.models.checkpoint import load_checkpoint
 from defian_edge.runtime.manifest import read_manifest
@@ -61,6 +63,9 @@ def test_the_whole_way_from_a_checkpoint_to_graphs_engines_and_manifests(checkpo
         engine = tmp_path / "b" / f"small.{precision}.tensorrt-rtx.engine"
         manifest, plan = read_manifest(graph), read_manifest(engine)
         assert plan.parent_sha256 == manifest.sha256
+        assert manifest.built_by == plan.built_by == f"defian-edge {__version__}"
+        made = ir.load(graph)
+        assert (made.producer_name, made.producer_version) == ("defian-edge", __version__)
         assert manifest.scale == 2
         assert plan.engine is not None
         assert plan.engine.activation_bytes

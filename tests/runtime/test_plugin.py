@@ -145,8 +145,9 @@ def test_provide_registers_what_a_manifest_lists(trt: TensorRt) -> None:
 
 
 def test_an_unknown_plugin_is_named_before_tensorrt_meets_it(trt: TensorRt) -> None:
-    with pytest.raises(DefianError, match="defian::Other/1"):
-        provide(trt, [PLUGIN_KEY, "defian::Other/1"])
+    with pytest.raises(DefianError, match="defian::Other/1") as raised:
+        provide(trt, [PLUGIN_KEY, "defian::Other/1"], built_by="defian-edge 3.1.0")
+    assert raised.value.hint.startswith("Install defian-edge 3.1.0, which built the engine")
 
 
 def test_a_tensorrt_without_python_plugins_is_refused_with_the_way_out(trt: TensorRt) -> None:

@@ -160,6 +160,33 @@ def test_a_file_that_is_not_what_its_manifest_says_names_the_command_that_rebuil
         open_session(graph)
 
 
+@pytest.mark.parametrize(
+    ("built_by", "words"),
+    [
+        ("defian-edge 3.1.0", r"found 2 made by defian-edge 3\.1\.0; this is .*pip install 'defian-edge>=3\.1\.0'"),
+        ("", r"found 2; this is defian-edge .*pip install --upgrade defian-edge\."),
+        (["defian-edge 3.1.0"], r"found 2; this is defian-edge .*pip install --upgrade defian-edge\."),
+        ("defian-edge 3.1.0'; rm -rf ~", r"found 2; this is defian-edge .*pip install --upgrade defian-edge\."),
+    ],
+)
+def test_a_manifest_of_a_newer_schema_says_what_made_it_and_what_to_install(graph, built_by, words):
+    path = manifest_path(graph)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema": 2, "built_by": built_by}))
+    with pytest.raises(DefianError, match=f"(?s){words}"):
+        read_manifest(graph)
+
+
+def test_a_manifest_that_does_not_say_who_made_it_is_read_and_one_of_an_older_schema_is_built_again(graph):
+    path = manifest_path(graph)
+    content = json.loads(path.read_text())
+    del content["built_by"]
+    path.write_text(json.dumps(content))
+    assert read_manifest(graph).built_by == ""
+    path.write_text(json.dumps(content | {"schema": 0}))
+    with pytest.raises(DefianError, match=r"schema 1, found 0\.\s+Rebuild it with export\.py"):
+        read_manifest(graph)
+
+
 def test_a_missing_or_foreign_manifest_is_refused(graph):
     manifest = manifest_path(graph)
     content = json.loads(manifest.read_text())

@@ -44,7 +44,7 @@ def package(_settings: Settings, _record: Record) -> None:
 
 
 def own(_settings: Settings, _record: Record) -> None:
-    import export.no_such_room  # noqa: F401 # pyright: ignore[reportMissingImports]
+    import defian_edge.export.no_such_room  # noqa: F401 # pyright: ignore[reportMissingImports]
 
 
 def idle(_settings: Settings, record: Record) -> None:

@@ -17,7 +17,7 @@ from defian_edge.selftest.table import STAGES
 from tests.conftest import REPOSITORY
 from tests.doubles.standin import ToolkitMissingError, build
 
-PARTS = ("selftest", "runtime", "tools", "benchmark", "calibration", "export", "models")
+PARTS = ("defian_edge", "selftest", "runtime", "tools", "benchmark", "calibration", "export", "models")
 UNPACK = REPOSITORY / "tools" / "gpu" / "unpack.sh"
 
 

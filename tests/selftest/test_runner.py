@@ -55,7 +55,7 @@ def every_way(tmp_path_factory):
         ("package", "skipped", "The Python package no_such_package_anywhere is not installed."),
         ("breaks", "failed", "ValueError: a bug"),
         ("dies", "failed", "It was ended by signal 11."),
-        ("own", "failed", "The module export.no_such_room of this repository is missing."),
+        ("own", "failed", "The module defian_edge.export.no_such_room of this repository is missing."),
         ("sleeps", "skipped", "Time: it was ended after 4 s."),
         ("dozes", "passed", "Time: it was ended after 4 s."),
         ("idle", "skipped", "It found nothing to hold against a limit."),
