@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 BATCH, PATCH, SCALE = 16, 64, 2
 CPU = torch.device("cpu")
+CHUNK = 256
+"""As in ``tools/train/block_kernels.py``, which cannot be imported without Triton."""
 VIEWS = {
     "_unsafe_view",
     "alias",
@@ -135,7 +137,33 @@ def hand_written(batch: int = BATCH, patch: int = PATCH) -> dict[str, tuple[int,
     hessian = Count()
     hessian.add([r, maps])
     hessian.add([r, maps, r])
-    return {"Hessian": (architecture.modules, hessian)}
+    modules = architecture.modules
+    return {"block": (architecture.blocks * modules, _block(batch, patch)), "Hessian": (modules, hessian)}
+
+
+def _block(batch: int, patch: int) -> Count:
+    """The residual block, as ``tools/train/block_kernels.py`` computes it."""
+    channels = small(SCALE).channels
+    maps = _maps(batch, channels, patch, torch.bfloat16).detach()
+    weight = torch.zeros(channels, channels, 3, 3, dtype=torch.bfloat16)
+    sums = torch.zeros(batch, -(-patch * patch // CHUNK), channels)
+    block = Count()
+    for tensors in (
+        [maps, weight, maps],  # a convolution
+        [maps, maps],  # ReLU
+        [maps, weight, maps],
+        [maps, sums],
+        [maps, maps, sums, maps],  # scaled and added
+        [maps, maps, sums],  # backward
+        [maps, sums, maps],
+        [],  # the small layers' weights
+        [maps, maps, weight, maps, weight],
+        [maps, maps, maps],  # ReLU
+        [maps, maps, weight, maps, weight],
+        [maps, maps, maps],
+    ):
+        block.add(tensors)
+    return block
 
 
 def _maps(batch: int, channels: int, side: int, kind: torch.dtype) -> Tensor:

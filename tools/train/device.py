@@ -13,7 +13,7 @@ import torch
 from torch.autograd import set_multithreading_enabled
 
 from runtime.errors import DefianError
-from tools.train.fused import hessian_kernels
+from tools.train.fused import block_kernels, hessian_kernels
 from tools.train.limits import TimeIsUpError, time_limit
 from tools.train.network import Regions
 from tools.train.patches import BLOCK
@@ -75,7 +75,7 @@ class Runner:
         step: what is run.
         compile_seconds, capture_seconds: what getting ready took, warm-up steps included in the first.
         remarks: a sentence for everything that did not work and was done more slowly.
-        kernels: by part of the network, what computes it: "Triton", or "PyTorch" and why.
+        kernels: by part of the network, what computes it: "Triton", "torch.compile", or "PyTorch" and why.
     """
 
     def __init__(self, step: Step, options: TrainOptions, say: Callable[[str], None]) -> None:
@@ -103,7 +103,8 @@ class Runner:
         for level in (2, 1, 0) if self._options.compiled else (0,):
             self._level = level
             try:
-                self.step.regions = replace(_regions(level), **proven)
+                parts = {name: part for name, part in proven.items() if level == 0 or name != "block"}
+                self.step.regions = replace(_regions(level), **parts)
                 left = None if seconds is None else begun + seconds - time.monotonic()
                 with time_limit(self._at_most(left) if level else None), self._backward_here():
                     self._warm_up()
@@ -119,6 +120,10 @@ class Runner:
                 self._tell(f"torch.compile failed at level {level}, training tries level {level - 1}", error)
                 _forget_compiled()
                 self._synchronise()
+        if self._level >= 1:
+            self.kernels["residual block"] = "torch.compile"
+        if self._level >= 2 and "eigenvalues" not in proven:
+            self.kernels["Hessian"] = "torch.compile"
         self.compile_seconds = time.monotonic() - begun
         if self.step.device.type == "cuda" and self._options.graph:
             begun = time.monotonic()
@@ -151,18 +156,22 @@ class Runner:
         """The hand-written kernels that may be used, by :class:`Regions`' field; in the main thread, for the alarm."""
         step, found = self.step, {}
         shape = (step.batch, step.architecture.channels, step.bank.patch, step.bank.patch)
-        if not self._options.triton:
-            self.kernels["Hessian"] = "PyTorch: --no-triton"
-            return found
-        try:
-            with time_limit(self._at_most(seconds)):
-                found["eigenvalues"] = hessian_kernels(step.device, shape, step.kind)
-            self.kernels["Hessian"] = "Triton"
-        except (Exception, TimeIsUpError) as error:
-            self.kernels["Hessian"] = f"PyTorch: {_first_line(error)}"
-            if step.device.type == "cuda":
-                self._tell("the Hessian runs by PyTorch's operations, not by its own kernels", error)
-                self._synchronise()
+        for part, field, kernels in (
+            ("Hessian", "eigenvalues", hessian_kernels),
+            ("residual block", "block", block_kernels),
+        ):
+            if not self._options.triton:
+                self.kernels[part] = "PyTorch: --no-triton"
+                continue
+            try:
+                with time_limit(self._at_most(seconds)):
+                    found[field] = kernels(step.device, shape, step.kind)
+                self.kernels[part] = "Triton"
+            except (Exception, TimeIsUpError) as error:
+                self.kernels[part] = f"PyTorch: {_first_line(error)}"
+                if step.device.type == "cuda":
+                    self._tell(f"the {part} runs by PyTorch's operations, not by its own kernels", error)
+                    self._synchronise()
         return found
 
     def _at_most(self, seconds: float | None) -> float:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from models.defian import REDUCTION
 from tools.train.hessian import PLAIN, EigenvalueMaps, Kernels
+from tools.train.network import residual_block
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 CLOSE = {torch.float32: 2e-5, torch.bfloat16: 2**-7}
 """Largest difference from PyTorch's results that a proof accepts, as a share of the largest, by features' type.
@@ -19,6 +21,12 @@ CLOSE = {torch.float32: 2e-5, torch.bfloat16: 2**-7}
 A kernel adds in another order and takes the GPU's own roots: a few units in the last place of FP32. Two roundings to
 bf16 may differ by one of its units.
 """
+
+CLOSE_BLOCK = {torch.float32: 1e-3, torch.bfloat16: 2e-2}
+"""Likewise for the residual block, but norm of the difference by norm: its convolutions add in varying order."""
+
+
+SMALL_LAYERS = ("squeeze", "squeeze_bias", "spread", "spread_bias")
 
 
 class UnprovenError(Exception):
@@ -36,14 +44,31 @@ def hessian_kernels(device: torch.device, shape: Sequence[int], kind: torch.dtyp
     Raises:
         UnprovenError: the device runs no Triton kernels, Triton is not installed, or the results differ.
     """
-    if device.type != "cuda":
-        raise UnprovenError("kernels are written for a GPU")
-    if find_spec("triton") is None:
-        raise UnprovenError("Triton is not installed")
+    _require_triton(device)
     from tools.train.hessian_kernels import FUSED
 
     prove(FUSED, features(shape, kind, device))
     return FUSED
+
+
+def block_kernels(device: torch.device, shape: Sequence[int], kind: torch.dtype) -> Callable[..., Tensor]:
+    """The residual block with kernels around its convolutions, likewise.
+
+    Raises:
+        UnprovenError: as :func:`hessian_kernels`.
+    """
+    _require_triton(device)
+    from tools.train.block_kernels import residual_block as fused
+
+    prove_block(fused, features(shape, kind, device))
+    return fused
+
+
+def _require_triton(device: torch.device) -> None:
+    if device.type != "cuda":
+        raise UnprovenError("kernels are written for a GPU")
+    if find_spec("triton") is None:
+        raise UnprovenError("Triton is not installed")
 
 
 def features(shape: Sequence[int], kind: torch.dtype, device: torch.device) -> Tensor:
@@ -58,7 +83,7 @@ def features(shape: Sequence[int], kind: torch.dtype, device: torch.device) -> T
 
 
 def prove(kernels: Kernels, r: Tensor) -> None:
-    """Compare kernels with PyTorch's operations on features r, forward and backward.
+    """Compare the Hessian's kernels with PyTorch's operations on features r, forward and backward.
 
     Raises:
         UnprovenError: a result differs by more than :data:`CLOSE`, or is not finite.
@@ -73,6 +98,34 @@ def prove(kernels: Kernels, r: Tensor) -> None:
     (maps, gradient), (expected_maps, expected_gradient) = results
     require_close("the Hessian's maps", maps, expected_maps, CLOSE[torch.float32])
     require_close("the Hessian's gradient", gradient, expected_gradient, CLOSE[r.dtype])
+
+
+def prove_block(block: Callable[..., Tensor], x: Tensor) -> None:
+    """Compare a residual block with PyTorch's operations on features x, and its gradients by x and by all weights.
+
+    Raises:
+        UnprovenError: a result differs by more than :data:`CLOSE_BLOCK`, or is not finite.
+    """
+    channels, inner = x.shape[1], x.shape[1] // REDUCTION
+    made = torch.Generator().manual_seed(1)
+    first, second, squeeze, spread = (
+        torch.randn(*shape, generator=made) / (shape[1] * shape[2] ** 2) ** 0.5
+        for shape in ((channels, channels, 3, 3),) * 2 + ((inner, channels, 1, 1), (channels, inner, 1, 1))
+    )
+    vectors = torch.full((inner,), 0.5), torch.randn(channels, generator=made)
+    weights = [first.to(x.dtype), second.to(x.dtype), squeeze, vectors[0], spread, vectors[1]]
+    slope = features(x.shape, x.dtype, x.device)
+    results = []
+    for each in (block, residual_block):
+        leaves = [tensor.detach().to(x.device).requires_grad_() for tensor in (x, *weights)]
+        result = each(*leaves)
+        results.append((result.detach(), *torch.autograd.grad(result, leaves, slope)))
+    names = ("output", *(f"gradient by {name}" for name in ("x", "first", "second", *SMALL_LAYERS)))
+    for name, found, expected in zip(names, *results, strict=True):
+        difference = float(torch.linalg.vector_norm(found.float() - expected.float()))
+        size = float(torch.linalg.vector_norm(expected.float()))
+        if not difference <= CLOSE_BLOCK[x.dtype] * size:
+            raise UnprovenError(f"the residual block's {name} differs by {difference:.3g} from one of norm {size:.3g}")
 
 
 def require_close(what: str, found: Tensor, expected: Tensor, share: float) -> None:
