@@ -100,7 +100,8 @@ class Runner:
         before = self.step.state.copy()
         begun = time.monotonic()
         proven = self._proven_kernels(seconds)
-        for level in (2, 1, 0) if self._options.compiled else (0,):
+        highest = 0 if not self._options.compiled else 1 if "eigenvalues" in proven else 2
+        for level in range(highest, -1, -1):
             self._level = level
             try:
                 parts = {name: part for name, part in proven.items() if level == 0 or name != "block"}
