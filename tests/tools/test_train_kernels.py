@@ -148,10 +148,10 @@ def test_a_cpu_trains_by_pytorchs_operations_and_the_summary_says_so(options):
     with pytest.raises(UnprovenError, match="written for a GPU"):
         block_kernels(torch.device("cpu"), (1, 16, 8, 8), torch.float32)
     summary = run(replace(options, steps=1))
-    assert summary["kernels"] == dict.fromkeys(PARTS, "PyTorch: kernels are written for a GPU")
+    assert summary["computed_by"] == dict.fromkeys(PARTS, "PyTorch: kernels are written for a GPU")
     assert summary["remarks"] == []
     without = run(replace(options, steps=1, triton=False, out=options.out.parent / "without"))
-    assert without["kernels"] == dict.fromkeys(PARTS, "PyTorch: --no-triton")
+    assert without["computed_by"] == dict.fromkeys(PARTS, "PyTorch: --no-triton")
 
 
 def test_proven_kernels_make_the_steps(options, monkeypatch):
@@ -168,7 +168,7 @@ def test_proven_kernels_make_the_steps(options, monkeypatch):
     monkeypatch.setattr(device_module, "hessian_kernels", lambda *_: replace(PLAIN, maps=maps))
     monkeypatch.setattr(device_module, "block_kernels", lambda *_: block)
     summary = run(replace(options, steps=2))
-    assert summary["kernels"] == dict.fromkeys(PARTS, "Triton")
+    assert summary["computed_by"] == dict.fromkeys(PARTS, "Triton")
     assert used == [("residual block", (2, 16, 12, 12)), ("Hessian", (2, 16, 12, 12))] * 2
 
 
@@ -186,6 +186,6 @@ def test_on_a_gpu_what_is_not_proven_is_a_remark_and_the_other_kernels_stay(tmp_
     step.device = SimpleNamespace(type="cuda")  # type: ignore[assignment]
     proven = runner._proven_kernels(None)
     assert proven == {"block": residual_block}
-    assert runner.kernels == {"Hessian": "PyTorch: the Hessian's maps differ by 1", "residual block": "Triton"}
+    assert runner.computed_by == {"Hessian": "PyTorch: the Hessian's maps differ by 1", "residual block": "Triton"}
     assert len(runner.remarks) == len(said) == 1
     assert "the Hessian runs by PyTorch's operations, not by its own kernels" in runner.remarks[0]

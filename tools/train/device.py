@@ -75,14 +75,14 @@ class Runner:
         step: what is run.
         compile_seconds, capture_seconds: what getting ready took, warm-up steps included in the first.
         remarks: a sentence for everything that did not work and was done more slowly.
-        kernels: by part of the network, what computes it: "Triton", "torch.compile", or "PyTorch" and why.
+        computed_by: by part of the network: "Triton", "torch.compile", or "PyTorch" and why.
     """
 
     def __init__(self, step: Step, options: TrainOptions, say: Callable[[str], None]) -> None:
         self.step = step
         self.compile_seconds = self.capture_seconds = 0.0
         self.remarks: list[str] = []
-        self.kernels: dict[str, str] = {}
+        self.computed_by: dict[str, str] = {}
         self._say = say
         self._options = options
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -122,9 +122,9 @@ class Runner:
                 _forget_compiled()
                 self._synchronise()
         if self._level >= 1:
-            self.kernels["residual block"] = "torch.compile"
+            self.computed_by["residual block"] = "torch.compile"
         if self._level >= 2 and "eigenvalues" not in proven:
-            self.kernels["Hessian"] = "torch.compile"
+            self.computed_by["Hessian"] = "torch.compile"
         self.compile_seconds = time.monotonic() - begun
         if self.step.device.type == "cuda" and self._options.graph:
             begun = time.monotonic()
@@ -155,21 +155,22 @@ class Runner:
 
     def _proven_kernels(self, seconds: float | None) -> dict[str, Any]:
         """The hand-written kernels that may be used, by :class:`Regions`' field; in the main thread, for the alarm."""
-        step, found = self.step, {}
+        step, found, begun = self.step, {}, time.monotonic()
         shape = (step.batch, step.architecture.channels, step.bank.patch, step.bank.patch)
         for part, field, kernels in (
             ("Hessian", "eigenvalues", hessian_kernels),
             ("residual block", "block", block_kernels),
         ):
             if not self._options.triton:
-                self.kernels[part] = "PyTorch: --no-triton"
+                self.computed_by[part] = "PyTorch: --no-triton"
                 continue
             try:
-                with time_limit(self._at_most(seconds)):
+                left = None if seconds is None else begun + seconds - time.monotonic()
+                with time_limit(self._at_most(left)):
                     found[field] = kernels(step.device, shape, step.kind)
-                self.kernels[part] = "Triton"
+                self.computed_by[part] = "Triton"
             except (Exception, TimeIsUpError) as error:
-                self.kernels[part] = f"PyTorch: {_first_line(error)}"
+                self.computed_by[part] = f"PyTorch: {_first_line(error)}"
                 if step.device.type == "cuda":
                     self._tell(f"the {part} runs by PyTorch's operations, not by its own kernels", error)
                     self._synchronise()
