@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from calibration.photos import EvaluationPair
-from models.defian import DILATIONS, DeFiAN, HessianFilter
+from defian_edge.calibration.photos import EvaluationPair
+from defian_edge.models.defian import DILATIONS, DeFiAN, HessianFilter
 from tests.conftest import noise, tiny
 from tests.tools.conftest import OPTIONS, run
 from tools.train import counts

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.autograd import set_multithreading_enabled
 
-from runtime.errors import DefianError
+from defian_edge.runtime.errors import DefianError
 from tools.train.fused import block_kernels, hessian_kernels
 from tools.train.limits import TimeIsUpError, time_limit
 from tools.train.network import Regions

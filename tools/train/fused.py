@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.defian import REDUCTION
+from defian_edge.models.defian import REDUCTION
 from tools.train.hessian import PLAIN, EigenvalueMaps, Kernels
 from tools.train.network import residual_block
 

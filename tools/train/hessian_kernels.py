@@ -29,7 +29,7 @@ import triton  # pyright: ignore[reportMissingImports]
 import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor
 
-from models.defian import DILATIONS
+from defian_edge.models.defian import DILATIONS
 from tools.train.hessian import TINY, Kernels
 
 FORWARD_PIXELS, BACKWARD_PIXELS = 32, 16
