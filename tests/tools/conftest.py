@@ -34,6 +34,7 @@ OPTIONS = TrainOptions(
     holdout=None,
     precision="fp32",
     compiled=False,
+    triton=True,
     compile_seconds=60.0,
     deterministic=False,
     graph=True,

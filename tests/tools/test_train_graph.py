@@ -20,6 +20,7 @@ from tools.train.step import Step
 
 CPU = torch.device("cpu")
 PLAN = Plan(0, 0.0, 1000)
+PLAINLY = {"compiled": False, "triton": False, "compile_seconds": 60.0, "seed": 0, "rate": 1e-3, "warm_up": 5}
 
 
 class Recorder:
@@ -61,7 +62,7 @@ def runner_on(recorder: Recorder, monkeypatch, said: list[str]) -> Runner:
     }.items():
         monkeypatch.setattr(torch.cuda, name, stand_in)
     recorder.step.device = SimpleNamespace(type="cuda")  # type: ignore[assignment]
-    options = SimpleNamespace(compiled=False, compile_seconds=60.0, graph=True, seed=0, rate=1e-3, warm_up=5)
+    options = SimpleNamespace(**PLAINLY, graph=True)
     return Runner(recorder.step, options, said.append)  # type: ignore[arg-type]
 
 
@@ -81,7 +82,7 @@ def test_getting_ready_changes_nothing_and_steps_are_replays(step, monkeypatch):
 def test_replays_train_as_steps_one_by_one_do(step, monkeypatch):
     plain = Step(DeFiAN(tiny()), step.bank, 2, CPU, bf16=False)
     plain.state.restore(step.state.copy())
-    options = SimpleNamespace(compiled=False, compile_seconds=60.0, graph=False, seed=0, rate=1e-3, warm_up=5)
+    options = SimpleNamespace(**PLAINLY, graph=False)
     one_by_one = Runner(plain, options, print)  # type: ignore[arg-type]
     one_by_one.prepare()
     runner = runner_on(Recorder(step), monkeypatch, [])
@@ -149,7 +150,7 @@ def test_on_a_gpu_a_captured_step_trains_as_launched_ones_do(compiled):
         step = Step(DeFiAN(tiny()), bank, 4, device, bf16=compiled)
         said: list[str] = []
         options = SimpleNamespace(
-            compiled=compiled and graph, compile_seconds=300.0, graph=graph, seed=0, rate=1e-3, warm_up=5
+            compiled=compiled and graph, triton=graph, compile_seconds=300.0, graph=graph, seed=0, rate=1e-3, warm_up=5
         )
         runner = Runner(step, options, said.append)  # type: ignore[arg-type]
         runner.prepare()

@@ -134,5 +134,11 @@ def test_help_is_quick_and_names_every_option():
 def test_the_document_names_only_options_that_there_are():
     named = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", (REPOSITORY / "docs" / "training.md").read_text()))
     assert len(named) > 10
-    known = set(inspect.signature(command_module.train).parameters) | {"compile", "no-compile", "no-graph", "help"}
+    known = set(inspect.signature(command_module.train).parameters) | {
+        "compile",
+        "no-compile",
+        "no-graph",
+        "no-triton",
+        "help",
+    }
     assert {name for name in named if name.replace("-", "_") not in known and name not in known} == set()

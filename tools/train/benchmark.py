@@ -72,6 +72,7 @@ def measure(options: TrainOptions, device: torch.device, seconds: float, say: Ca
         "compiled": _compiled() if options.compiled else None,
         "memory_mib": peak,
         "skipped_steps": int(step.state.skipped),
+        "computed_by": runner.computed_by,
         "remarks": runner.remarks,
         "command": options.command,
     }

@@ -67,8 +67,11 @@ def train(
     compiled: Annotated[
         bool, typer.Option("--compile/--no-compile", help="torch.compile; docs/training.md says why not by default.")
     ] = False,
+    triton: Annotated[
+        bool, typer.Option(help="On a GPU, hand-written kernels where Triton is installed and their results are right.")
+    ] = True,
     compile_seconds: Annotated[
-        float, typer.Option(help="At most, for a level of it and for capturing; then training does without.")
+        float, typer.Option(help="At most, for these, a level of compiling, and capturing; then training does without.")
     ] = 60.0,
     graph: Annotated[bool, typer.Option(help="On a GPU, make a step one CUDA graph.")] = True,
     deterministic: Annotated[
@@ -101,6 +104,7 @@ def train(
         holdout=holdout,
         precision=precision or ("bf16" if computes_in_bf16(chosen) else "fp32"),
         compiled=compiled,
+        triton=triton,
         compile_seconds=compile_seconds,
         deterministic=deterministic,
         graph=graph,

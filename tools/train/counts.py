@@ -1,7 +1,8 @@
 """What one step launches and moves, part by part, without a GPU: ``python -m tools.train.counts``.
 
-Every operation that PyTorch dispatches and that is no view is one kernel on a GPU or nearly so; its bytes are those of
-the tensors it reads and writes. Caches can make them cheaper than memory, never fewer.
+Once by PyTorch's operations, once with the hand-written kernels where there are such. Every operation that PyTorch
+dispatches and that is no view is one kernel on a GPU or nearly so; its bytes are those of the tensors it reads and
+writes. Caches can make them cheaper than memory, never fewer.
 """
 
 from __future__ import annotations
@@ -23,10 +24,12 @@ from tools.train.step import Step
 from tools.train.update import update
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 BATCH, PATCH, SCALE = 16, 64, 2
 CPU = torch.device("cpu")
+CHUNK = 256
+"""As in ``tools/train/block_kernels.py``, which cannot be imported without Triton."""
 VIEWS = {
     "_unsafe_view",
     "alias",
@@ -64,10 +67,13 @@ class Count(TorchDispatchMode):
         """Do it and count it."""
         result = function(*args, **(kwargs or {}))
         if str(function).split(".")[1] not in VIEWS:
-            self.operations += 1
-            tensors = [each for each in tree_leaves((args, kwargs, result)) if isinstance(each, Tensor)]
-            self.bytes += sum(each.numel() * each.element_size() for each in tensors)
+            self.add([each for each in tree_leaves((args, kwargs, result)) if isinstance(each, Tensor)])
         return result
+
+    def add(self, tensors: Sequence[Tensor]) -> None:
+        """One operation that reads or writes each of these once."""
+        self.operations += 1
+        self.bytes += sum(each.numel() * each.element_size() for each in tensors)
 
 
 def count(call: Callable[[], Tensor | None], inputs: list[Tensor] | None = None) -> Count:
@@ -124,20 +130,58 @@ def parts(batch: int = BATCH, patch: int = PATCH) -> dict[str, tuple[int, Count]
         return {**found, "patches": (1, count(patches)), "update": (1, count(finish))}
 
 
+def hand_written(batch: int = BATCH, patch: int = PATCH) -> dict[str, tuple[int, Count]]:
+    """The parts that hand-written kernels replace, in the same form: a kernel reads and writes each tensor once."""
+    architecture = small(SCALE)
+    r, maps = _maps(batch, architecture.channels, patch, torch.bfloat16), _maps(batch, 3, patch, torch.float32)
+    hessian = Count()
+    hessian.add([r, maps])
+    hessian.add([r, maps, r])
+    modules = architecture.modules
+    return {"block": (architecture.blocks * modules, _block(batch, patch)), "Hessian": (modules, hessian)}
+
+
+def _block(batch: int, patch: int) -> Count:
+    """The residual block, as ``tools/train/block_kernels.py`` computes it."""
+    channels = small(SCALE).channels
+    maps = _maps(batch, channels, patch, torch.bfloat16).detach()
+    weight = torch.zeros(channels, channels, 3, 3, dtype=torch.bfloat16)
+    sums = torch.zeros(batch, -(-patch * patch // CHUNK), channels)
+    block = Count()
+    for tensors in (
+        [maps, weight, maps],  # a convolution
+        [maps, maps],  # ReLU
+        [maps, weight, maps],
+        [maps, sums],
+        [maps, maps, sums, maps],  # scaled and added
+        [maps, maps, sums],  # backward
+        [maps, sums, maps],
+        [],  # the small layers' weights
+        [maps, maps, weight, maps, weight],
+        [maps, maps, maps],  # ReLU
+        [maps, maps, weight, maps, weight],
+        [maps, maps, maps],
+    ):
+        block.add(tensors)
+    return block
+
+
 def _maps(batch: int, channels: int, side: int, kind: torch.dtype) -> Tensor:
     maps = torch.rand(batch, channels, side, side).to(kind)
     return maps.contiguous(memory_format=torch.channels_last).requires_grad_()
 
 
 def main() -> None:
-    """Print a Markdown table."""
-    print("| part | times | operations | GB |\n|---|---|---|---|")
-    total = [0, 0.0]
-    for name, (times, counted) in parts().items():
-        row = times * counted.operations, times * counted.bytes / 1e9
-        total = [total[0] + row[0], total[1] + row[1]]
-        print(f"| {name} | {times} | {row[0]} | {row[1]:.2f} |")
-    print(f"| all | | {total[0]} | {total[1]:.2f} |")
+    """Print a Markdown table by PyTorch's operations, and one with the hand-written kernels in their place."""
+    counted = parts()
+    for title, found in (("PyTorch", counted), ("hand-written kernels", {**counted, **hand_written()})):
+        print(f"| by {title} | times | operations | GB |\n|---|---|---|---|")
+        total = [0, 0.0]
+        for name, (times, part) in found.items():
+            row = times * part.operations, times * part.bytes / 1e9
+            total = [total[0] + row[0], total[1] + row[1]]
+            print(f"| {name} | {times} | {row[0]} | {row[1]:.2f} |")
+        print(f"| all | | {total[0]} | {total[1]:.2f} |\n")
 
 
 if __name__ == "__main__":

@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd import set_multithreading_enabled
 
 from defian_edge.runtime.errors import DefianError
+from tools.train.fused import block_kernels, hessian_kernels
 from tools.train.limits import TimeIsUpError, time_limit
 from tools.train.network import Regions
 from tools.train.patches import BLOCK
@@ -73,12 +75,14 @@ class Runner:
         step: what is run.
         compile_seconds, capture_seconds: what getting ready took, warm-up steps included in the first.
         remarks: a sentence for everything that did not work and was done more slowly.
+        computed_by: by part of the network: "Triton", "torch.compile", or "PyTorch" and why.
     """
 
     def __init__(self, step: Step, options: TrainOptions, say: Callable[[str], None]) -> None:
         self.step = step
         self.compile_seconds = self.capture_seconds = 0.0
         self.remarks: list[str] = []
+        self.computed_by: dict[str, str] = {}
         self._say = say
         self._options = options
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -86,19 +90,22 @@ class Runner:
         self._level = 0
 
     def prepare(self, seconds: float | None = None) -> None:
-        """Compile, warm up and capture. The state is afterwards what it was before.
+        """Prove hand-written kernels, compile, warm up and capture. The state is afterwards what it was before.
 
         Args:
-            seconds: that compiling at all levels may take together, and capturing; each level, and capturing, has at
-                most ``--compile-seconds`` of them.
+            seconds: that kernels and compiling at all levels may take together, and capturing; each kernel, each
+                level, and capturing, has at most ``--compile-seconds`` of them.
         """
         self._fill(0)
         before = self.step.state.copy()
         begun = time.monotonic()
-        for level in (2, 1, 0) if self._options.compiled else (0,):
+        proven = self._proven_kernels(seconds)
+        highest = 0 if not self._options.compiled else 1 if "eigenvalues" in proven else 2
+        for level in range(highest, -1, -1):
             self._level = level
             try:
-                self.step.regions = _regions(level)
+                parts = {name: part for name, part in proven.items() if level == 0 or name != "block"}
+                self.step.regions = replace(_regions(level), **parts)
                 left = None if seconds is None else begun + seconds - time.monotonic()
                 with time_limit(self._at_most(left) if level else None), self._backward_here():
                     self._warm_up()
@@ -114,6 +121,10 @@ class Runner:
                 self._tell(f"torch.compile failed at level {level}, training tries level {level - 1}", error)
                 _forget_compiled()
                 self._synchronise()
+        if self._level >= 1:
+            self.computed_by["residual block"] = "torch.compile"
+        if self._level >= 2 and "eigenvalues" not in proven:
+            self.computed_by["Hessian"] = "torch.compile"
         self.compile_seconds = time.monotonic() - begun
         if self.step.device.type == "cuda" and self._options.graph:
             begun = time.monotonic()
@@ -141,6 +152,29 @@ class Runner:
                 else:
                     self._graph.replay()
         self._synchronise()
+
+    def _proven_kernels(self, seconds: float | None) -> dict[str, Any]:
+        """The hand-written kernels that may be used, by :class:`Regions`' field; in the main thread, for the alarm."""
+        step, found, begun = self.step, {}, time.monotonic()
+        shape = (step.batch, step.architecture.channels, step.bank.patch, step.bank.patch)
+        for part, field, kernels in (
+            ("Hessian", "eigenvalues", hessian_kernels),
+            ("residual block", "block", block_kernels),
+        ):
+            if not self._options.triton:
+                self.computed_by[part] = "PyTorch: --no-triton"
+                continue
+            try:
+                left = None if seconds is None else begun + seconds - time.monotonic()
+                with time_limit(self._at_most(left)):
+                    found[field] = kernels(step.device, shape, step.kind)
+                self.computed_by[part] = "Triton"
+            except (Exception, TimeIsUpError) as error:
+                self.computed_by[part] = f"PyTorch: {_first_line(error)}"
+                if step.device.type == "cuda":
+                    self._tell(f"the {part} runs by PyTorch's operations, not by its own kernels", error)
+                    self._synchronise()
+        return found
 
     def _at_most(self, seconds: float | None) -> float:
         limit = self._options.compile_seconds
@@ -186,13 +220,16 @@ class Runner:
             self._block = block
 
     def _tell(self, sentence: str, error: BaseException) -> None:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        self.remarks.append(f"{sentence}: {type(error).__name__}: {first}")
+        self.remarks.append(f"{sentence}: {type(error).__name__}: {_first_line(error)}")
         self._say(f"WARNING: {self.remarks[-1]}")
 
     def _synchronise(self) -> None:
         if self.step.device.type == "cuda":
             torch.cuda.synchronize(self.step.device)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _regions(level: int) -> Regions:

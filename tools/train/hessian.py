@@ -86,14 +86,25 @@ def _shifted(padded: Tensor, x: Tensor, dilation: int, down: int, right: int) ->
 
 @dataclass(frozen=True)
 class Kernels:
-    """The three functions above, as they are or compiled."""
+    """What computes: the functions above, as they are or compiled, or other code with the same results.
+
+    Attributes:
+        maps: :func:`maps_of`.
+        gradient: that by r, [N, C, H, W] of any floating type, from r and that by the maps, FP32 [N, 3, H, W].
+    """
 
     maps: Callable[[Tensor], Tensor]
-    slopes: Callable[[Tensor, Tensor], tuple[Tensor, ...]]
-    back: Callable[..., Tensor]
+    gradient: Callable[[Tensor, Tensor], Tensor]
+
+    @staticmethod
+    def of(
+        maps: Callable[[Tensor], Tensor], slopes: Callable[..., tuple[Tensor, ...]], back: Callable[..., Tensor]
+    ) -> Kernels:
+        """Of the three functions above, each as it is or compiled."""
+        return Kernels(maps, lambda r, gradient: back(*slopes(r, gradient.contiguous())))
 
 
-PLAIN = Kernels(maps_of, slopes_of, carried_back)
+PLAIN = Kernels.of(maps_of, slopes_of, carried_back)
 
 
 class EigenvalueMaps(torch.autograd.Function):
@@ -109,5 +120,5 @@ class EigenvalueMaps(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ANN401
         """The gradient by r, in r's type."""
-        (r,), kernels = ctx.saved_tensors, ctx.kernels
-        return kernels.back(*kernels.slopes(r, gradients[0].contiguous())).to(r.dtype), None
+        (r,) = ctx.saved_tensors
+        return ctx.kernels.gradient(r, gradients[0]).to(r.dtype), None

@@ -63,7 +63,7 @@ class Regions:
 
         return Regions(
             compiled(residual_block, 1),
-            Kernels(compiled(maps_of, 2), compiled(slopes_of, 2), compiled(carried_back, 2)),
+            Kernels.of(compiled(maps_of, 2), compiled(slopes_of, 2), compiled(carried_back, 2)),
         )
 
 

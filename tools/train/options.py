@@ -47,7 +47,8 @@ class TrainOptions:
         holdout: training pictures kept for validation; None: every twentieth.
         precision: bf16 or fp32 convolutions.
         compiled: torch.compile for the network's parts.
-        compile_seconds: that a level of it, and the capture of a CUDA graph, may take.
+        triton: hand-written kernels on a GPU, where they give PyTorch's results.
+        compile_seconds: that one of these, a level of compiling, and the capture of a CUDA graph, may take.
         deterministic: only algorithms that give the same bits each time, also on a GPU.
         graph: on a GPU, a step is one CUDA graph.
         init: checkpoint to start from.
@@ -74,6 +75,7 @@ class TrainOptions:
     holdout: int | None
     precision: str
     compiled: bool
+    triton: bool
     compile_seconds: float
     deterministic: bool
     graph: bool

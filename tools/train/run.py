@@ -105,6 +105,7 @@ def train(
         "skipped_steps": int(step.state.skipped),
         "pictures": len(pictures.training),
         "pictures_sha256": bank.sha256,
+        "computed_by": runner.computed_by,
         "remarks": runner.remarks,
         **_identity(options, device),
     }

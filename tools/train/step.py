@@ -27,6 +27,7 @@ class Step:
         rates: the learning rates of its steps [256], FP32.
         leaves: the weights that it differentiates by, by name.
         gradient: of the last step, clipped, FP32 [n].
+        kind: of the feature maps, bf16 or FP32.
         row: which of them comes next, int64 [1]; counted up by the step itself.
     """
 
@@ -43,7 +44,7 @@ class Step:
         self.rates = torch.zeros(BLOCK, device=device)
         self.row = torch.zeros(1, dtype=torch.int64, device=device)
         self.regions = Regions.of(0)
-        self._type = torch.bfloat16 if bf16 else torch.float32
+        self.kind = torch.bfloat16 if bf16 else torch.float32
         self._working = torch.zeros(self.layout.boundary, dtype=torch.bfloat16, device=device)
         self.gradient = torch.zeros_like(self.state.master)
         self._zeros = torch.zeros(ALIGNMENT, device=device)
@@ -64,7 +65,7 @@ class Step:
 
     def gradients(self, low: Tensor, high: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss on normalised patches (FP32, channels-last), detached, and its gradient by every weight."""
-        loss = loss_of(self.regions, self.architecture, self.leaves, low.to(self._type), high)
+        loss = loss_of(self.regions, self.architecture, self.leaves, low.to(self.kind), high)
         found = torch.autograd.grad(loss, list(self.leaves.values()))
         return loss.detach(), dict(zip(self.leaves, found, strict=True))
 
