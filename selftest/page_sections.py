@@ -81,7 +81,9 @@ def _stages(outcomes: Sequence[Outcome]) -> str:
         wrong = [check for check in outcome.checks if not check["passed"]]
         said = outcome.reason.splitlines()[0] if outcome.reason else ""
         if wrong:
-            said = "; ".join(f"{each['name']}: {each['found']} (expected {each['expected']})" for each in wrong[:3])
+            said = "; ".join(
+                f"{_head(each['name'])}: {each['found']} (expected {each['expected']})" for each in wrong[:3]
+            )
         checks = f"{len(outcome.checks) - len(wrong)} of {len(outcome.checks)}" if outcome.checks else "-"
         rows.append((outcome.name, outcome.status, checks, f"{outcome.seconds:.0f}", said.replace("|", "/")))
     notes = [f"- {outcome.name}: {note}\n" for outcome in outcomes for note in _notes(outcome)]
@@ -89,9 +91,14 @@ def _stages(outcomes: Sequence[Outcome]) -> str:
     return f"\n{shown}" + (f"\n{''.join(notes)}" if notes else "")
 
 
+def _head(name: str) -> str:
+    """A check's name without a test's parameters."""
+    return name.partition("[")[0]
+
+
 def _notes(outcome: Outcome) -> list[str]:
     """What a stage noted, but not of every single file; and what TensorRT-RTX says of each target."""
-    said = [note for note in outcome.notes if not note.startswith("defian-")]
+    said = [note for note in outcome.notes if not note.startswith("defian-") and " FAILED " not in note]
     for name, verdict in outcome.figures.items():
         if name.startswith("sm ") and verdict["said"]:
             said.append(f"built for {name.removeprefix('sm ')}: {verdict['said'][-1]}")
