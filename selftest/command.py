@@ -62,6 +62,8 @@ def _run(options: argparse.Namespace, command: str) -> int:
     stages = _chosen(options)
     if not options.budget > 0 or options.budget > 1e6:
         raise DefianError(f"--budget {options.budget:g}: expected seconds above 0, at most a million.")
+    if options.add_to is not None and stages[0].name != STAGES[0].name:
+        stages = [STAGES[0], *stages]  # which card this is must be known: a report is of one
     longer = max(1.0, options.budget / BUDGET)
     stages = [replace(stage, limit=round(longer * stage.limit)) for stage in stages]
     folders = [_folder(options, name) for name in ("set5", "train_pictures", "graphs")]

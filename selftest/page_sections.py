@@ -81,9 +81,7 @@ def _stages(outcomes: Sequence[Outcome]) -> str:
         wrong = [check for check in outcome.checks if not check["passed"]]
         said = outcome.reason.splitlines()[0] if outcome.reason else ""
         if wrong:
-            said = "; ".join(
-                f"{_head(each['name'])}: {each['found']} (expected {each['expected']})" for each in wrong[:3]
-            )
+            said = "; ".join(_failure(each) for each in wrong[:3])
         checks = f"{len(outcome.checks) - len(wrong)} of {len(outcome.checks)}" if outcome.checks else "-"
         rows.append((outcome.name, outcome.status, checks, f"{outcome.seconds:.0f}", said.replace("|", "/")))
     notes = [f"- {outcome.name}: {note}\n" for outcome in outcomes for note in _notes(outcome)]
@@ -91,9 +89,9 @@ def _stages(outcomes: Sequence[Outcome]) -> str:
     return f"\n{shown}" + (f"\n{''.join(notes)}" if notes else "")
 
 
-def _head(name: str) -> str:
-    """A check's name without a test's parameters."""
-    return name.partition("[")[0]
+def _failure(check: dict[str, Any]) -> str:
+    """Its name, without a test's parameters, and the number."""
+    return f"{check['name'].partition('[')[0]}: {check['found']} (expected {check['expected']})"
 
 
 def _notes(outcome: Outcome) -> list[str]:

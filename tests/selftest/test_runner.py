@@ -168,7 +168,7 @@ def test_stages_are_added_to_an_earlier_report_in_the_place_of_their_earlier_out
     assert command("--out", tmp_path, "--stage", "sanitizer", "--stage", "training", env=environment).returncode == 0
     [path] = tmp_path.glob("*.json")
     assert command("--out", tmp_path, "--add-to", path, "--stage", "training", env=environment).returncode == 0
-    assert [each["name"] for each in valid(path)["stages"]] == ["training", "sanitizer"]
+    assert [each["name"] for each in valid(path)["stages"]] == ["training", "sanitizer", "environment"]
     assert list(tmp_path.iterdir()) == [path]
 
 
