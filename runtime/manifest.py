@@ -25,7 +25,9 @@ class EngineFacts:
     """What the compiler said of an engine, and what the engine demands of a device.
 
     ``flavour`` is ``tensorrt`` or ``tensorrt-rtx``; ``compute_capability`` is such as ``8.9``, or ``any``; sizes
-    are bytes; ``layers`` and, of these, ``plugin_layers`` are the parsed network's.
+    are bytes; ``layers`` and, of these, ``plugin_layers`` are the parsed network's. ``kernels`` and ``moved_bytes``,
+    what one run at the profile's largest shape launches, and reads and writes in memory, are the compiler's plan; None
+    where it says neither, as TensorRT does.
     """
 
     flavour: str
@@ -37,6 +39,8 @@ class EngineFacts:
     build_seconds: float
     layers: int
     plugin_layers: int = 0
+    kernels: int | None = None
+    moved_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Manifest:
             one made for ``function`` are the same file, and hold the function.
         plugins: TensorRT plugins without which the file cannot be loaded, such as
             ``defian::MaxHessianEigenvalue/1``; see :func:`runtime.plugin.provide`.
+        use: which rewrites were chosen: ``portable``, to run anywhere, or ``engine``, to be compiled. The latter may
+            take one image at a time only, and be slow where nodes run one by one.
     """
 
     file: str
@@ -80,6 +86,7 @@ class Manifest:
     drift: dict[str, Any] = field(default_factory=dict)
     eigen: str = "function"
     plugins: tuple[str, ...] = ()
+    use: str = "portable"
     schema: int = SCHEMA
 
     def write(self, folder: Path) -> Path:
@@ -157,7 +164,9 @@ def _parse(path: Path) -> Manifest:
     if manifest.engine is not None:
         _require_types(path, manifest.engine, ("flavour", "version", "compute_capability"), str)
         _require_types(path, manifest.engine, ("engine_bytes",), int)
-        _require_types(path, manifest.engine, ("activation_bytes", "weights_bytes"), (int, NoneType))
+        _require_types(
+            path, manifest.engine, ("activation_bytes", "weights_bytes", "kernels", "moved_bytes"), (int, NoneType)
+        )
     return manifest
 
 
