@@ -35,7 +35,8 @@ class UpscaleOutput(Rewrite):
     convolution of the first two rows, likewise at the other edges, and at a corner a small matrix on the
     corner's 2x2 pixels. These are computed from strips of the input, a negligible share of the work, and
     added to the ring where the pixel's place says so: a selection is pointwise, and a compiler writes no map of
-    corrections as it does for strips padded to full size. :class:`~export.rewrites.linear_tail.LinearTail` derives all kernels in float64.
+    corrections as it does for strips padded to full size.
+    :class:`~export.rewrites.linear_tail.LinearTail` derives all kernels in float64.
 
     Precondition: Conv 3x3 - DepthToSpace (CRD), once or more, then Conv 3x3, constant weights, stride 1,
     padding 1, no bias before the last convolution, every intermediate read once.
