@@ -35,7 +35,7 @@ def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
         title=f"Rewrites, {shape} LR (memory, kernels, GB moved: FP16 engine, TensorRT-RTX sm_89)", title_justify="left"
     )
     for name in ("after", "places", "nodes", "GMACs", "activation MB", "kernels", "GB moved"):
-        table.add_column(name, justify="left" if name == "after" else "right")
+        table.add_column(name, justify="left" if name == "after" else "right", no_wrap=name == "after")
     for step in steps:
         places = str(step.sites) if step is not steps[0] else ""
         moved = ("-", "-") if step.traffic is None else (str(step.traffic.kernels), f"{step.traffic.bytes / GIGA:.2f}")
