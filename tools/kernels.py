@@ -1,7 +1,7 @@
 """What TensorRT-RTX makes of a graph, kernel by kernel, read off its log: which types it really moves through memory.
 
 ``python -m tools.kernels build/net.fp16.onnx build/net.int8.onnx`` needs no GPU. docs/quantisation.md and
-docs/rewrites.md have tables. How bytes are counted: :mod:`export.engine.kernels`.
+docs/rewrites.md have tables. How bytes are counted: :mod:`defian_edge.export.engine.kernels`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import onnx
 import onnx_ir as ir
 from rich.table import Table
 
-from export.engine.build import EngineOptions, build_engine
-from export.engine.compiler import Target
-from export.engine.kernels import GraphReads, Kernel, kernels_in, moved_bytes
-from export.tables import MEGA
-from runtime.errors import DefianError
-from runtime.profile import ShapeProfile
+from defian_edge.export.engine.build import EngineOptions, build_engine
+from defian_edge.export.engine.compiler import Target
+from defian_edge.export.engine.kernels import GraphReads, Kernel, kernels_in, moved_bytes
+from defian_edge.export.tables import MEGA
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.profile import ShapeProfile
 from tools.study import table_or_error
 
 if TYPE_CHECKING:

@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING
 import onnx
 import onnx_ir as ir
 
-from export.engine.build import EngineOptions, build_engine
-from export.engine.compiler import Target
-from export.graph import with_shape
-from runtime.profile import ShapeProfile
+from defian_edge.export.engine.build import EngineOptions, build_engine
+from defian_edge.export.engine.compiler import Target
+from defian_edge.export.graph import with_shape
+from defian_edge.runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from runtime.profile import Shape
+    from defian_edge.runtime.profile import Shape
 
 BYTES = {"Int8": 1, "UInt8": 1, "Half": 2, "Float": 4}
 SLICES = ("Slice", "Gather")
@@ -196,7 +196,7 @@ def planned_traffic(graph: bytes, shape: Shape, *, sm: int, uint8: bool, plugin:
     """Build a graph with TensorRT-RTX for one shape and read its kernels and bytes off the log.
 
     Raises:
-        DefianError: see :func:`export.engine.build.build_engine`.
+        DefianError: see :func:`defian_edge.export.engine.build.build_engine`.
     """
     fixed = ShapeProfile(shape, shape, shape)
     options = EngineOptions(Target.TENSORRT_RTX, fixed, uint8=uint8, sm=sm, plugin=plugin)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from export.graph import Emitter
+from defian_edge.export.graph import Emitter
 
 
 def pixel_count(graph: ir.Graph) -> ir.Value:

@@ -7,9 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from export.graph import Emitter, array_of, integers, nodes_of_type, only_consumer, producer_of, replace_value
-from export.rewrites.base import ENGINES, Rewrite
-from export.rewrites.counts import pixel_count
+from defian_edge.export.graph import (
+    Emitter,
+    array_of,
+    integers,
+    nodes_of_type,
+    only_consumer,
+    producer_of,
+    replace_value,
+)
+from defian_edge.export.rewrites.base import ENGINES, Rewrite
+from defian_edge.export.rewrites.counts import pixel_count
 
 SPATIAL_AXES = (2, 3)
 FIRST_AND_LAST = (0, -1)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from export.rewrites.base import ENGINES, Rewrite
-from export.trace.hessian_op import bias_row, install_body, operator_nodes
-from models.defian import DILATIONS
+from defian_edge.export.rewrites.base import ENGINES, Rewrite
+from defian_edge.export.trace.hessian_op import bias_row, install_body, operator_nodes
+from defian_edge.models.defian import DILATIONS
 
 if TYPE_CHECKING:
-    from export.graph import Emitter
+    from defian_edge.export.graph import Emitter
 
 REACH = max(DILATIONS)
 END = np.iinfo(np.int64).max
@@ -28,7 +28,7 @@ class HessianSlices(Rewrite):
 
     On a CPU ONNX Runtime executes slice after slice and takes 1.4 times as long; only engines get this form.
 
-    Precondition: as for :class:`~export.rewrites.cheap_hessian.CheapHessian`.
+    Precondition: as for :class:`~defian_edge.export.rewrites.cheap_hessian.CheapHessian`.
     """
 
     name = "hessian-slices"

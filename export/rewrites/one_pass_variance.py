@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from export.graph import Emitter, array_of, nodes_of_type, producer_of, replace_value
-from export.rewrites.base import ENGINES, Rewrite
-from export.rewrites.counts import column_count
+from defian_edge.export.graph import Emitter, array_of, nodes_of_type, producer_of, replace_value
+from defian_edge.export.rewrites.base import ENGINES, Rewrite
+from defian_edge.export.rewrites.counts import column_count
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from export.graph import Emitter, array_of, integers, nodes_of_type, replace_value
-from export.rewrites.base import ENGINES, Rewrite
+from defian_edge.export.graph import Emitter, array_of, integers, nodes_of_type, replace_value
+from defian_edge.export.rewrites.base import ENGINES, Rewrite
 
 if TYPE_CHECKING:
     import onnx_ir as ir

@@ -7,10 +7,10 @@ from dataclasses import replace
 import onnx_ir as ir
 import pytest
 
-from calibration.photos import calibration_set
-from export.engine.build import EngineOptions, build_engine
-from export.engine.compiler import Target, is_available
-from export.engine.kernels import (
+from defian_edge.calibration.photos import calibration_set
+from defian_edge.export.engine.build import EngineOptions, build_engine
+from defian_edge.export.engine.compiler import Target, is_available
+from defian_edge.export.engine.kernels import (
     GraphReads,
     Kernel,
     Tensor,
@@ -19,13 +19,13 @@ from export.engine.kernels import (
     planned_traffic,
     read_bytes,
 )
-from export.graph import Emitter, copy_of
-from export.precision import Precision
-from export.precision.int8.sites import Scope
-from export.precision.variants import Variant, make_half
-from export.rewrites import PORTABLE, Use, apply_rewrites, select
-from models.defian import Architecture
-from runtime.profile import ShapeProfile
+from defian_edge.export.graph import Emitter, copy_of
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.int8.sites import Scope
+from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.rewrites import PORTABLE, Use, apply_rewrites, select
+from defian_edge.models.defian import Architecture
+from defian_edge.runtime.profile import ShapeProfile
 from tests.conftest import make_int8, random_checkpoint
 from tools import kernels
 from tools.kernels import int8_convolutions

@@ -7,12 +7,12 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from calibration.drift.evaluator import session_of
-from calibration.drift.fp16_emulation import emulate_half
-from export.graph import Emitter
-from export.precision.fp16 import to_half
-from export.rewrites.early_attention import EarlyAttention
-from export.rewrites.one_pass_variance import OnePassVariance
+from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.calibration.drift.fp16_emulation import emulate_half
+from defian_edge.export.graph import Emitter
+from defian_edge.export.precision.fp16 import to_half
+from defian_edge.export.rewrites.early_attention import EarlyAttention
+from defian_edge.export.rewrites.one_pass_variance import OnePassVariance
 
 LARGE = [(540, 960), (2160, 3840)]
 FULL, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
