@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING
 
 from defian_edge.benchmark.candidates import graph_of
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 def work_at(candidate: Candidate, shapes: Sequence[Shape]) -> tuple[Work, ...]:
     """The work of every shape; empty for an engine whose graph is not beside it any more.
 
-    A checkpoint is counted as the PyTorch network that runs it, an engine as the graph that it was built from.
+    A checkpoint is counted as the PyTorch network that runs it, an engine as the graph that it was built from; the
+    bytes that its kernels move are the plan's, if its manifest has them.
     """
     if candidate.kind == "pytorch":
         from defian_edge.export.roofline.bound import work_of_network
@@ -34,7 +37,15 @@ def work_at(candidate: Candidate, shapes: Sequence[Shape]) -> tuple[Work, ...]:
     from defian_edge.export.roofline.bound import work_of
 
     model = ir.load(graph)
-    return tuple(work_of(model, shape) for shape in shapes)
+    return tuple(replace(work_of(model, shape), planned_bytes=_planned(candidate, shape)) for shape in shapes)
+
+
+def _planned(candidate: Candidate, shape: Shape) -> int | None:
+    """Bytes that the engine's plan moves at the profile's largest shape, scaled to this one by the pixels."""
+    manifest = candidate.manifest
+    if manifest is None or manifest.engine is None or manifest.engine.moved_bytes is None or manifest.profile is None:
+        return None
+    return round(manifest.engine.moved_bytes * prod(shape) / prod(manifest.profile.maximum))
 
 
 def bounds_of(candidate: Candidate, work: Sequence[Work], device: Device | None, *, own: bool) -> tuple[Bound, ...]:

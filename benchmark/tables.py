@@ -142,6 +142,9 @@ def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
     """Work and roofline bounds, not measurements; the share of a bound that was reached on the device in use."""
     devices = sorted({each.bound[index].device for each in measured if each.bound})
     counted = ("artefact", "GMACs", "INT8", "least MB", "conv MB")
+    planned = any(each.work[index].planned_bytes is not None for each in measured if each.work)
+    if planned:
+        counted = (*counted, "plan MB")
     if devices:
         words = f"the least ms that {', '.join(devices)} needs at its published clock and peaks"
         table = Sheet(
@@ -159,6 +162,7 @@ def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
             f"{work.macs.get('int8', 0) / max(work.total_macs, 1):.0%}",
             megabytes(work.least_bytes),
             megabytes(work.convolution_bytes),
+            *([megabytes(work.planned_bytes)] if planned else []),
         )
         if each.bound:
             bound = each.bound[index]

@@ -70,6 +70,9 @@ def export(
         str, typer.Option(help="Eigenvalue step: plugin (one kernel), function, or inline; see docs/plugin.md.")
     ] = "function",
     no_rewrite: Annotated[list[str] | None, typer.Option(help="Switch one graph rewrite off; repeatable.")] = None,
+    graph_for: Annotated[
+        str | None, typer.Option(help="Rewrites for portable graphs or for an engine. Default: as --target needs.")
+    ] = None,
     plain: Annotated[
         bool, typer.Option("--plain", help="No rewrite at all: the graph as traced, for comparison.")
     ] = False,
@@ -87,6 +90,7 @@ def export(
     from defian_edge.export.precision import Precision
     from defian_edge.export.precision.int8.recipe import Recipe
     from defian_edge.export.precision.int8.sites import Scope
+    from defian_edge.export.rewrites.base import Use
     from defian_edge.export.trace.network import Io
     from defian_edge.runtime.profile import ShapeProfile
 
@@ -110,6 +114,7 @@ def export(
         max_drift=max_drift,
         eigen=_choice(Eigen, eigen, "--eigen"),
         without=tuple(no_rewrite or ()),
+        graph_for=None if graph_for is None else _choice(Use, graph_for, "--graph-for"),
         plain=plain,
         workspace_mib=workspace,
         optimisation_level=optimisation_level,

@@ -10,6 +10,7 @@ from defian_edge.export.engine.compiler import Target
 from defian_edge.export.engine.lowering import Eigen
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.rewrites.base import Use
 from defian_edge.export.trace.network import Io
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import ShapeProfile
@@ -42,6 +43,7 @@ class ExportOptions:
             calibration photos held back for validation.
         plain: no rewrite at all; the files are called ``<model>.plain.<precision>``.
         without: names of rewrites that are switched off.
+        graph_for: which rewrites are chosen; None for what the target needs.
         workspace_mib, optimisation_level: see :class:`defian_edge.export.engine.build.EngineOptions`.
         rewrite_memory: ask TensorRT-RTX for the activation memory after every rewrite.
         command: the command line, for the manifests.
@@ -64,6 +66,7 @@ class ExportOptions:
     max_drift: float | None = None
     eigen: Eigen = Eigen.FUNCTION
     without: tuple[str, ...] = ()
+    graph_for: Use | None = None
     plain: bool = False
     workspace_mib: int | None = None
     optimisation_level: int | None = None
@@ -84,3 +87,8 @@ class ExportOptions:
             )
         if self.target is not Target.TENSORRT_RTX and self.sm is not None:
             raise DefianError(f"--sm goes with --target tensorrt-rtx; --target {self.target.value} does not need it.")
+
+    @property
+    def use(self) -> Use:
+        """What the graphs are for: engines, unless the export stops at graphs or was told otherwise."""
+        return self.graph_for or (Use.PORTABLE if self.target is Target.ONNX else Use.ENGINE)

@@ -13,7 +13,8 @@ from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import beyond_half
 from defian_edge.export.engine.build import BuiltEngine, EngineOptions, build_engine
-from defian_edge.export.engine.compiler import Target
+from defian_edge.export.engine.compiler import ANY, CURRENT, Target
+from defian_edge.export.engine.kernels import planned_traffic
 from defian_edge.export.engine.lowering import Eigen, inline_functions
 from defian_edge.export.engine.memory_plan import Step, can_measure_memory, rewrite_with_account
 from defian_edge.export.graph import copy_of
@@ -23,7 +24,7 @@ from defian_edge.export.precision.int8.variant import make_int8, needs_validatio
 from defian_edge.export.precision.shares import Realised, feature_names, realised
 from defian_edge.export.precision.variants import Variant, make_half
 from defian_edge.export.reference import reference_evaluations, reference_outputs
-from defian_edge.export.rewrites import Rewrite, select
+from defian_edge.export.rewrites import Rewrite, Use, select
 from defian_edge.export.trace.network import Io, trace
 from defian_edge.models.bundled import resolve_model
 from defian_edge.models.checkpoint import Checkpoint, load_checkpoint
@@ -125,32 +126,58 @@ def run_export(
     """
     inputs = _inputs(options)
     say(f"tracing {inputs.checkpoint.architecture}")
-    graph = trace(inputs.checkpoint, options.io)
-    steps = rewrite_with_account(
-        graph,
-        inputs.rewrites,
-        options.profile,
-        memory=options.rewrite_memory and can_measure_memory() and options.target is not Target.TENSORRT,
-        say=say,
-    )
-    variants = [_variant(graph, precision, inputs, options, say) for precision in options.precisions]
+    graphs = _rewritten(inputs, options, say)
+    steps = graphs.steps
+    variants = [_variant(graphs.of(precision), precision, inputs, options, say) for precision in options.precisions]
     reports = _measure(variants, inputs, options, say)
     built: list[_Built] = []
-    features = feature_names(graph)
     for variant, report in zip(variants, reports, strict=True):
         accepted = "refused" not in variant.calibration and (report is None or _within(report, options.max_drift))
         engine = None
         if accepted and options.target is not Target.ONNX:
             say(f"building the {variant.precision.value} engine")
             engine = _engine(variant, options, progress)
-        counted = realised(variant.model, features, options.profile.optimum)
+        counted = realised(variant.model, feature_names(graphs.of(variant.precision)), options.profile.optimum)
         built.append(_Built(variant, report, accepted, counted, engine))
-    rewritten = tuple(step.name for step in steps if step.sites)
-    artefacts = [_write(item, inputs.checkpoint, rewritten, options) for item in built]
+    artefacts = [_write(item, inputs.checkpoint, graphs.names(item.variant.precision), options) for item in built]
     half = next((item.realised for item in built if item.variant.precision is Precision.FP16), None)
     if half is None and Precision.INT8 in options.precisions:
-        half = realised(make_half(graph), features, options.profile.optimum)
-    return ExportResult(inputs.checkpoint, tuple(steps), tuple(artefacts), half)
+        half = realised(make_half(graphs.whole), feature_names(graphs.whole), options.profile.optimum)
+    return ExportResult(inputs.checkpoint, steps, tuple(artefacts), half)
+
+
+@dataclass(frozen=True)
+class _Graphs:
+    """The FP32 graph with all chosen rewrites, the one with the portable ones among them, and the account of all.
+
+    INT8 is made of the portable one. The bytes that the others save are FP16 maps and their place is the weights:
+    Q/DQ needs weights that are constant, not scaled by a gate (docs/rewrites.md has what it would be worth).
+    """
+
+    whole: ir.Model
+    portable: ir.Model
+    steps: tuple[Step, ...]
+    own: frozenset[str]
+
+    def of(self, precision: Precision) -> ir.Model:
+        return self.portable if precision is Precision.INT8 else self.whole
+
+    def names(self, precision: Precision) -> tuple[str, ...]:
+        """Names of the rewrites that changed the graph of a precision."""
+        applied = (step.name for step in self.steps if step.sites)
+        return tuple(name for name in applied if precision is not Precision.INT8 or name not in self.own)
+
+
+def _rewritten(inputs: _Inputs, options: ExportOptions, say: Callable[[str], None]) -> _Graphs:
+    memory = options.rewrite_memory and can_measure_memory() and options.target is not Target.TENSORRT
+    whole = trace(inputs.checkpoint, options.io)
+    everywhere = [rewrite for rewrite in inputs.rewrites if Use.PORTABLE in rewrite.uses]
+    engines = [rewrite for rewrite in inputs.rewrites if Use.PORTABLE not in rewrite.uses]
+    steps = rewrite_with_account(whole, everywhere, options.profile, memory=memory, say=say)
+    portable = copy_of(whole)
+    if engines:
+        steps += rewrite_with_account(whole, engines, options.profile, memory=memory, say=say, start=steps[-1])[1:]
+    return _Graphs(whole, portable, tuple(steps), frozenset(rewrite.name for rewrite in engines))
 
 
 def _inputs(options: ExportOptions) -> _Inputs:
@@ -160,7 +187,7 @@ def _inputs(options: ExportOptions) -> _Inputs:
             "Leave --io float out, or ask for --precision fp32 or fp16 without --max-drift.",
         )
     checkpoint = load_checkpoint(resolve_model(options.model))
-    rewrites = () if options.plain else select(options.without)
+    rewrites = () if options.plain else select(options.without, options.use, options.profile.maximum[0])
     scale = checkpoint.architecture.scale
     pairs = [] if options.io is Io.FLOAT else evaluation_pairs(scale, options.dataset, options.lr, options.hr)
     patches = None
@@ -231,7 +258,20 @@ def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], 
         plugin=options.eigen is Eigen.PLUGIN,
     )
     display = None if progress is None else progress(f"{variant.precision.value} engine")
-    return build_engine(variant.serialise(), engine_options, display)
+    graph = variant.serialise()
+    built = build_engine(graph, engine_options, display)
+    if options.target is not Target.TENSORRT_RTX or options.sm in (ANY, CURRENT):
+        return built  # their logs list no kernels with sizes, or this machine may lack the GPU
+    traffic = planned_traffic(
+        graph,
+        options.profile.maximum,
+        sm=int(options.sm or 0),
+        uint8=engine_options.uint8,
+        plugin=engine_options.plugin,
+    )
+    if traffic is None:
+        return built
+    return replace(built, facts=replace(built.facts, kernels=traffic.kernels, moved_bytes=traffic.bytes))
 
 
 def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], options: ExportOptions) -> Artefact:
@@ -255,6 +295,7 @@ def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], opt
         drift={} if report is None else report.summary(),
         eigen=options.eigen.value,
         built_by=BUILT_BY,
+        use=(Use.PORTABLE if variant.precision is Precision.INT8 else options.use).value,
     )
     files = [_write_with_manifest(manifest, content, options.out)]
     if engine is not None:

@@ -23,20 +23,24 @@ if TYPE_CHECKING:
 
 NAMED = 5
 """So many tensors are listed."""
-MEGA = 1e6
+MEGA, GIGA = 1e6, 1e9
 DRIFT_COLUMNS = ("mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB")
 """Heads of :func:`drift_cells`."""
 
 
 def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
-    """Per rewrite: places changed, nodes, MACs and planned memory, each as it is after the rewrite."""
+    """Per rewrite: places changed, nodes, MACs, planned memory, kernels and bytes, each as it is after the rewrite."""
     shape = "x".join(map(str, profile.maximum))
-    table = Table(title=f"Rewrites, {shape} LR (memory: FP16 engine, TensorRT-RTX sm_89)", title_justify="left")
-    for name in ("after", "places", "nodes", "GMACs", "activation MB"):
-        table.add_column(name, justify="left" if name == "after" else "right")
+    table = Table(
+        title=f"Rewrites, {shape} LR (memory, kernels, GB moved: FP16 engine, TensorRT-RTX sm_89)", title_justify="left"
+    )
+    for name in ("after", "places", "nodes", "GMACs", "activation MB", "kernels", "GB moved"):
+        table.add_column(name, justify="left" if name == "after" else "right", no_wrap=name == "after")
     for step in steps:
         places = str(step.sites) if step is not steps[0] else ""
-        table.add_row(step.name, places, str(step.nodes), f"{step.macs / 1e9:.1f}", _megabytes(step.activation_bytes))
+        moved = ("-", "-") if step.traffic is None else (str(step.traffic.kernels), f"{step.traffic.bytes / GIGA:.2f}")
+        macs, memory = f"{step.macs / GIGA:.1f}", _megabytes(step.activation_bytes)
+        table.add_row(step.name, places, str(step.nodes), macs, memory, *moved)
     return table
 
 
@@ -142,7 +146,7 @@ def _harm_line(harm: dict[str, Any]) -> str:
 def engine_table(artefacts: Sequence[Artefact]) -> Table:
     """The compiler's own figures."""
     table = Table(title="Engines (sizes in MB, by the compiler)", title_justify="left")
-    for name in ("file", "activation", "weights", "engine", "layers", "build s"):
+    for name in ("file", "activation", "weights", "engine", "layers", "kernels", "GB moved", "build s"):
         table.add_column(name, justify="left" if name == "file" else "right", overflow="fold")
     for artefact in artefacts:
         facts = artefact.engine
@@ -153,6 +157,8 @@ def engine_table(artefacts: Sequence[Artefact]) -> Table:
                 _megabytes(facts.weights_bytes),
                 _megabytes(facts.engine_bytes),
                 str(facts.layers),
+                "-" if facts.kernels is None else str(facts.kernels),
+                "-" if facts.moved_bytes is None else f"{facts.moved_bytes / GIGA:.2f}",
                 f"{facts.build_seconds:.1f}",
             )
     return table

@@ -26,7 +26,9 @@ class EngineFacts:
     """What the compiler said of an engine, and what the engine demands of a device.
 
     ``flavour`` is ``tensorrt`` or ``tensorrt-rtx``; ``compute_capability`` is such as ``8.9``, or ``any``; sizes
-    are bytes; ``layers`` and, of these, ``plugin_layers`` are the parsed network's.
+    are bytes; ``layers`` and, of these, ``plugin_layers`` are the parsed network's. ``kernels`` and ``moved_bytes``,
+    what one run at the profile's largest shape launches, and reads and writes in memory, are the compiler's plan; None
+    where it says neither, as TensorRT does.
     """
 
     flavour: str
@@ -38,6 +40,8 @@ class EngineFacts:
     build_seconds: float
     layers: int
     plugin_layers: int = 0
+    kernels: int | None = None
+    moved_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,8 @@ class Manifest:
         built_by: the program and version that made the file, such as ``defian-edge 0.2.0``; empty if 0.1 made it.
         plugins: TensorRT plugins without which the file cannot be loaded, such as
             ``defian::MaxHessianEigenvalue/1``; see :func:`defian_edge.runtime.plugin.provide`.
+        use: which rewrites were chosen: ``portable``, to run anywhere, or ``engine``, to be compiled. The latter may
+            take one image at a time only, and be slow where nodes run one by one.
     """
 
     file: str
@@ -83,6 +89,7 @@ class Manifest:
     eigen: str = "function"
     plugins: tuple[str, ...] = ()
     built_by: str = ""
+    use: str = "portable"
     schema: int = SCHEMA
 
     def write(self, folder: Path) -> Path:
@@ -159,7 +166,9 @@ def _parse(path: Path) -> Manifest:
     if manifest.engine is not None:
         _require_types(path, manifest.engine, ("flavour", "version", "compute_capability"), str)
         _require_types(path, manifest.engine, ("engine_bytes",), int)
-        _require_types(path, manifest.engine, ("activation_bytes", "weights_bytes"), (int, NoneType))
+        _require_types(
+            path, manifest.engine, ("activation_bytes", "weights_bytes", "kernels", "moved_bytes"), (int, NoneType)
+        )
     return manifest
 
 

@@ -1,4 +1,4 @@
-"""``python -m tools.compare --model defian-s-x2``: what the rewrites give, plain against rewritten in one process."""
+"""``python -m tools.compare --model defian-s-x2``: the plain graph, the portable one and the one for engines."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from defian_edge.calibration.drift.evaluator import session_of
-from defian_edge.export.engine.memory_plan import can_measure_memory, planned_activation_bytes
+from defian_edge.export.engine.memory_plan import can_measure_memory, planned
 from defian_edge.export.graph import copy_of
-from defian_edge.export.rewrites import apply_rewrites, select
+from defian_edge.export.rewrites import Use, apply_rewrites, select
 from defian_edge.export.roofline.counts import statistics
 from defian_edge.export.trace.network import INPUT, trace
 from defian_edge.models.bundled import resolve_model
@@ -41,36 +41,40 @@ def main() -> None:
 
 
 def compare(model: str, latency_shape: ShapeProfile, rounds: int, without: list[str]) -> None:
-    """Trace once, rewrite a copy, and print nodes, MACs, planned memory and CPU latency of both.
+    """Trace once, rewrite copies, and print nodes, MACs, what the compiler plans, and CPU latency of all.
 
     Raises:
         DefianError: the model or the name of a rewrite is unknown.
     """
     checkpoint = load_checkpoint(resolve_model(model))
-    rewrites = select(without)
-    plain = trace(checkpoint)
-    rewritten = copy_of(plain)
-    apply_rewrites(rewritten, rewrites)
-    graphs = {"plain": plain, "rewritten": rewritten}
+    rewrites = {use.value: select(without, use) for use in Use}
+    graphs = {"plain": trace(checkpoint)}
+    for name, chosen in rewrites.items():
+        graphs[name] = copy_of(graphs["plain"])
+        apply_rewrites(graphs[name], chosen)
     profile = ShapeProfile.parse(LARGEST)
     counted = {name: statistics(graph, profile.maximum) for name, graph in graphs.items()}
     image = np.random.default_rng(0).integers(0, 256, (*latency_shape.optimum, 3), dtype=np.uint8)
     sessions = {name: session_of(graph) for name, graph in graphs.items()}
     timed = take_turns({n: partial(s.run, None, {INPUT: image}) for n, s in sessions.items()}, rounds)
-    table = Table("", "plain", "rewritten", "ratio", title=f"{checkpoint.name}: plain export against rewritten graph")
-    for label, values in (
-        ("nodes, functions inlined", [counted[name].nodes for name in graphs]),
-        ("GMACs, 1x540x960", [counted[name].macs / 1e9 for name in graphs]),
-    ):
-        table.add_row(label, *(f"{value:.5g}" for value in values), f"{values[1] / values[0]:.3f}")
+    table = Table(
+        "", *graphs, *(f"{use.value} ratio" for use in Use), title=f"{checkpoint.name}: what the rewrites give"
+    )
+
+    def add(label: str, values: list[float], digits: str) -> None:
+        table.add_row(label, *(f"{v:{digits}}" for v in values), *(f"{v / values[0]:.3f}" for v in values[1:]))
+
+    add("nodes, functions inlined", [each.nodes for each in counted.values()], ".5g")
+    add("GMACs, 1x540x960", [each.macs / 1e9 for each in counted.values()], ".5g")
     if can_measure_memory():
-        planned = [(planned_activation_bytes(graph, profile) or 0) / 1e6 for graph in graphs.values()]
-        label = "activation MB, FP16, 1x540x960, uint8, TensorRT-RTX sm_89"
-        table.add_row(label, *(f"{value:.1f}" for value in planned), f"{planned[1] / planned[0]:.3f}")
-    low, high = timed[1].ratio_spread
+        plans = [planned(graph, profile) for graph in graphs.values()]
+        compiler = "FP16, 1x540x960, uint8, TensorRT-RTX sm_89"
+        add(f"activation MB, {compiler}", [(memory or 0) / 1e6 for memory, _ in plans], ".1f")
+        add(f"kernels, {compiler}", [0 if traffic is None else traffic.kernels for _, traffic in plans], ".0f")
+        add(f"GB moved, {compiler}", [0.0 if traffic is None else traffic.bytes / 1e9 for _, traffic in plans], ".2f")
+    spreads = [f"{each.ratio:.3f} [{each.ratio_spread[0]:.3f}, {each.ratio_spread[1]:.3f}]" for each in timed[1:]]
     label = f"ONNX Runtime CPU ms, FP32, {latency_shape.optimum[1]}x{latency_shape.optimum[2]}, {rounds} rounds"
-    latencies = [f"{1e3 * result.median:.0f}" for result in timed]
-    table.add_row(label, *latencies, f"{timed[1].ratio:.3f} [{low:.3f}, {high:.3f}]")
+    table.add_row(label, *(f"{1e3 * each.median:.0f}" for each in timed), *spreads)
     Console().print(table)
 
 

@@ -1,14 +1,15 @@
-"""Apply the rewrites and account for what each one saves."""
+"""Apply the rewrites and account for what each one saves: on the graph, and in the compiler's plan."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import Target, is_available
+from defian_edge.export.engine.kernels import Traffic, planned_traffic
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.variants import Variant, make_half
 from defian_edge.export.rewrites import apply_rewrites
@@ -21,18 +22,27 @@ if TYPE_CHECKING:
     from defian_edge.runtime.profile import ShapeProfile
 
 MEMORY_SM = 89
-"""Activation memory in the rewrite table is that of a FP16 engine for this compute capability."""
+"""Memory, kernels and bytes in the rewrite table are those of a FP16 engine for this compute capability."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """The graph after one rewrite: nodes (functions inlined), MACs, and activation memory in bytes if measured."""
+    """The graph after one rewrite.
+
+    Attributes:
+        name: of the rewrite.
+        sites: places that it changed.
+        nodes, macs: of the graph, functions inlined, at the profile's largest shape.
+        activation_bytes: that the compiler plans for the profile; None if it was not asked.
+        traffic: kernels, and the bytes that they move, at the profile's largest shape; None likewise.
+    """
 
     name: str
     sites: int
     nodes: int
     macs: int
     activation_bytes: int | None
+    traffic: Traffic | None = None
 
 
 def can_measure_memory() -> bool:
@@ -47,17 +57,20 @@ def rewrite_with_account(
     *,
     memory: bool,
     say: Callable[[str], None] = lambda _: None,
+    start: Step | None = None,
 ) -> list[Step]:
-    """Rewrite the model in place; the first step is the plain graph.
+    """Rewrite the model in place; the first step is the graph as it came.
 
     Args:
         model: the plain FP32 graph.
         rewrites: which ones, in order.
         profile: nodes and MACs are counted, and memory planned, for its largest shape.
-        memory: plan a FP16 engine after every rewrite that changed something.
+        memory: plan FP16 engines after every rewrite that changed something: one for the profile, whose memory counts,
+            and one for its largest shape alone, because the plan of a range of shapes names no sizes of tensors.
         say: told what is being done.
+        start: the account of the graph as it comes, if there is one already.
     """
-    steps = [_account(model, "plain export", 0, profile, memory=memory)]
+    steps = [start or _account(model, "plain export", 0, profile, memory=memory)]
 
     def after_each(result: RewriteResult) -> None:
         say(f"rewrite: {result.name}")
@@ -65,7 +78,7 @@ def rewrite_with_account(
             steps.append(_account(model, result.name, result.sites, profile, memory=memory))
         else:
             last = steps[-1]
-            steps.append(Step(result.name, 0, last.nodes, last.macs, last.activation_bytes))
+            steps.append(replace(last, name=result.name, sites=0))
 
     apply_rewrites(model, rewrites, after_each)
     return steps
@@ -73,15 +86,30 @@ def rewrite_with_account(
 
 def _account(model: ir.Model, name: str, sites: int, profile: ShapeProfile, *, memory: bool) -> Step:
     counted = statistics(model, profile.maximum)
-    activation = planned_activation_bytes(model, profile) if memory else None
-    return Step(name, sites, counted.nodes, counted.macs, activation)
+    activation, traffic = planned(model, profile) if memory else (None, None)
+    return Step(name, sites, counted.nodes, counted.macs, activation, traffic)
+
+
+def planned(model: ir.Model, profile: ShapeProfile, *, plugin: bool = False) -> tuple[int | None, Traffic | None]:
+    """What TensorRT-RTX plans for the FP16 form of a FP32 graph, sm_89.
+
+    Args:
+        model: the FP32 graph.
+        profile: activation memory is planned for all of it, traffic for its largest shape.
+        plugin: with the eigenvalue plugin instead of the function.
+
+    Returns:
+        Activation memory in bytes, and the traffic.
+    """
+    uint8 = model.graph.inputs[0].dtype == ir.DataType.UINT8
+    graph = Variant(Precision.FP16, make_half(model)).serialise()
+    options = EngineOptions(Target.TENSORRT_RTX, profile, uint8=uint8, sm=MEMORY_SM, plugin=plugin)
+    activation = build_engine(graph, options).facts.activation_bytes
+    return activation, planned_traffic(graph, profile.maximum, sm=MEMORY_SM, uint8=uint8, plugin=plugin)
 
 
 def planned_activation_bytes(model: ir.Model, profile: ShapeProfile, *, plugin: bool = False) -> int | None:
-    """Activation memory that TensorRT-RTX plans for the FP16 form of a FP32 graph at the profile, sm_89.
-
-    ``plugin``: with the eigenvalue plugin instead of the function.
-    """
+    """The activation memory of :func:`planned` alone."""
     uint8 = model.graph.inputs[0].dtype == ir.DataType.UINT8
     graph = Variant(Precision.FP16, make_half(model)).serialise()
     options = EngineOptions(Target.TENSORRT_RTX, profile, uint8=uint8, sm=MEMORY_SM, plugin=plugin)

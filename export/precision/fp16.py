@@ -6,8 +6,8 @@ two islands, each of which
 ``python -m tools.islands`` measures (docs/quantisation.md has the table):
 
 * ``input``: the path from the image to the first convolution (the colour mapping's constants are not exact in FP16);
-* ``statistics``: reductions over H x W with the squares that they sum, and everything of size
-  [N, C, 1, 1] computed from them (a sum over half a million pixels, and a deviation down to 0.003).
+* ``statistics``: reductions over H, W or both with the squares that they sum, and everything
+  computed from them until it meets the picture again (a sum over half a million pixels, and a deviation down to 0.003).
 
 Clamping and rounding are FP16: in FP32 they gain nothing that an 8-bit picture shows, and make the
 compiler keep larger maps.
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 NOTHING = BeyondHalf()
 WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
+REDUCTIONS = {"ReduceMean", "ReduceSum"}
 POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Round", "Identity"}
 
 
@@ -120,8 +121,9 @@ def _wide_nodes(graph: ir.Graph, beyond: BeyondHalf, islands: Collection[Island]
         wide |= set(_input_path(graph))
     if Island.STATISTICS in islands:
         wide |= {node for node in graph if any(_is_statistic(output) for output in node.outputs)}
-        for node in [node for node in graph if node.op_type == "ReduceMean"]:
+        for node in [node for node in graph if node.op_type in REDUCTIONS]:
             wide |= {node, *_squares_behind(node)}
+        wide |= set(_computed_from_reductions(graph))
     return wide
 
 
@@ -159,6 +161,21 @@ def _squares_behind(mean: ir.Node) -> Iterator[ir.Node]:
         producer = None if value is None else value.producer()
         if producer is not None and (producer.op_type == "Pow" or (producer.op_type == "Mul" and _is_square(producer))):
             yield producer
+
+
+def _computed_from_reductions(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Everything behind a reduction whose result has not the picture's height and width."""
+    statistics: set[ir.Value] = set()
+    for node in graph:
+        behind = node.op_type in REDUCTIONS or any(value in statistics for value in node.inputs if value is not None)
+        if behind and not any(_is_map(output) for output in node.outputs):
+            statistics.update(node.outputs)
+            yield node
+
+
+def _is_map(value: ir.Value) -> bool:
+    """Whether height and width are the picture's, and so known only when it runs."""
+    return value.shape is None or (len(value.shape) == 4 and not any(isinstance(s, int) for s in list(value.shape)[2:]))
 
 
 def _is_square(node: ir.Node) -> bool:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from defian_edge.export.rewrites.affine_folding import AffineFolding
-from defian_edge.export.rewrites.base import Rewrite, RewriteResult
+from defian_edge.export.rewrites.base import Rewrite, RewriteResult, Use
 from defian_edge.export.rewrites.cheap_hessian import CheapHessian
+from defian_edge.export.rewrites.early_attention import EarlyAttention
+from defian_edge.export.rewrites.hessian_slices import HessianSlices
 from defian_edge.export.rewrites.one_channel_dac import OneChannelDac
+from defian_edge.export.rewrites.one_pass_variance import OnePassVariance
 from defian_edge.export.rewrites.recompute_shallow import RecomputeShallow
 from defian_edge.export.rewrites.shuffle_last import ShuffleLast
 from defian_edge.export.rewrites.spatial_statistics import SpatialStatistics
 from defian_edge.export.rewrites.transposed_convolutions import TransposedConvolutions
 from defian_edge.export.rewrites.upscale_output import UpscaleOutput
+from defian_edge.export.rewrites.vector_products import VectorProducts
 from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
@@ -29,15 +33,27 @@ ALL: tuple[Rewrite, ...] = (
     UpscaleOutput(),
     ShuffleLast(),
     RecomputeShallow(),
+    EarlyAttention(),
+    OnePassVariance(),
+    HessianSlices(),
+    VectorProducts(),
 )
-"""Order matters twice: DAC's map loses its copies once its variance has rank 4, and affine folding has to
-reach the output convolution before that is composed with the upscaling."""
+"""Order matters: DAC's map loses its copies once its variance has rank 4, affine folding has to reach the output
+convolution before that is composed with the upscaling, and what is for engines alone stands behind what is for all."""
 
-__all__ = ["ALL", "Rewrite", "RewriteResult", "apply_rewrites", "select"]
+PORTABLE: tuple[Rewrite, ...] = tuple(rewrite for rewrite in ALL if Use.PORTABLE in rewrite.uses)
+"""Those of a graph that any backend may run, and of every INT8 graph."""
+
+__all__ = ["ALL", "PORTABLE", "Rewrite", "RewriteResult", "Use", "apply_rewrites", "select"]
 
 
-def select(without: Collection[str] = ()) -> tuple[Rewrite, ...]:
-    """All rewrites but those named.
+def select(without: Collection[str] = (), use: Use = Use.PORTABLE, largest_batch: int = 1) -> tuple[Rewrite, ...]:
+    """The rewrites for a graph's use, but those named and those that the batch forbids.
+
+    Args:
+        without: names that are left out, of any use.
+        use: what the graph is for.
+        largest_batch: that the graph has to take.
 
     Raises:
         DefianError: a name is not that of a rewrite.
@@ -46,12 +62,18 @@ def select(without: Collection[str] = ()) -> tuple[Rewrite, ...]:
     for name in without:
         if name not in names:
             raise DefianError(f"No rewrite {name!r}: expected one of {', '.join(names)}.")
-    return tuple(rewrite for rewrite in ALL if rewrite.name not in without)
+    return tuple(
+        rewrite
+        for rewrite in ALL
+        if use in rewrite.uses
+        and rewrite.name not in without
+        and (rewrite.largest_batch is None or largest_batch <= rewrite.largest_batch)
+    )
 
 
 def apply_rewrites(
     model: ir.Model,
-    rewrites: Collection[Rewrite] = ALL,
+    rewrites: Collection[Rewrite] = PORTABLE,
     after_each: Callable[[RewriteResult], None] | None = None,
 ) -> list[RewriteResult]:
     """Rewrite the model in place; ``after_each`` sees the model between two rewrites."""

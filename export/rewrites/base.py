@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from onnx_ir.passes import common
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+
+class Use(str, Enum):
+    """What a graph is for: ``portable``, to be run as it is by any backend, or ``engine``, to be compiled."""
+
+    PORTABLE = "portable"
+    ENGINE = "engine"
+
+
+EVERYWHERE, ENGINES = frozenset(Use), frozenset({Use.ENGINE})
 
 
 @dataclass(frozen=True)
@@ -30,10 +41,18 @@ class Rewrite(ABC):
 
     A subclass matches its precondition site by site; a site that does not fit it is left as it is, so a
     rewrite that applies nowhere leaves the graph untouched and reports ``changed`` False.
+
+    Attributes:
+        name: what ``--no-rewrite`` takes.
+        summary: one line.
+        uses: which graphs it makes better.
+        largest_batch: of the graphs that it leaves; None if it leaves the batch open.
     """
 
     name: str
     summary: str
+    uses: frozenset[Use] = EVERYWHERE
+    largest_batch: int | None = None
 
     @abstractmethod
     def rewrite(self, model: ir.Model) -> int:

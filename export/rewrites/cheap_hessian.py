@@ -39,7 +39,7 @@ class CheapHessian(Rewrite):
 
     def rewrite(self, model: ir.Model) -> int:
         function = next((f for key, f in model.functions.items() if key[0] == "defian"), None)
-        already = function is not None and function.metadata_props.get("form") == self.name
+        already = function is not None and "form" in function.metadata_props  # this one, or a later rewrite's
         if already or not operator_nodes(model):
             return 0
         sites = install_body(model, cheap_body)

@@ -42,7 +42,9 @@ class UpscaleOutput(Rewrite):
     linear and lives in the outer ring of low-resolution pixels: along the top edge it is a 1-D
     convolution of the first two rows, likewise at the other edges, and at a corner a small matrix on the
     corner's 2x2 pixels. These are computed from strips of the input, a negligible share of the work, and
-    added to the ring. :class:`~defian_edge.export.rewrites.linear_tail.LinearTail` derives all kernels in float64.
+    added to the ring where the pixel's place says so: a selection is pointwise, and a compiler writes no map of
+    corrections as it does for strips padded to full size.
+    :class:`~defian_edge.export.rewrites.linear_tail.LinearTail` derives all kernels in float64.
 
     Precondition: Conv 3x3 - DepthToSpace (CRD), once or more, then Conv 3x3, constant weights, stride 1,
     padding 1, no bias before the last convolution, every intermediate read once.
@@ -97,36 +99,42 @@ def _kernel(convolution: ir.Node) -> np.ndarray | None:
 def _replace(site: _Site) -> None:
     emit = Emitter()
     x, tail = site.source, site.tail
-    height, width = _size(emit, x)
+    at = _edge_masks(emit, x)
     phases = emit("Conv", x, emit.constant(tail.interior), emit.constant(tail.bias), kernel_shape=[5, 5], pads=[2] * 4)
     emit.nodes[-1].name = "upscale"
-    for correction in _edges(emit, x, tail, height, width):
-        phases = emit("Add", phases, correction)
+    for edge, correction in _edges(emit, x, tail, at).items():
+        phases = emit("Where", at[edge], emit("Add", phases, correction), phases)
     upscaled = emit("DepthToSpace", phases, blocksize=tail.scale, mode="CRD")
     emit.insert_before(site.end)
     replace_value(site.end.outputs[0], upscaled)
 
 
-def _size(emit: Emitter, x: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """Height less one and width less one, each [1] int64."""
-    shape = emit("Sub", emit("Shape", x, start=2, end=4), emit.constant([1]))
-    return tuple(emit("Slice", shape, emit.constant([axis]), emit.constant([axis + 1])) for axis in (0, 1))  # type: ignore[return-value]
+def _edge_masks(emit: Emitter, x: ir.Value) -> dict[str, ir.Value]:
+    """Where each edge is: bool [H, 1] for top and bottom, [W] for left and right."""
+    masks = {}
+    for axis, first, last in ((2, "top", "bottom"), (3, "left", "right")):
+        size = emit("Squeeze", emit("Shape", x, start=axis, end=axis + 1))
+        places = emit("Range", emit.constant(0), size, emit.constant(1))
+        if axis == 2:
+            places = emit("Unsqueeze", places, emit.constant([1]))
+        masks[first] = emit("Equal", places, emit.constant(0))
+        masks[last] = emit("Equal", places, emit("Sub", size, emit.constant(1)))
+    return masks
 
 
-def _edges(emit: Emitter, x: ir.Value, tail: LinearTail, height: ir.Value, width: ir.Value) -> list[ir.Value]:
-    """The four border corrections as full maps [N, 3 s^2, H, W], zero away from their edge."""
-    corrections = []
+def _edges(emit: Emitter, x: ir.Value, tail: LinearTail, at: dict[str, ir.Value]) -> dict[str, ir.Value]:
+    """What to add at each edge: rows [N, 3 s^2, 1, W] and columns [N, 3 s^2, H, 1]."""
+    corrections = {}
     for vertical in ("top", "bottom"):
         row = _strip(emit, x, tail.edges[vertical], vertical, None)
         for horizontal in ("left", "right"):
             kernel = tail.corner(vertical, horizontal)
             if kernel.any():
                 corner = _strip(emit, x, kernel, vertical, horizontal)
-                row = emit("Add", row, _pad(emit, corner, width, axis=3, before=horizontal == "right"))
-        corrections.append(_pad(emit, row, height, axis=2, before=vertical == "bottom"))
+                row = emit("Add", row, emit("Where", at[horizontal], corner, emit.constant(0.0)))
+        corrections[vertical] = row
     for horizontal in ("left", "right"):
-        column = _strip(emit, x, tail.edges[horizontal], None, horizontal)
-        corrections.append(_pad(emit, column, width, axis=3, before=horizontal == "right"))
+        corrections[horizontal] = _strip(emit, x, tail.edges[horizontal], None, horizontal)
     return corrections
 
 
@@ -151,9 +159,3 @@ def _strip(emit: Emitter, x: ir.Value, kernel: np.ndarray, vertical: str | None,
     for axis, start, end in trims:
         strip = emit("Slice", strip, emit.constant([start]), emit.constant([end]), emit.constant([axis]))
     return strip
-
-
-def _pad(emit: Emitter, strip: ir.Value, amount: ir.Value, *, axis: int, before: bool) -> ir.Value:
-    """Zero-pad one axis of a strip to the full size, before or behind it."""
-    zeros = emit("Concat", *((amount, emit.constant([0])) if before else (emit.constant([0]), amount)), axis=0)
-    return emit("Pad", strip, zeros, None, emit.constant([axis]), mode="constant")

@@ -33,11 +33,19 @@ class Work:
         least_bytes: image in, image out, and every weight, once each. No implementation moves less.
         convolution_bytes: what moves if every convolution reads its input from memory and writes its output there,
             and everything else is fused into them. An estimate: a cache may hold a part, a bad fusion may add some.
+        planned_bytes: what the kernels of an engine's plan read and write, scaled from the plan's shape by the pixels;
+            None without a plan that says so.
     """
 
     macs: dict[str, int]
     least_bytes: int
     convolution_bytes: int
+    planned_bytes: int | None = None
+
+    @property
+    def bound_bytes(self) -> int:
+        """What the memory bound counts: the plan's bytes where there is a plan, the least otherwise."""
+        return self.least_bytes if self.planned_bytes is None else max(self.planned_bytes, self.least_bytes)
 
     @property
     def total_macs(self) -> int:
@@ -71,7 +79,7 @@ class Bound:
 def bound_of(work: Work, device: Device, *, in_use: bool = False) -> Bound:
     """The roofline bound of the work on a device at its published peaks."""
     compute = sum(2 * macs / device.peak(precision) for precision, macs in work.macs.items())
-    return Bound(device.name, compute, work.least_bytes / device.bandwidth, in_use)
+    return Bound(device.name, compute, work.bound_bytes / device.bandwidth, in_use)
 
 
 def work_of(model: ir.Model, shape: Shape) -> Work:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
 
 from defian_edge.benchmark.candidates import Candidate, graph_of
+from defian_edge.benchmark.limits import work_at
 from defian_edge.export.graph import Emitter
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.variants import make_half
@@ -140,6 +143,24 @@ def test_an_engine_is_counted_by_the_graph_it_was_built_from(artefacts):
         manifest = read_manifest(engine)
         candidate = Candidate("e", "engine", engine, "tiny", 2, precision.value, "", "", None, "", manifest)
         assert graph_of(candidate) == artefacts / f"tiny.{precision.value}.onnx"
+
+
+def test_the_bytes_of_a_plan_bound_an_engine_at_its_shape_and_by_pixels_at_another(artefacts):
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
+    engine = artefacts / "tiny.fp32.tensorrt-rtx.engine"
+    manifest = read_manifest(engine)
+    assert manifest.engine is not None
+    assert manifest.profile is not None
+    largest = manifest.profile.maximum
+    smaller = (largest[0], largest[1] // 2, largest[2])
+    facts = replace(manifest.engine, moved_bytes=10**9)
+    for planned, expected in ((facts, [10**9, 5 * 10**8]), (replace(facts, moved_bytes=None), [None, None])):
+        known = replace(manifest, engine=planned)
+        candidate = Candidate("e", "engine", engine, "tiny", 2, "fp32", "", "", None, "", known)
+        work = work_at(candidate, [largest, smaller])
+        assert [each.planned_bytes for each in work] == expected
+        counted = expected[0] or work[0].least_bytes
+        assert bound_of(work[0], device_named("h100")).memory == pytest.approx(counted / 3350e9)
 
 
 def test_the_table_in_the_documents_is_the_one_in_the_code():

@@ -69,13 +69,18 @@ def test_the_whole_way_from_a_checkpoint_to_graphs_engines_and_manifests(checkpo
         assert manifest.scale == 2
         assert plan.engine is not None
         assert plan.engine.activation_bytes
+        assert plan.engine.kernels
+        assert plan.engine.moved_bytes
+        assert manifest.use == plan.use == ("portable" if precision == "int8" else "engine")
+        assert ("hessian-slices" in manifest.rewrites) == (precision != "int8")
+        assert "early-attention" not in manifest.rewrites  # the profile has a batch of two
         assert str(plan.profile) == "1x8x8,1x32x32,2x64x64"
         assert manifest.drift["worst_image"] in ("0", "1", "2")
         assert f"wrote{engine}" in "".join(done.stdout.split())  # a long path is broken into lines
     int8 = json.loads((tmp_path / "b" / "small.int8.onnx.json").read_text())
     assert int8["calibration"]["photos"] == 3
     assert len(int8["calibration"]["data_sha256"]) == 64
-    for heading in ("activation MB", "cheap-hessian", "Drift in dB", "Engines"):
+    for heading in ("GB moved", "cheap-hessian", "Drift in dB", "Engines"):
         assert heading in done.stdout
 
 

@@ -4,18 +4,31 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import onnx_ir as ir
 import pytest
 
 from defian_edge.calibration.photos import calibration_set
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import Target, is_available
+from defian_edge.export.engine.kernels import (
+    GraphReads,
+    Kernel,
+    Tensor,
+    kernels_in,
+    moved_bytes,
+    planned_traffic,
+    read_bytes,
+)
+from defian_edge.export.graph import Emitter, copy_of
+from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.sites import Scope
-from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.rewrites import PORTABLE, Use, apply_rewrites, select
 from defian_edge.models.defian import Architecture
 from defian_edge.runtime.profile import ShapeProfile
 from tests.conftest import make_int8, random_checkpoint
 from tools import kernels
-from tools.kernels import Kernel, Tensor, int8_convolutions, kernels_in, moved_bytes
+from tools.kernels import int8_convolutions
 
 LINE = (
     "Name: conv_myl0_6, LayerType: correlation, Inputs: [ { Name: a, Dimensions: [1,16,8,8], Strides: [1024,1], "
@@ -38,6 +51,64 @@ def test_a_kernel_is_read_without_its_constants():
     )
     assert moved_bytes([kernel]) == {"Int8": 1024, "Half": 2048, "Float": 4}
     assert int8_convolutions([kernel]) == {"Half": 1}
+
+
+def sliced_graph():
+    """``total = sum over W of x``, and the first and last column of x beside it."""
+    emit = Emitter()
+    x = ir.Value(name="x", shape=ir.Shape([1, 3, "height", "width"]), type=ir.TensorType(ir.DataType.FLOAT16))
+    total = emit("ReduceSum", x, emit.constant([3]), keepdims=1)
+    ends = emit("Gather", x, emit.constant([0, -1]), axis=3)
+    joined = emit("Concat", total, ends, axis=3)
+    for node in emit.nodes:
+        node.name = node.op_type
+    joined.name, joined.type = "y", ir.TensorType(ir.DataType.FLOAT16)
+    graph = ir.Graph([x], [joined], nodes=emit.nodes, opset_imports={"": 20}, name="g")
+    return ir.Model(graph, ir_version=10)
+
+
+MAP, ROWS, ENDS = (Tensor((1, 3, 8, width), "Half") for width in (6, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("layers", "reads", "expected"),
+    [
+        (("Gather", "Concat"), (ROWS, MAP), ROWS.size + ENDS.size),
+        (("ReduceSum",), (MAP,), MAP.size),
+        (("ReduceSum", "Gather"), (MAP,), MAP.size),
+        (("ReduceSum", "Gather"), (MAP, MAP), MAP.size + ENDS.size),
+        (("Gather",), (MAP, MAP), 2 * MAP.size),  # one of them the graph does not explain
+        (("Concat",), (ROWS, ENDS), ROWS.size + ENDS.size),
+        ((), (MAP,), MAP.size),
+    ],
+)
+def test_a_kernel_that_reads_columns_of_a_map_counts_for_the_columns(layers, reads, expected):
+    kernel = Kernel("k", "kgen", reads, (ENDS,), layers)
+    graph = GraphReads(sliced_graph(), (1, 8, 6))
+    assert read_bytes(kernel, graph).total() == expected
+    assert moved_bytes([kernel], graph).total() == expected + ENDS.size
+    assert read_bytes(kernel).total() == sum(tensor.size for tensor in reads)
+
+
+def test_the_nodes_of_a_kernel_are_read_from_its_metadata():
+    [kernel] = kernels_in([f"{LINE}, Metadata: [ONNX Layer: node_Conv_1][ONNX Layer: node_Add | f (F)]"])
+    assert kernel.layers == ("node_Conv_1", "node_Add | f (F)")
+
+
+@rtx
+def test_the_rewrites_for_engines_launch_fewer_kernels_and_move_fewer_bytes(traced):
+    portable = traced(random_checkpoint(Architecture(channels=16, blocks=BLOCKS, modules=1, scale=2)))
+    apply_rewrites(portable)
+    whole = copy_of(portable)
+    apply_rewrites(whole, [rewrite for rewrite in select(use=Use.ENGINE) if rewrite not in PORTABLE])
+    before, after = (
+        planned_traffic(Variant(Precision.FP16, make_half(model)).serialise(), (1, 256, 320), sm=89, uint8=True)
+        for model in (portable, whole)
+    )
+    assert before is not None
+    assert after is not None
+    assert after.kernels < before.kernels
+    assert after.bytes < 0.75 * before.bytes
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 
 from defian_edge.calibration.photos import bundled_photos
 from defian_edge.export.graph import Emitter, nodes_of_type
-from defian_edge.export.rewrites import ALL, apply_rewrites, select
+from defian_edge.export.rewrites import ALL, PORTABLE, Use, apply_rewrites, select
 from defian_edge.export.roofline.counts import statistics
 from defian_edge.models.defian import Architecture, small
 from defian_edge.runtime.errors import DefianError
@@ -17,13 +17,25 @@ from tests.export.proof import relative_error, run_graph, run_reference
 TOLERANCE = 2e-5
 ODD_SHAPES = [(1, 17, 23), (3, 9, 8), (1, 1, 2), (1, 2, 1), (2, 1, 9), (1, 3, 3), (1, 4, 2)]
 BY_NAME = {rewrite.name: rewrite for rewrite in ALL}
-AFTER = {"one-channel-dac": ["spatial-statistics"], "shuffle-last": ["affine-folding", "upscale-output"]}
+AFTER = {
+    "one-channel-dac": ["spatial-statistics"],
+    "shuffle-last": ["affine-folding", "upscale-output"],
+    "one-pass-variance": ["spatial-statistics"],
+}
 """Rewrites that find their place only after others made it."""
 
 
 def photo() -> np.ndarray:
     lr, _ = downscale(read_image(bundled_photos(("astronaut.png",))[0])[:160, 100:292], 2)
     return lr[None]
+
+
+def run(model, images):
+    """The graph's values; image by image if it takes one at a time."""
+    batch = model.graph.inputs[0].shape[0]
+    return (
+        np.concatenate([run_graph(model, image[None]) for image in images]) if batch == 1 else run_graph(model, images)
+    )
 
 
 @pytest.mark.parametrize("name", BY_NAME)
@@ -35,19 +47,20 @@ def test_each_rewrite_alone_changes_the_graph_and_not_the_picture(traced, name, 
     assert BY_NAME[name](model).changed
     for shape in ODD_SHAPES:
         image = noise(*shape, 3)
-        assert relative_error(run_graph(model, image), run_reference(checkpoint, image)) <= TOLERANCE, shape
+        assert relative_error(run(model, image), run_reference(checkpoint, image)) <= TOLERANCE, shape
 
 
+@pytest.mark.parametrize("use", list(Use), ids=lambda use: use.value)
 @pytest.mark.parametrize(
     "architecture", [small(2), small(3), small(4), Architecture(64, 20, 1, 3)], ids=["S x2", "S x3", "S x4", "L module"]
 )
-def test_all_rewrites_together_keep_the_picture_border_included(traced, architecture):
+def test_all_rewrites_together_keep_the_picture_border_included(traced, architecture, use):
     checkpoint = realistic_checkpoint(architecture)
     model = traced(checkpoint)
-    results = apply_rewrites(model)
+    results = apply_rewrites(model, select(use=use))
     assert all(result.changed for result in results), [result for result in results if not result.changed]
     for image in (photo(), *(noise(*shape, 3) for shape in ODD_SHAPES)):
-        values, reference = run_graph(model, image), run_reference(checkpoint, image)
+        values, reference = run(model, image), run_reference(checkpoint, image)
         assert relative_error(values, reference) <= TOLERANCE
         border = np.ones(values.shape[1:3], bool)
         border[6:-6, 6:-6] = False
@@ -75,8 +88,30 @@ def test_a_rewrite_refuses_a_graph_it_does_not_apply_to(name):
 @pytest.mark.parametrize("name", BY_NAME)
 def test_a_rewrite_finds_nothing_to_do_the_second_time(traced, name):
     model = traced(random_checkpoint(tiny()))
-    apply_rewrites(model)
+    apply_rewrites(model, ALL)
     assert not BY_NAME[name](model).changed
+
+
+def test_engines_for_larger_batches_keep_the_gates_apart_and_the_batch_open(traced):
+    checkpoint, model = random_checkpoint(tiny()), traced(random_checkpoint(tiny()))
+    rewrites = select(use=Use.ENGINE, largest_batch=3)
+    assert [rewrite.name for rewrite in ALL if rewrite not in rewrites] == ["early-attention"]
+    apply_rewrites(model, rewrites)
+    images = noise(3, 9, 8, 3)
+    assert relative_error(run_graph(model, images), run_reference(checkpoint, images)) <= TOLERANCE
+
+
+def test_a_graph_with_gates_in_its_weights_refuses_a_batch_of_two(traced):
+    model = traced(random_checkpoint(tiny()))
+    apply_rewrites(model, select(use=Use.ENGINE))
+    with pytest.raises(Exception, match=r"Got: 2 Expected: 1"):
+        run_graph(model, noise(2, 9, 8, 3))
+
+
+def test_a_portable_graph_has_none_of_the_rewrites_for_engines():
+    assert select() == PORTABLE
+    apart = {"early-attention", "one-pass-variance", "hessian-slices", "vector-products"}
+    assert {rewrite.name for rewrite in ALL} - {rewrite.name for rewrite in PORTABLE} == apart
 
 
 def test_only_the_expected_operators_are_left(traced, bundled_x2):
@@ -98,6 +133,6 @@ def test_the_rewritten_graph_has_fewer_nodes_and_multiplications_than_the_plain_
 
 def test_a_rewrite_can_be_switched_off_and_an_unknown_name_is_refused():
     assert "cheap-hessian" not in [rewrite.name for rewrite in select(["cheap-hessian"])]
-    assert len(select(["cheap-hessian"])) == len(ALL) - 1
+    assert len(select(["cheap-hessian"], Use.ENGINE)) == len(ALL) - 1
     with pytest.raises(DefianError, match="upscale-output"):
         select(["cheap-hesian"])

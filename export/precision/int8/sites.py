@@ -131,10 +131,14 @@ def _features(nodes: dict[str, ir.Node]) -> Iterator[FeatureSite]:
             continue
         yield FeatureSite(source.name, block[1])
         result = node.outputs[0]
-        if result.name:
-            yield FeatureSite(result.name, block[1])
-        found = block_sum(result)
-        total = None if found is None else rescaled(found.total)
+        if array_of(node.inputs[1]) is None:  # the gate is in the weights, and the sum is what crosses memory
+            addition = only_consumer(result, "Add")
+            total = None if addition is None else addition.outputs[0]
+        else:
+            if result.name:
+                yield FeatureSite(result.name, block[1])
+            found = block_sum(result)
+            total = None if found is None else rescaled(found.total)
         if total is not None and total.name:
             yield FeatureSite(total.name, stream_of(block[1]))
 
