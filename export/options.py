@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 from calibration.photos import PATCHES
 from export.engine.compiler import Target
 from export.engine.lowering import Eigen
+from export.pack import DEFAULT_SIZE
 from export.precision import Precision
 from export.precision.int8.recipe import Recipe
 from export.trace.network import Io
 from runtime.errors import DefianError
 from runtime.profile import ShapeProfile
+from runtime.verify.pack import MOST_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +45,7 @@ class ExportOptions:
         plain: no rewrite at all; the files are called ``<model>.plain.<precision>``.
         without: names of rewrites that are switched off.
         workspace_mib, optimisation_level: see :class:`export.engine.build.EngineOptions`.
+        reference_size: of the reference pack at most, MB; 0 for none. With float I/O there is none.
         rewrite_memory: ask TensorRT-RTX for the activation memory after every rewrite.
         command: the command line, for the manifests.
     """
@@ -67,6 +70,7 @@ class ExportOptions:
     plain: bool = False
     workspace_mib: int | None = None
     optimisation_level: int | None = None
+    reference_size: float = DEFAULT_SIZE
     rewrite_memory: bool = True
     command: str = ""
 
@@ -77,6 +81,10 @@ class ExportOptions:
             raise DefianError(f"Expected at least one calibration patch, found {self.patches}.")
         if self.max_drift is not None and not self.max_drift >= 0.0:
             raise DefianError(f"Expected a drift budget of 0 dB or more, found {self.max_drift}.")
+        if not 0.0 <= self.reference_size <= MOST_BYTES / 1e6:
+            raise DefianError(
+                f"Expected --reference-size from 0 to {MOST_BYTES / 1e6:.0f} MB, found {self.reference_size:g}."
+            )
         if self.target is Target.TENSORRT_RTX and self.sm is None:
             raise DefianError(
                 "--target tensorrt-rtx needs --sm, the compute capability of the GPU to build for.",

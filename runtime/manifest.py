@@ -62,6 +62,8 @@ class Manifest:
             one made for ``function`` are the same file, and hold the function.
         plugins: TensorRT plugins without which the file cannot be loaded, such as
             ``defian::MaxHessianEigenvalue/1``; see :func:`runtime.plugin.provide`.
+        reference: the reference pack by name and SHA-256, and what the variant was measured to do on its pictures;
+            empty if there is none. See :mod:`runtime.verify.promise`.
     """
 
     file: str
@@ -80,6 +82,7 @@ class Manifest:
     drift: dict[str, Any] = field(default_factory=dict)
     eigen: str = "function"
     plugins: tuple[str, ...] = ()
+    reference: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def write(self, folder: Path) -> Path:
@@ -154,6 +157,7 @@ def _parse(path: Path) -> Manifest:
         ) from error
     _require_types(path, manifest, TEXTS, str)
     _require_types(path, manifest, ("scale",), int)
+    _require_types(path, manifest, ("reference",), dict)
     if manifest.engine is not None:
         _require_types(path, manifest.engine, ("flavour", "version", "compute_capability"), str)
         _require_types(path, manifest.engine, ("engine_bytes",), int)
