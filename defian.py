@@ -1,4 +1,4 @@
-"""One command for everything: ``defian export``, ``run``, ``bench``, ``selftest``; each has its own ``--help``."""
+"""One command for everything: ``defian export``, ``run``, ``verify``, ``bench`` and ``selftest``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 COMMANDS = {
     "export": ("export.command", "export a checkpoint to graphs and engines with a measured drift"),
     "run": ("runtime.__main__", "upscale pictures and video with a graph or an engine"),
+    "verify": ("runtime.verify.command", "hold graphs and engines on this device against PyTorch's pictures"),
     "bench": ("benchmark.command", "speed, limits and drift of checkpoints, graphs and engines"),
     "selftest": ("selftest.command", "prove all of it on this machine's GPU, stage by stage"),
 }

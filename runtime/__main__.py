@@ -1,4 +1,4 @@
-"""Command line of the runtime: ``python -m runtime INPUT... --engine FILE --out DIR``."""
+"""Command line of the runtime: ``python -m runtime INPUT... --engine FILE --out DIR``, and ``... verify ENGINE...``."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from runtime.video import import_av, upscale_video
 if TYPE_CHECKING:
     from runtime.interface import Session
 
+VERIFY = "verify"
 IN_TILES = "not quite the result in one piece (docs/runtime.md, Tiles)"
 
 
@@ -36,7 +37,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     Exits with 0, 1 (a file failed or a frame is suspicious), 2 (bad usage or input) or 130 (interrupted).
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if _asks_to_verify(given):
+        from runtime.verify.command import main as verify
+
+        verify(given[1:])
+    options = _parser().parse_args(given)
     try:
         sys.exit(_run(options))
     except DefianError as error:
@@ -47,9 +53,16 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
+def _asks_to_verify(given: list[str]) -> bool:
+    """``verify`` comes first, and is no folder of that name to be upscaled, which takes an ``--engine``."""
+    return given[:1] == [VERIFY] and not any(each.startswith("--engine") for each in given)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m runtime", description="Upscale photos and videos with an exported network."
+        prog="python -m runtime",
+        description="Upscale photos and videos with an exported network.",
+        epilog="python -m runtime verify ENGINE... holds engines against PyTorch's pictures; it has its own --help.",
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="photos, videos, or folders of them")
     parser.add_argument("--engine", required=True, type=Path, help="a .onnx or .engine file built by export.py")

@@ -74,8 +74,9 @@ class Figures:
             name: math.inf if values[name] is None else float(values[name])
             for name in ("psnr_y_to_reference", "psnr_to_reference", "worst_block")
         }
+        nothing = math.nan if values["drift_db"] is None else math.inf
         absent = {
-            name: math.nan if values[name] is None else float(values[name]) for name in ("psnr_y", "reference_psnr_y")
+            name: nothing if values[name] is None else float(values[name]) for name in ("psnr_y", "reference_psnr_y")
         }
         if isinstance(values["largest_step"], bool) or not isinstance(values["largest_step"], int):
             raise TypeError(f"largest_step is {values['largest_step']!r}")
@@ -133,9 +134,9 @@ def psnr_of(error: float) -> float:
     return math.inf if error == 0.0 else 10.0 * math.log10(PEAK**2 / error)
 
 
-def block_errors(picture: NDArray[np.uint8], reference: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Mean squared error of each block of ``BLOCK`` pixels a side, [rows, columns]; the last ones may be smaller."""
+def block_errors(picture: NDArray[np.uint8], reference: NDArray[np.uint8], block: int = BLOCK) -> NDArray[np.float64]:
+    """Mean squared error of each block of so many pixels a side, [rows, columns]; the last ones may be smaller."""
     error = np.square(picture.astype(np.float64) - reference.astype(np.float64)).mean(axis=2)
-    rows, columns = ([*range(0, side, BLOCK), side] for side in error.shape)
+    rows, columns = ([*range(0, side, block), side] for side in error.shape)
     sums = np.add.reduceat(np.add.reduceat(error, rows[:-1], axis=0), columns[:-1], axis=1)
     return sums / (np.diff(np.array(rows, np.float64))[:, None] * np.diff(np.array(columns, np.float64)))
