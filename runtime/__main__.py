@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.engine.session import RunOptions
+from runtime.engine.session import CHECKS, RunOptions
 from runtime.errors import DefianError
 from runtime.files import require_writable_folder
 from runtime.images import read_image, write_png
@@ -75,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compare", type=Path, metavar="HR", help="original photo or folder: print PSNR and SSIM")
     parser.add_argument("--overwrite", action="store_true", help="do finished files again")
     parser.add_argument("--no-cuda-graphs", action="store_true", help="run engines eagerly")
+    parser.add_argument(
+        "--check", choices=CHECKS, default="once", help="hold engines against a picture of PyTorch's; default once"
+    )
     return parser
 
 
@@ -117,7 +120,7 @@ def _session(options: argparse.Namespace) -> Session:
             f"--provider {options.provider}: expected a graph (.onnx), found the engine {options.engine.name}.",
             "Leave --provider out: TensorRT runs an engine. Or give the .onnx file.",
         )
-    run = RunOptions(cuda_graphs=not options.no_cuda_graphs)
+    run = RunOptions(cuda_graphs=not options.no_cuda_graphs, check=options.check)
     session = open_session(options.engine, options.provider or "cpu", run)
     try:
         if tile == "off" or (tile == "auto" and session.profile is None):

@@ -163,6 +163,29 @@ class EngineSession:
         self.guard.see(images, upscaled)
         return upscaled
 
+    def probe(self, images: np.ndarray) -> np.ndarray:
+        """As a call, but eagerly, in memory of its own, and without a trace in guard, timings and what is kept.
+
+        Raises:
+            DefianError: as a call.
+        """
+        shape = self._require_fit(images)
+        with self._device.current(), driver_errors(self._device.cuda, f"upscaling {'x'.join(map(str, shape))}"):
+            lane = self._core.lane(shape)
+            try:
+                lane.upload(images, self.stream)
+                lane.compute(self.stream)
+                lane.download(self.stream)
+            finally:
+                self.stream.synchronize()
+                upscaled = lane.buffers.host_out.copy()
+                lane.free()
+        return upscaled
+
+    def device_identity(self) -> dict[str, str]:
+        """What a result depends on beside the engine: GPU, drivers and TensorRT."""
+        return self._device.identity() | {"tensorrt": f"{self._trt.__name__} {self._trt.__version__}"}
+
     def _require_fit(self, images: np.ndarray) -> Shape:
         self._device.require_thread()
         check_images(images)

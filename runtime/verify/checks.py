@@ -151,8 +151,10 @@ class Checker:
 
     def _small_ones(self, count: int) -> list[_Item]:
         """So many of the pictures that have the size of the first, which is a photo; the noisiest come behind it."""
-        first, *others = self._never_alone(next(iter(self._groups.values()))) if self._groups else [None]
-        return [] if first is None else list(islice(cycle([first, *reversed(others)]), count))
+        if not self._groups:
+            return []
+        first, *others = self._never_alone(next(iter(self._groups.values())))
+        return list(islice(cycle([first, *reversed(others)]), count))
 
     def tiles(self, session: Session) -> None:
         """The pictures whose reference was computed in tiles."""

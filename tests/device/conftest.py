@@ -16,6 +16,7 @@ from tests.doubles.tensorrt_module import TensorRt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 collect_ignore_glob = [] if AVAILABLE else ["test_*.py"]
 
@@ -32,6 +33,14 @@ def driver() -> Iterator[StandInDriver]:
     left = {name: stand_in.ask(name) for name in ("live", "contexts", "depth", "misuses")}
     assert left == dict.fromkeys(left, 0)
     assert stand_in.ask("lost") == lost
+
+
+@pytest.fixture(autouse=True)
+def verified(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where verdicts on engines are kept: nothing of one test is known in the next."""
+    folder = tmp_path_factory.mktemp("verdicts")
+    monkeypatch.setattr("runtime.verify.first_open.cache_folder", lambda: folder)
+    return folder / "verified"
 
 
 @pytest.fixture
