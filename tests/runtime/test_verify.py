@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from runtime.verify.budget import Budget, below
 from runtime.verify.diagnosis import diagnosis
 from runtime.verify.figures import Figures, figures_of
 from runtime.verify.strip import strip_of
-from tests.conftest import noise, random_checkpoint, tiny
+from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
 from tests.doubles.deployment import deploy, run_alone
 
 if TYPE_CHECKING:
@@ -119,6 +120,13 @@ def test_the_folder_alone_verifies_a_graph_with_numpy_and_pillow(exported, tmp_p
     done = run_alone(tmp_path, allowed, ["verify", "tiny.fp16.onnx"])
     assert done.returncode == 0, done.stdout + done.stderr
     assert "1 of 1 right, 0 wrong, 0 not run" in done.stdout
+
+
+def test_the_documents_lines_of_python_run(exported, capsys):
+    page = (REPOSITORY / "docs" / "verify.md").read_text(encoding="utf-8")
+    [block] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    exec(block.replace("build/defian-s-x2.fp16.onnx", str(exported / "tiny.fp16.onnx")), {})  # noqa: S102
+    assert "True tiny x2 fp16, ONNX Runtime CPUExecutionProvider" in capsys.readouterr().out
 
 
 def test_figures_survive_json():
