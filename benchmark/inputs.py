@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmark.packed import is_pack, packed_pairs
 from benchmark.sheet import counted
 from benchmark.tiling import require_fit, tile_remark
 from runtime.errors import DefianError
+from runtime.verify.pack import read_pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from benchmark.candidates import Candidate
     from benchmark.options import BenchOptions
@@ -72,6 +74,12 @@ def images_of(options: BenchOptions, candidates: Sequence[Candidate]) -> tuple[l
     """
     if not options.measures_drift:
         return [], "", []
+    if options.reference is not None and is_pack(options.reference):
+        pack = read_pack(Path(options.reference))
+        pairs = packed_pairs(pack, candidates)
+        require_fit(candidates, pairs, options.tiling)
+        words = f"{counted(len(pairs), 'photo')} of {pack.path.name}, with PyTorch's pictures from there"
+        return pairs, words, tile_remark(pairs, options.tiling)
     from benchmark.quality import cropped_pairs, cropped_photos, require_references
     from calibration.photos import evaluation_pairs
 

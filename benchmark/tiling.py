@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from benchmark.candidates import Candidate
-    from calibration.drift.evaluator import Evaluation
+    from calibration.drift.evaluation import Evaluation
     from calibration.photos import EvaluationPair
     from runtime.profile import ShapeProfile
 

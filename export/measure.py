@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from calibration.drift.evaluator import Evaluation, GraphEvaluator
+from calibration.drift.evaluator import GraphEvaluator
 from calibration.drift.hard_images import faults_on_hard_images, hard_images
 from calibration.drift.report import DriftReport, measure_drift
 from export.pack.write import Remembered, WrittenPack, make_pack
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
+    from calibration.drift.evaluation import Evaluation
     from calibration.photos import EvaluationPair
     from export.options import ExportOptions
     from export.precision.variants import Variant

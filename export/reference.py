@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from calibration.drift.evaluator import Evaluation
+from calibration.drift.evaluation import Evaluation
 from models.defian import DeFiAN, denormalise, normalise
 
 if TYPE_CHECKING:

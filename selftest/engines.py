@@ -11,7 +11,8 @@ import onnx_ir as ir
 from benchmark.latency import Plan
 from benchmark.options import BenchOptions
 from benchmark.run import run_benchmark
-from calibration.drift.evaluator import Evaluation, GraphEvaluator
+from calibration.drift.evaluation import Evaluation
+from calibration.drift.evaluator import GraphEvaluator
 from calibration.drift.report import report_of
 from runtime.manifest import read_manifest
 from selftest.pictures import SIZES, pairs_of, sources

@@ -11,7 +11,7 @@ from calibration.drift.report import fault_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from calibration.drift.evaluator import Evaluation
+    from calibration.drift.evaluation import Evaluation
 
 HEIGHT, WIDTH = 24, 30
 

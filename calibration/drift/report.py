@@ -14,7 +14,7 @@ from runtime.verify.figures import CEILING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from calibration.drift.evaluator import Evaluation
+    from calibration.drift.evaluation import Evaluation
     from calibration.photos import EvaluationPair
 
 BLACK = 2

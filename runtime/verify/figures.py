@@ -1,7 +1,7 @@
 """How near a picture is to PyTorch's and to its original, with numpy alone.
 
-The figures are those of ``calibration/drift/metrics.py``, which stands on scikit-image, to the last digit: a test holds
-both against each other.
+``calibration/drift/metrics.py`` takes these as well, so that a device says what an export says; a test holds Y against
+scikit-image's, to the last digit.
 """
 
 from __future__ import annotations

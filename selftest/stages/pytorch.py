@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from calibration.drift.evaluator import Evaluation
+from calibration.drift.evaluation import Evaluation
 from calibration.drift.report import report_of
 from export.reference import reference_evaluations
 from models.bundled import resolve_model

@@ -10,7 +10,7 @@ from benchmark.inputs import images_of, pixels_sha256
 from benchmark.options import BenchOptions
 from benchmark.quality import cropped_pairs, cropped_photos, measure_quality
 from benchmark.tiling import EvaluatedSession, require_fit, tile_remark
-from calibration.drift.evaluator import Evaluation
+from calibration.drift.evaluation import Evaluation
 from calibration.drift.metrics import luma, psnr, psnr_y
 from calibration.photos import EvaluationPair, evaluation_pairs
 from export.reference import upscale

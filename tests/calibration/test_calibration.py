@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from calibration.drift.evaluator import Evaluation, session_of
+from calibration.drift.evaluation import Evaluation
+from calibration.drift.evaluator import session_of
 from calibration.drift.fp16_emulation import emulate_half
 from calibration.drift.metrics import psnr, psnr_y, ssim_y
 from calibration.drift.report import DriftReport, ImageDrift, report_of

@@ -14,7 +14,7 @@ from export.precision.int8.sites import Sites
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from calibration.drift.evaluator import Evaluation
+    from calibration.drift.evaluation import Evaluation
     from calibration.photos import EvaluationPair
     from export.precision.int8.calibrate import Calibrated
     from export.precision.int8.shares import Shares
