@@ -173,14 +173,15 @@ class EngineSession:
         with self._device.current(), driver_errors(self._device.cuda, f"upscaling {'x'.join(map(str, shape))}"):
             lane = self._core.lane(shape)
             try:
-                lane.upload(images, self.stream)
-                lane.compute(self.stream)
-                lane.download(self.stream)
+                try:
+                    lane.upload(images, self.stream)
+                    lane.compute(self.stream)
+                    lane.download(self.stream)
+                finally:
+                    self.stream.synchronize()  # nothing may be under way when the buffers are freed
+                return lane.buffers.host_out.copy()
             finally:
-                self.stream.synchronize()
-                upscaled = lane.buffers.host_out.copy()
                 lane.free()
-        return upscaled
 
     def device_identity(self) -> dict[str, str]:
         """What a result depends on beside the engine: GPU, drivers and TensorRT."""

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 collect_ignore_glob = [] if AVAILABLE else ["test_*.py"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Most engines here have no reference pack, which is said each time; ``test_first_open.py`` holds it to that."""
+    config.addinivalue_line("filterwarnings", "ignore:.*nothing was checked on this device:UserWarning")
+
+
 @pytest.fixture(autouse=True)
 def driver() -> Iterator[StandInDriver]:
     """The driver, which must be left as it was found: nothing alive, nothing misused, no context current."""

@@ -154,6 +154,41 @@ def test_a_damaged_pack_is_refused_and_a_verdict_that_cannot_be_kept_or_read_cos
         open_session(engine)
 
 
+def test_whichever_allocation_fails_nothing_stays_behind(engine, driver, verified):
+    with open_session(engine, options=RunOptions(check="never")):
+        without = driver.ask("allocations")
+    before = driver.ask("allocations")
+    with open_session(engine):
+        taken = driver.ask("allocations") - before
+    assert taken > without
+    failed = 0
+    for nth in range(1, taken + 1):
+        for kept in verified.iterdir():
+            kept.unlink()
+        driver.fail(nth)
+        try:
+            with open_session(engine):
+                pass
+        except DefianError:
+            failed += 1
+        driver.fail(0)
+        assert driver.ask("live") == 0
+        assert driver.ask("contexts") == 0
+    assert failed == taken
+
+
+def test_a_gpu_that_breaks_down_in_the_check_is_an_error_and_no_verdict(engine, driver, trt, verified):
+    def breaking(_: np.ndarray, result: np.ndarray) -> np.ndarray:
+        driver.break_down()
+        return result
+
+    trt.faults.spoil = breaking
+    with pytest.raises(DefianError, match="The CUDA driver failed at"):
+        open_session(engine)
+    driver.library.standin_break(0)
+    assert not verified.exists()
+
+
 def test_an_engine_that_takes_batches_alone_is_checked_in_a_batch(tmp_path, reference, trt):
     engine = engine_with_pack(tmp_path, reference, profile=ShapeProfile.parse("3x8x8,3x16x16,3x64x64"))
     with open_session(engine):
