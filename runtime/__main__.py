@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.engine.session import CHECKS, RunOptions
+from runtime.engine.options import CHECKS, RunOptions
 from runtime.errors import DefianError
 from runtime.files import require_writable_folder
 from runtime.images import read_image, write_png

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.engine.session import EngineSession, RunOptions
+from runtime.engine.session import EngineSession
 from runtime.errors import DefianError
 from runtime.manifest import manifest_path, read_manifest
 from runtime.onnx_session import OnnxSession
 from runtime.verify.first_open import require_right_picture
 
 if TYPE_CHECKING:
+    from runtime.engine.options import RunOptions
     from runtime.interface import Session
     from runtime.profile import Shape
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.engine.session import EngineSession, RunOptions
+from runtime.engine.options import RunOptions
+from runtime.engine.session import EngineSession
 from runtime.errors import DefianError
 from runtime.guard import SuspiciousFrameWarning
 from runtime.interface import require_uint8_io

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.engine.session import EngineSession, RunOptions
+from runtime.engine.options import RunOptions
+from runtime.engine.session import EngineSession
 from runtime.plugin.binary import CACHE_VARIABLE
 from selftest.building import engine_for_frames
 from selftest.protocol import CannotRun

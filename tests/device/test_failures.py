@@ -7,7 +7,8 @@ import gc
 import numpy as np
 import pytest
 
-from runtime.engine.session import EngineSession, RunOptions
+from runtime.engine.options import RunOptions
+from runtime.engine.session import EngineSession
 from runtime.errors import DefianError
 from runtime.session import open_session
 from tests.device.engines import frames, noise, write_engine

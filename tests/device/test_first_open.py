@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from runtime.device.context import kernel_driver
-from runtime.engine.session import EngineSession, RunOptions
+from runtime.engine.options import RunOptions
+from runtime.engine.session import EngineSession
 from runtime.errors import DefianError
 from runtime.manifest import manifest_path
 from runtime.profile import ShapeProfile

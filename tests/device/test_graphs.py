@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from runtime.device.graph import import_bindings
-from runtime.engine.session import EngineSession, RunOptions
+from runtime.engine.options import RunOptions
+from runtime.engine.session import EngineSession
 from runtime.session import open_session
 from tests.device.engines import noise, write_engine
 

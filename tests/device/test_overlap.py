@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runtime.device.streams import WorkStream
-from runtime.engine.session import EngineSession, RunOptions
+from runtime.engine.options import RunOptions
+from runtime.engine.session import EngineSession
 from runtime.session import open_session
 from runtime.tiles import TiledSession, Tiling
 from tests.device.engines import frames, noise, write_engine

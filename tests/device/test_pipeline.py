@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from runtime.device.streams import Mark, WorkStream
-from runtime.engine.session import EngineSession, RunOptions
+from runtime.engine.options import RunOptions
+from runtime.engine.session import EngineSession
 from runtime.errors import DefianError
 from runtime.guard import FrameGuard
 from runtime.session import open_session

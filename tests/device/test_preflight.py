@@ -11,7 +11,7 @@ import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 import pytest
 
 from runtime.device import context
-from runtime.engine.session import RunOptions
+from runtime.engine.options import RunOptions
 from runtime.errors import DefianError
 from runtime.session import open_session
 from tests.device.engines import COMMAND, noise, write_engine

@@ -12,7 +12,8 @@ import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 import pytest
 
 from runtime.device.streams import WorkStream
-from runtime.engine.session import EngineSession, RunOptions
+from runtime.engine.options import RunOptions
+from runtime.engine.session import EngineSession
 from runtime.errors import DefianError
 from runtime.session import open_session
 from tests.device.engines import PROFILE, noise, write_engine

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from runtime.engine.session import EngineSession, RunOptions
+from runtime.engine.options import RunOptions
+from runtime.engine.session import EngineSession
 from runtime.errors import DefianError
 from runtime.manifest import manifest_path
 from runtime.onnx_session import OnnxSession
