@@ -1,6 +1,6 @@
 """Benchmark checkpoints, graphs and engines: ``python bench.py --help``. The work is done in ``benchmark/``."""
 
-from benchmark.command import main
+from defian_edge.benchmark.command import main
 
 if __name__ == "__main__":
     main()

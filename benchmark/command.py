@@ -10,21 +10,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.budget import Budget
-from benchmark.candidates import names_of
-from benchmark.latency import Plan
-from benchmark.options import BenchOptions
-from benchmark.packed import has_pytorch, own_pack
-from benchmark.run import run_benchmark
-from benchmark.tiling import parse_tiling
-from runtime.errors import DefianError, MissingPackageError
-from runtime.files import require_writable_folder
-from runtime.onnx_session import PROVIDERS
-from runtime.profile import Shape, ShapeProfile
-from runtime.tiles import DEFAULT_OVERLAP
+from defian_edge.benchmark.budget import Budget
+from defian_edge.benchmark.candidates import names_of
+from defian_edge.benchmark.latency import Plan
+from defian_edge.benchmark.options import BenchOptions
+from defian_edge.benchmark.packed import has_pytorch, own_pack
+from defian_edge.benchmark.run import run_benchmark
+from defian_edge.benchmark.tiling import parse_tiling
+from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.files import require_writable_folder
+from defian_edge.runtime.onnx_session import PROVIDERS
+from defian_edge.runtime.profile import Shape, ShapeProfile
+from defian_edge.runtime.tiles import DEFAULT_OVERLAP
 
 if TYPE_CHECKING:
-    from benchmark.sheet import Sheet
+    from defian_edge.benchmark.sheet import Sheet
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -77,15 +77,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, command: str) -> int:
-    from benchmark.against import differences, require_common
-    from benchmark.change_table import change_table
-    from benchmark.conditions import other_conditions
-    from benchmark.earlier import read_json
+    from defian_edge.benchmark.against import differences, require_common
+    from defian_edge.benchmark.change_table import change_table
+    from defian_edge.benchmark.conditions import other_conditions
+    from defian_edge.benchmark.earlier import read_json
 
     if importlib.util.find_spec("rich") is None:
-        from benchmark import plain as terminal
+        from defian_edge.benchmark import plain as terminal
     else:
-        from benchmark import terminal
+        from defian_edge.benchmark import terminal
 
     chosen = _options(options, command)
     old = None if options.against is None else read_json(options.against)
@@ -116,7 +116,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
     for table in changes:
         terminal.show_sheet(table, console)
     if options.report is not None:
-        from benchmark.report.page import write_page
+        from defian_edge.benchmark.report.page import write_page
 
         console.print(f"wrote {write_page(result, options.report, changes)}", soft_wrap=True)
     return 1 if result.over_budget else 0

@@ -6,8 +6,8 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from benchmark.results import SCHEMA
-from runtime.errors import DefianError
+from defian_edge.benchmark.results import SCHEMA
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from pathlib import Path

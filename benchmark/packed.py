@@ -6,18 +6,18 @@ import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calibration.drift.evaluation import Evaluation
-from calibration.photos import EvaluationPair
-from runtime.errors import DefianError
-from runtime.manifest import read_manifest
-from runtime.verify.pack import read_pack
-from runtime.verify.promise import promise_of
+from defian_edge.calibration.drift.evaluation import Evaluation
+from defian_edge.calibration.photos import EvaluationPair
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.manifest import read_manifest
+from defian_edge.runtime.verify.pack import read_pack
+from defian_edge.runtime.verify.promise import promise_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from benchmark.candidates import Candidate
-    from runtime.verify.pack import PackedPicture, ReferencePack
+    from defian_edge.benchmark.candidates import Candidate
+    from defian_edge.runtime.verify.pack import PackedPicture, ReferencePack
 
 SUFFIX = ".zip"
 ARTEFACTS = (".onnx", ".engine")

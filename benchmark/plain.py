@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from benchmark.tables import sheets
+from defian_edge.benchmark.tables import sheets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from benchmark.results import BenchResult
-    from benchmark.sheet import Sheet
+    from defian_edge.benchmark.results import BenchResult
+    from defian_edge.benchmark.sheet import Sheet
 
 
 class PlainConsole:

@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from benchmark.packed import has_pytorch, is_pack, references_of
-from benchmark.tiling import in_tiles
-from calibration.drift.evaluation import Evaluation
-from calibration.drift.report import DriftReport, measure_drift
-from models.bundled import bundled_models, resolve_model
-from runtime.errors import DefianError
-from runtime.files import sha256_of
-from runtime.images import images_in, read_image
-from runtime.verify.pack import read_pack
+from defian_edge.benchmark.packed import has_pytorch, is_pack, references_of
+from defian_edge.benchmark.tiling import in_tiles
+from defian_edge.calibration.drift.evaluation import Evaluation
+from defian_edge.calibration.drift.report import DriftReport, measure_drift
+from defian_edge.models.bundled import bundled_models, resolve_model
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import sha256_of
+from defian_edge.runtime.images import images_in, read_image
+from defian_edge.runtime.verify.pack import read_pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmark.candidates import Candidate
-    from calibration.photos import EvaluationPair
-    from models.checkpoint import Checkpoint
-    from runtime.tiles import Tiling
+    from defian_edge.benchmark.candidates import Candidate
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.runtime.tiles import Tiling
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def require_references(candidates: Sequence[Candidate], reference: str | None) -
 
 
 def _references(path: Path, pairs: Sequence[EvaluationPair], scale: int) -> list[Evaluation]:
-    from export.reference import reference_outputs
+    from defian_edge.export.reference import reference_outputs
 
     outputs = reference_outputs(_load(path, scale).network(), (pair.lr for pair in pairs))
     return [Evaluation(output, finite=True) for output in outputs]
@@ -125,7 +125,7 @@ def _load(path: Path, scale: int) -> Checkpoint:
             "Give --reference PACK, the reference pack that export.py wrote, in the place of images; or install "
             "'defian-edge[export]'.",
         )
-    from models.checkpoint import load_checkpoint
+    from defian_edge.models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
     if checkpoint.architecture.scale != scale:
@@ -185,7 +185,7 @@ def _evaluator(candidate: Candidate, provider: str) -> Callable[[np.ndarray], Ev
     if candidate.kind == "onnx" and provider == "cpu" and can_emulate():
         import onnx_ir as ir
 
-        from calibration.drift.evaluator import GraphEvaluator
+        from defian_edge.calibration.drift.evaluator import GraphEvaluator
 
         return GraphEvaluator(ir.load(candidate.path))
     run = candidate.run

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.errors import DefianError
-from runtime.images import downscale, images_in, read_image
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import downscale, images_in, read_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

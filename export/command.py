@@ -8,7 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-from runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 try:
     import typer
@@ -18,8 +18,8 @@ except ImportError:  # the base installation runs on devices and has neither
     sys.exit(2)
 
 if TYPE_CHECKING:
-    from export.options import ExportOptions
-    from export.pipeline import ExportResult
+    from defian_edge.export.options import ExportOptions
+    from defian_edge.export.pipeline import ExportResult
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -28,7 +28,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 def _list_models(value: bool) -> None:
     if value:
-        from models.bundled import bundled_models
+        from defian_edge.models.bundled import bundled_models
 
         for name, path in bundled_models().items():
             print(f"{name}\t{path}")
@@ -83,15 +83,15 @@ def export(
         bool, typer.Option("--list-models", is_eager=True, callback=_list_models, help="List the bundled models.")
     ] = False,
 ) -> None:
-    from calibration.ranges.estimators import RangeMethod
-    from export.engine.compiler import Target, parse_sm
-    from export.engine.lowering import Eigen
-    from export.options import ExportOptions
-    from export.precision import Precision
-    from export.precision.int8.recipe import Recipe
-    from export.precision.int8.sites import Scope
-    from export.trace.network import Io
-    from runtime.profile import ShapeProfile
+    from defian_edge.calibration.ranges.estimators import RangeMethod
+    from defian_edge.export.engine.compiler import Target, parse_sm
+    from defian_edge.export.engine.lowering import Eigen
+    from defian_edge.export.options import ExportOptions
+    from defian_edge.export.precision import Precision
+    from defian_edge.export.precision.int8.recipe import Recipe
+    from defian_edge.export.precision.int8.sites import Scope
+    from defian_edge.export.trace.network import Io
+    from defian_edge.runtime.profile import ShapeProfile
 
     options = ExportOptions(
         model=model,
@@ -137,8 +137,8 @@ def run_and_show(options: ExportOptions) -> ExportResult:
     """Run an export with its progress on standard error, then print its tables."""
     from rich.progress import Progress
 
-    from export.engine.progress import BuildProgress
-    from export.pipeline import run_export
+    from defian_edge.export.engine.progress import BuildProgress
+    from defian_edge.export.pipeline import run_export
 
     console = Console()
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -154,7 +154,7 @@ def run_and_show(options: ExportOptions) -> ExportResult:
 
 def show(result: ExportResult, options: ExportOptions, console: Console) -> None:
     """Print the tables of an export."""
-    from export import tables
+    from defian_edge.export import tables
 
     console.print(f"{result.checkpoint.name}: {result.checkpoint.architecture}")
     console.print(tables.rewrite_table(result.steps, options.profile))

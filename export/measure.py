@@ -5,25 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from calibration.drift.evaluator import GraphEvaluator
-from calibration.drift.hard_images import faults_on_hard_images, hard_images
-from calibration.drift.report import DriftReport, measure_drift
-from export.pack.write import Remembered, WrittenPack, make_pack
-from export.reference import reference_evaluations, reference_outputs
-from export.trace.network import Io
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.drift.hard_images import faults_on_hard_images, hard_images
+from defian_edge.calibration.drift.report import DriftReport, measure_drift
+from defian_edge.export.pack.write import Remembered, WrittenPack, make_pack
+from defian_edge.export.reference import reference_evaluations, reference_outputs
+from defian_edge.export.trace.network import Io
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     import numpy as np
 
-    from calibration.drift.evaluation import Evaluation
-    from calibration.photos import EvaluationPair
-    from export.options import ExportOptions
-    from export.precision.variants import Variant
-    from models.checkpoint import Checkpoint
-    from models.defian import DeFiAN
-    from runtime.verify.promise import Promise
+    from defian_edge.calibration.drift.evaluation import Evaluation
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.export.options import ExportOptions
+    from defian_edge.export.precision.variants import Variant
+    from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.models.defian import DeFiAN
+    from defian_edge.runtime.verify.promise import Promise
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.errors import DefianError
+from defian_edge.runtime.errors import DefianError
 
 WEIGHTS = Path(__file__).parent / "weights"
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.defian import Architecture, DeFiAN
-from runtime.errors import DefianError, MissingPackageError
+from defian_edge.models.defian import Architecture, DeFiAN
+from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

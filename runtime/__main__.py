@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.engine.options import CHECKS, RunOptions
-from runtime.errors import DefianError
-from runtime.files import require_writable_folder
-from runtime.images import read_image, write_png
-from runtime.jobs import Job, plan_jobs
-from runtime.onnx_session import PROVIDERS
-from runtime.progress import ProgressBar
-from runtime.quality import Quality, compare, original_of, require_scikit_image
-from runtime.resume import Resume
-from runtime.session import open_session
-from runtime.tiles import DEFAULT_OVERLAP, TiledSession, Tiling, tiles_that_fit
-from runtime.video import import_av, upscale_video
+from .engine.options import CHECKS, RunOptions
+from .errors import DefianError
+from .files import require_writable_folder
+from .images import read_image, write_png
+from .jobs import Job, plan_jobs
+from .onnx_session import PROVIDERS
+from .progress import ProgressBar
+from .quality import Quality, compare, original_of, require_scikit_image
+from .resume import Resume
+from .session import open_session
+from .tiles import DEFAULT_OVERLAP, TiledSession, Tiling, tiles_that_fit
+from .video import import_av, upscale_video
 
 if TYPE_CHECKING:
-    from runtime.interface import Session
+    from .interface import Session
 
 VERIFY = "verify"
 IN_TILES = "not quite the result in one piece (docs/runtime.md, Tiles)"
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     """
     given = sys.argv[1:] if arguments is None else arguments
     if _asks_to_verify(given):
-        from runtime.verify.command import main as verify
+        from .verify.command import main as verify
 
         verify(given[1:])
     options = _parser().parse_args(given)

@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from runtime.errors import DefianError
+from .errors import DefianError
 
 
 def write_whole(path: Path, data: bytes, option: str = "--out") -> None:

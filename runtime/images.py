@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from runtime.errors import DefianError
-from runtime.files import write_whole
+from .errors import DefianError
+from .files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

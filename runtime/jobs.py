@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
-from runtime.images import SUFFIXES
-from runtime.video import KEPT_CONTAINERS, VIDEO_SUFFIXES, is_unfinished
+from .errors import DefianError
+from .images import SUFFIXES
+from .video import KEPT_CONTAINERS, VIDEO_SUFFIXES, is_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError
-from runtime.files import sha256_of, write_whole
-from runtime.profile import ShapeProfile
+from .errors import DefianError
+from .files import sha256_of, write_whole
+from .profile import ShapeProfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,9 +61,9 @@ class Manifest:
         eigen: lowering of the eigenvalue step: ``plugin``, ``function`` or ``inline``. A graph made for ``plugin`` and
             one made for ``function`` are the same file, and hold the function.
         plugins: TensorRT plugins without which the file cannot be loaded, such as
-            ``defian::MaxHessianEigenvalue/1``; see :func:`runtime.plugin.provide`.
+            ``defian::MaxHessianEigenvalue/1``; see :func:`defian_edge.runtime.plugin.provide`.
         reference: the reference pack by name and SHA-256, and what the variant was measured to do on its pictures;
-            empty if there is none. See :mod:`runtime.verify.promise`.
+            empty if there is none. See :mod:`defian_edge.runtime.verify.promise`.
     """
 
     file: str

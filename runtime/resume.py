@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from runtime.files import write_whole
+from .files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from runtime.jobs import Job
+    from .jobs import Job
 
 RECORD = ".defian-run.json"
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.engine.session import EngineSession
-from runtime.errors import DefianError
-from runtime.manifest import manifest_path, read_manifest
-from runtime.onnx_session import OnnxSession
-from runtime.verify.first_open import require_right_picture
+from .engine.session import EngineSession
+from .errors import DefianError
+from .manifest import manifest_path, read_manifest
+from .onnx_session import OnnxSession
+from .verify.first_open import require_right_picture
 
 if TYPE_CHECKING:
-    from runtime.engine.options import RunOptions
-    from runtime.interface import Session
-    from runtime.profile import Shape
+    from .engine.options import RunOptions
+    from .interface import Session
+    from .profile import Shape
 
 
 def open_session(
@@ -23,7 +23,7 @@ def open_session(
     """The session that fits the file, as its manifest says: a TensorRT plan, a TensorRT-RTX plan, or a graph.
 
     The first time that an engine is opened on a GPU, one small picture of its reference pack is held against PyTorch's;
-    see :mod:`runtime.verify.first_open`.
+    see :mod:`defian_edge.runtime.verify.first_open`.
 
     Args:
         path: a ``.onnx`` or ``.engine`` file built by export.py, its manifest beside it.

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import DefianError, MissingPackageError
+from .errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from runtime.interface import Session
+    from .interface import Session
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".m4v", ".webm", ".avi"})
 KEPT_CONTAINERS = frozenset({".mp4", ".mkv", ".mov", ".m4v"})

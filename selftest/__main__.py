@@ -1,6 +1,6 @@
 """``python -m selftest``."""
 
-from selftest.command import main
+from defian_edge.selftest.command import main
 
 if __name__ == "__main__":
     main()

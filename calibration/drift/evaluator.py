@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
-from calibration.drift.evaluation import Evaluation
-from calibration.drift.fp16_emulation import emulate_half
-from runtime.errors import DefianError
+from defian_edge.calibration.drift.evaluation import Evaluation
+from defian_edge.calibration.drift.fp16_emulation import emulate_half
+from defian_edge.runtime.errors import DefianError
 
 UNCLAMPED = "unclamped"
 REARRANGING = ("DepthToSpace", "Transpose", "Reshape")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.verify.figures import PEAK, luma, psnr, psnr_y
+from defian_edge.runtime.verify.figures import PEAK, luma, psnr, psnr_y
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import DefianError
-from runtime.files import write_whole
-from runtime.plugin.binary import cache_folder
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import write_whole
+from defian_edge.runtime.plugin.binary import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,7 +10,7 @@ import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
     from types import ModuleType

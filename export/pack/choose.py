@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibration.drift.hard_images import gradient, hard_images
-from runtime.tiles import DEFAULT_OVERLAP, Tiling
+from defian_edge.calibration.drift.hard_images import gradient, hard_images
+from defian_edge.runtime.tiles import DEFAULT_OVERLAP, Tiling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calibration.photos import EvaluationPair
-    from runtime.profile import ShapeProfile
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.runtime.profile import ShapeProfile
 
 SMALL = (1, 64, 80)
 """LR batch, height and width of the small pictures, or the nearest that the profile takes. Not square, so that height
@@ -35,7 +35,7 @@ class Chosen:
     """A picture for the pack: uint8 RGB LR [H, W, 3] and, where there is one, its original [sH, sW, 3].
 
     ``licence`` says whose it is; ``tiling`` that it goes through the network in tiles. See
-    :class:`runtime.verify.pack.ReferencePicture`.
+    :class:`defian_edge.runtime.verify.pack.ReferencePicture`.
     """
 
     name: str

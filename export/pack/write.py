@@ -12,22 +12,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from export.pack import DEFAULT_SIZE
-from export.pack.choose import fixed_pictures, photos_within
-from runtime.errors import DefianError
-from runtime.tiles import upscale_in_tiles
-from runtime.verify.figures import METRIC, Figures, figures_of
-from runtime.verify.pack import HEADER, SCHEMA, ReferencePicture
-from runtime.verify.promise import Promise
+from defian_edge.export.pack import DEFAULT_SIZE
+from defian_edge.export.pack.choose import fixed_pictures, photos_within
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.tiles import upscale_in_tiles
+from defian_edge.runtime.verify.figures import METRIC, Figures, figures_of
+from defian_edge.runtime.verify.pack import HEADER, SCHEMA, ReferencePicture
+from defian_edge.runtime.verify.promise import Promise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
-    from calibration.photos import EvaluationPair
-    from export.pack.choose import Chosen
-    from models.checkpoint import Checkpoint
-    from runtime.profile import ShapeProfile
-    from runtime.tiles import Tiling
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.export.pack.choose import Chosen
+    from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.runtime.profile import ShapeProfile
+    from defian_edge.runtime.tiles import Tiling
 
 MEGA = 10**6
 EPOCH = (1980, 1, 1, 0, 0, 0)

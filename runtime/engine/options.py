@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.errors import DefianError
+from ..errors import DefianError
 
 CHECKS = ("once", "always", "never")
 
@@ -20,7 +20,7 @@ class RunOptions:
         kernel_cache: keep the kernels that TensorRT-RTX compiles on this device, so that it compiles them once.
         device: ordinal of the GPU.
         check: whether ``open_session`` holds the engine against a picture of its reference pack before it gives it out:
-            ``once`` on a device, ``always`` or ``never``; see :mod:`runtime.verify.first_open`.
+            ``once`` on a device, ``always`` or ``never``; see :mod:`defian_edge.runtime.verify.first_open`.
 
     Raises:
         DefianError: fewer than one shape or frame, a negative ordinal, or another word for ``check``.

@@ -6,8 +6,8 @@ import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError
-from runtime.files import write_whole
+from ..errors import DefianError
+from ..files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,11 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
-from runtime.verify.figures import CEILING
+from ..errors import DefianError
+from .figures import CEILING
 
 if TYPE_CHECKING:
-    from runtime.verify.figures import Figures
+    from .figures import Figures
 
 BELOW_PROMISE = 3.0
 """dB. A GPU sums in another order than the emulation and may use TF32, which costs less than this; what is known to be

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.guard import suspicious_place
-from runtime.tiles import TiledSession
-from runtime.verify.diagnosis import diagnosis
-from runtime.verify.figures import Figures, figures_of
+from ..guard import suspicious_place
+from ..tiles import TiledSession
+from .diagnosis import diagnosis
+from .figures import Figures, figures_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from runtime.interface import Session
-    from runtime.verify.budget import Budget
-    from runtime.verify.pack import ReferencePicture
+    from ..interface import Session
+    from .budget import Budget
+    from .pack import ReferencePicture
 
     _Item = tuple[ReferencePicture | None, NDArray[np.uint8]]
 

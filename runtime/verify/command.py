@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
-from runtime.files import require_writable_folder, write_whole
-from runtime.onnx_session import PROVIDERS
-from runtime.verify.budget import BELOW_PROMISE, Budget
-from runtime.verify.run import verify
-from runtime.verify.strip import write_strip
-from runtime.verify.tables import as_json, lines_of
+from ..errors import DefianError
+from ..files import require_writable_folder, write_whole
+from ..onnx_session import PROVIDERS
+from .budget import BELOW_PROMISE, Budget
+from .run import verify
+from .strip import write_strip
+from .tables import as_json, lines_of
 
 if TYPE_CHECKING:
-    from runtime.verify.run import Verdict
+    from .run import Verdict
 
 MOST_STRIPS = 8
 """Of one artefact."""

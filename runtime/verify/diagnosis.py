@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.guard import suspicious_place
-from runtime.verify.figures import block_errors, psnr
+from ..guard import suspicious_place
+from .figures import block_errors, psnr
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import DefianError
-from runtime.json_values import json_ready
+from ..errors import DefianError
+from ..json_values import json_ready
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -16,19 +16,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.errors import DefianError
-from runtime.files import write_whole
-from runtime.plugin.binary import cache_folder
-from runtime.verify.budget import Budget
-from runtime.verify.checks import Checker
-from runtime.verify.pack import read_pack
-from runtime.verify.promise import Promise, promise_of
+from ..errors import DefianError
+from ..files import write_whole
+from ..plugin.binary import cache_folder
+from .budget import Budget
+from .checks import Checker
+from .pack import read_pack
+from .promise import Promise, promise_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runtime.engine.session import EngineSession
-    from runtime.verify.checks import Outcome
+    from ..engine.session import EngineSession
+    from .checks import Outcome
 
 FOLDER = "verified"
 RIGHT, WRONG, UNCHECKED = "right", "wrong", "unchecked"

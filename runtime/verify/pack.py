@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from runtime.errors import DefianError
-from runtime.images import UNREADABLE
-from runtime.tiles import Tiling
+from ..errors import DefianError
+from ..images import UNREADABLE
+from ..tiles import Tiling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from runtime.manifest import Manifest
+    from ..manifest import Manifest
 
 SCHEMA = 1
 HEADER = "pack.json"

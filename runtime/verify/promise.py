@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError
-from runtime.verify.figures import Figures
-from runtime.verify.pack import ReferencePack, read_pack
+from ..errors import DefianError
+from .figures import Figures
+from .pack import ReferencePack, read_pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from runtime.manifest import Manifest
+    from ..manifest import Manifest
 
 
 @dataclass(frozen=True)

@@ -7,24 +7,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.engine.options import RunOptions
-from runtime.engine.session import EngineSession
-from runtime.errors import DefianError
-from runtime.guard import SuspiciousFrameWarning
-from runtime.interface import require_uint8_io
-from runtime.manifest import read_manifest
-from runtime.onnx_session import OnnxSession
-from runtime.verify.budget import Budget
-from runtime.verify.checks import ROUNDS, Checker, Outcome
-from runtime.verify.promise import pack_of
+from ..engine.options import RunOptions
+from ..engine.session import EngineSession
+from ..errors import DefianError
+from ..guard import SuspiciousFrameWarning
+from ..interface import require_uint8_io
+from ..manifest import read_manifest
+from ..onnx_session import OnnxSession
+from .budget import Budget
+from .checks import ROUNDS, Checker, Outcome
+from .promise import pack_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from runtime.interface import Session
-    from runtime.manifest import Manifest
-    from runtime.verify.figures import Figures
-    from runtime.verify.pack import ReferencePack, ReferencePicture
+    from ..interface import Session
+    from ..manifest import Manifest
+    from .figures import Figures
+    from .pack import ReferencePack, ReferencePicture
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ def verify(
     Args:
         artefacts: ``.onnx`` and ``.engine`` files, their manifests beside them.
         reference: a pack for all of them; by default each one's own, which its manifest names.
-        budget: limits; see :class:`runtime.verify.budget.Budget`.
+        budget: limits; see :class:`defian_edge.runtime.verify.budget.Budget`.
         provider: what runs graphs: ``cpu``, ``cuda`` or ``tensorrt``.
         say: told what is being done.
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.images import write_png
-from runtime.verify.figures import BLOCK, block_errors
+from ..images import write_png
+from .figures import BLOCK, block_errors
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from runtime.verify.checks import Outcome
+    from .checks import Outcome
 
 SIDE = 512
 """HR pixels of each picture at most, around the block that is worst."""

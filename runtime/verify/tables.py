@@ -6,16 +6,16 @@ import math
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from runtime.json_values import json_ready
-from runtime.verify.budget import below
-from runtime.verify.figures import METRIC
+from ..json_values import json_ready
+from .budget import below
+from .figures import METRIC
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runtime.verify.budget import Budget
-    from runtime.verify.checks import Outcome
-    from runtime.verify.run import Verdict
+    from .budget import Budget
+    from .checks import Outcome
+    from .run import Verdict
 
 SCHEMA = 1
 COLUMNS = (

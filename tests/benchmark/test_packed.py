@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from benchmark.packed import own_pack
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.precision import Precision
-from runtime.profile import ShapeProfile
+from defian_edge.benchmark.packed import own_pack
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.runtime.profile import ShapeProfile
 from tests.benchmark.conftest import QUICK, bench
 from tests.conftest import REPOSITORY, random_checkpoint, tiny
 

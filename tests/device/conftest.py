@@ -44,7 +44,7 @@ def driver() -> Iterator[StandInDriver]:
 def verified(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where verdicts on engines are kept: nothing of one test is known in the next."""
     folder = tmp_path_factory.mktemp("verdicts")
-    monkeypatch.setattr("runtime.verify.first_open.cache_folder", lambda: folder)
+    monkeypatch.setattr("defian_edge.runtime.verify.first_open.cache_folder", lambda: folder)
     return folder / "verified"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from calibration.photos import EvaluationPair, bundled_photos
-from export.pack.write import WrittenPack, make_pack
-from runtime.images import downscale, read_image
+from defian_edge.calibration.photos import EvaluationPair, bundled_photos
+from defian_edge.export.pack.write import WrittenPack, make_pack
+from defian_edge.runtime.images import downscale, read_image
 from tests.device.engines import PROFILE, Reference, write_engine
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from runtime.profile import ShapeProfile
+    from defian_edge.runtime.profile import ShapeProfile
 
 CHECKPOINT: Any = SimpleNamespace(name="tiny", sha256="0" * 64, architecture=SimpleNamespace(scale=2))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.images import read_image
+from defian_edge.runtime.images import read_image
 from tests.device.engines import noise, write_engine
 from tests.device.packs import engine_with_pack
 from tests.doubles import tensorrt_module

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from runtime.device.context import kernel_driver
-from runtime.engine.options import RunOptions
-from runtime.engine.session import EngineSession
-from runtime.errors import DefianError
-from runtime.manifest import manifest_path
-from runtime.profile import ShapeProfile
-from runtime.session import open_session
-from runtime.verify.first_open import UncheckedEngineWarning
+from defian_edge.runtime.device.context import kernel_driver
+from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.engine.session import EngineSession
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.manifest import manifest_path
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.session import open_session
+from defian_edge.runtime.verify.first_open import UncheckedEngineWarning
 from tests.device.engines import noise, write_engine
 from tests.device.packs import engine_with_pack
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.usefixtures("trt"),
-    pytest.mark.filterwarnings("error::runtime.verify.first_open.UncheckedEngineWarning"),
+    pytest.mark.filterwarnings("error::defian_edge.runtime.verify.first_open.UncheckedEngineWarning"),
 ]
 
 
@@ -98,7 +98,7 @@ def test_another_gpu_tensorrt_or_engine_is_checked_anew_and_always_checks_every_
     assert [opened(), opened()] == [1, 0]
     driver.set_uuid(1)
     assert opened() == 0
-    monkeypatch.setattr("runtime.device.context.kernel_driver", lambda: "NVRM version: 580.159.04")
+    monkeypatch.setattr("defian_edge.runtime.device.context.kernel_driver", lambda: "NVRM version: 580.159.04")
     assert [opened(), opened()] == [1, 0]
     trt.__version__ = "10.3.0.26"
     assert [opened(), opened()] == [1, 0]
@@ -108,7 +108,7 @@ def test_another_gpu_tensorrt_or_engine_is_checked_anew_and_always_checks_every_
     assert [opened(other), opened(other)] == [1, 0]
 
 
-@pytest.mark.filterwarnings("default::runtime.verify.first_open.UncheckedEngineWarning")
+@pytest.mark.filterwarnings("default::defian_edge.runtime.verify.first_open.UncheckedEngineWarning")
 def test_without_a_pack_it_is_said_once_that_nothing_was_checked(engine, tmp_path, reference):
     lonely = write_engine(tmp_path / "lonely")
     with pytest.warns(UncheckedEngineWarning, match="its manifest names no reference pack"), open_session(lonely):

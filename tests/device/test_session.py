@@ -11,11 +11,11 @@ import numpy as np
 import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 import pytest
 
-from runtime.device.streams import WorkStream
-from runtime.engine.options import RunOptions
-from runtime.engine.session import EngineSession
-from runtime.errors import DefianError
-from runtime.session import open_session
+from defian_edge.runtime.device.streams import WorkStream
+from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.engine.session import EngineSession
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.session import open_session
 from tests.device.engines import PROFILE, noise, write_engine
 
 pytestmark = pytest.mark.usefixtures("trt")

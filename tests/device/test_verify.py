@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from runtime.__main__ import main
-from runtime.engine.session import EngineSession
-from runtime.errors import DefianError
-from runtime.images import read_image
-from runtime.manifest import manifest_path
-from runtime.profile import ShapeProfile
-from runtime.tiles import TiledSession
-from runtime.verify.budget import Budget
-from runtime.verify.run import Verdict, verify
+from defian_edge.runtime.__main__ import main
+from defian_edge.runtime.engine.session import EngineSession
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import read_image
+from defian_edge.runtime.manifest import manifest_path
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.tiles import TiledSession
+from defian_edge.runtime.verify.budget import Budget
+from defian_edge.runtime.verify.run import Verdict, verify
 from tests.device.engines import write_engine
 from tests.device.packs import engine_with_pack, write_pack
 

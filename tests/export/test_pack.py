@@ -16,19 +16,19 @@ import torch
 from PIL import Image
 from skimage.color import rgb2ycbcr
 
-from calibration.photos import EvaluationPair, evaluation_pairs
-from export.options import ExportOptions
-from export.pack.choose import fitted
-from export.pack.write import make_pack
-from export.pipeline import run_export
-from export.precision import Precision
-from export.reference import reference_outputs
-from runtime.errors import DefianError
-from runtime.manifest import read_manifest
-from runtime.profile import ShapeProfile
-from runtime.verify import figures
-from runtime.verify.pack import read_pack
-from runtime.verify.promise import pack_of, promise_of
+from defian_edge.calibration.photos import EvaluationPair, evaluation_pairs
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pack.choose import fitted
+from defian_edge.export.pack.write import make_pack
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.export.reference import reference_outputs
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.manifest import read_manifest
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.verify import figures
+from defian_edge.runtime.verify.pack import read_pack
+from defian_edge.runtime.verify.promise import pack_of, promise_of
 from tests.conftest import noise, random_checkpoint, tiny
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def test_an_export_of_another_precision_leaves_the_pack_and_what_refers_to_it_al
 
 
 def test_the_reference_is_pytorchs_own_picture(exported):
-    from models.checkpoint import load_checkpoint
+    from defian_edge.models.checkpoint import load_checkpoint
 
     [path] = exported.glob("*.reference.zip")
     pack, network = read_pack(path), load_checkpoint(exported / "tiny.pth").network()

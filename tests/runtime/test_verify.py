@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.precision import Precision
-from runtime.__main__ import main
-from runtime.images import write_png
-from runtime.manifest import manifest_path
-from runtime.onnx_session import OnnxSession
-from runtime.profile import ShapeProfile
-from runtime.verify.budget import Budget, below
-from runtime.verify.diagnosis import diagnosis
-from runtime.verify.figures import Figures, figures_of
-from runtime.verify.strip import strip_of
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.runtime.__main__ import main
+from defian_edge.runtime.images import write_png
+from defian_edge.runtime.manifest import manifest_path
+from defian_edge.runtime.onnx_session import OnnxSession
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.verify.budget import Budget, below
+from defian_edge.runtime.verify.diagnosis import diagnosis
+from defian_edge.runtime.verify.figures import Figures, figures_of
+from defian_edge.runtime.verify.strip import strip_of
 from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
 from tests.doubles.deployment import deploy, run_alone
 
