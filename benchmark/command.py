@@ -8,12 +8,13 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from defian_edge.benchmark.budget import Budget
 from defian_edge.benchmark.candidates import names_of
 from defian_edge.benchmark.latency import Plan
 from defian_edge.benchmark.options import BenchOptions
+from defian_edge.benchmark.packed import has_pytorch, own_pack
 from defian_edge.benchmark.run import run_benchmark
 from defian_edge.benchmark.tiling import parse_tiling
 from defian_edge.runtime.errors import DefianError, MissingPackageError
@@ -57,7 +58,11 @@ def _parser() -> argparse.ArgumentParser:
     drift.add_argument("--dataset", type=Path, help="folder of HR images; LR is made by Pillow's bicubic")
     drift.add_argument("--lr", type=Path, help="folder of LR images, with --hr")
     drift.add_argument("--hr", type=Path, help="folder of HR images of the same names")
-    drift.add_argument("--reference", help="checkpoint to measure against; by default found by its hash")
+    drift.add_argument(
+        "--reference",
+        help="checkpoint to measure against, by default found by its hash; or a reference pack (.zip) and its photos, "
+        "by default the artefact's own where there is no PyTorch",
+    )
     drift.add_argument("--tile", help="HxW in LR pixels: measure what tiles of this size cost as well")
     drift.add_argument("--overlap", type=int, default=DEFAULT_OVERLAP, help="LR pixels that neighbouring tiles share")
     drift.add_argument("--max-drift", type=float, help="budget per image in dB; exit status 1 above it")
@@ -73,16 +78,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, command: str) -> int:
     from defian_edge.benchmark.against import differences, require_common
+    from defian_edge.benchmark.change_table import change_table
     from defian_edge.benchmark.conditions import other_conditions
     from defian_edge.benchmark.earlier import read_json
 
-    try:
-        import rich.console
-    except ImportError as error:
-        raise MissingPackageError("rich", "export", "bench.py") from error
-
-    from defian_edge.benchmark.change_table import change_table
-    from defian_edge.benchmark.terminal import open_console, show, show_sheet
+    if importlib.util.find_spec("rich") is None:
+        from defian_edge.benchmark import plain as terminal
+    else:
+        from defian_edge.benchmark import terminal
 
     chosen = _options(options, command)
     old = None if options.against is None else read_json(options.against)
@@ -94,9 +97,9 @@ def _run(options: argparse.Namespace, command: str) -> int:
     if options.report is not None:
         _require_report_packages()
         require_writable_folder(options.report, "--report")
-    console, progress = open_console(), rich.console.Console(stderr=True)
-    with progress.status("starting") as status:
-        result = run_benchmark(chosen, say=status.update)
+    console: Any = terminal.open_console()
+    with terminal.progress() as say:
+        result = run_benchmark(chosen, say=say)
     changes: list[Sheet] = []
     if old is not None:
         new = result.as_json()
@@ -106,12 +109,12 @@ def _run(options: argparse.Namespace, command: str) -> int:
         result = replace(
             result, remarks=(*result.remarks, *(f"Against {options.against}: {each}" for each in conditions))
         )
-    show(result, console)
+    terminal.show(result, console)
     if options.json is not None:
         result.write(options.json)
         console.print(f"wrote {options.json}", soft_wrap=True)
     for table in changes:
-        show_sheet(table, console)
+        terminal.show_sheet(table, console)
     if options.report is not None:
         from defian_edge.benchmark.report.page import write_page
 
@@ -138,6 +141,9 @@ def _require_file(path: Path) -> None:
 def _options(options: argparse.Namespace, command: str) -> BenchOptions:
     if options.max_tile_drift is not None and options.tile is None:
         raise DefianError("A budget of the tile drift needs tiles.", "Give --tile 192x192, for example.")
+    reference = options.reference
+    if reference is None and not has_pytorch() and options.dataset is options.lr is options.hr is None:
+        reference = own_pack(options.artefacts)
     return BenchOptions(
         artefacts=tuple(options.artefacts),
         shapes=tuple(_shape(batch.strip(), options.shape) for batch in options.batch.split(",")),
@@ -146,7 +152,7 @@ def _options(options: argparse.Namespace, command: str) -> BenchOptions:
         dataset=options.dataset,
         lr=options.lr,
         hr=options.hr,
-        reference=options.reference,
+        reference=reference,
         device=options.device,
         threads=options.threads,
         memory=not options.no_memory,

@@ -23,7 +23,7 @@ BOARD = Path("/proc/device-tree/model")
 
 def use_threads(threads: int) -> None:
     """Let PyTorch compute with this many CPU threads; 0 leaves it its own choice."""
-    if threads:
+    if threads and _version("torch") is not None:
         import torch
 
         torch.set_num_threads(threads)

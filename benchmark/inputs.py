@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from defian_edge.benchmark.packed import is_pack, packed_pairs
 from defian_edge.benchmark.sheet import counted
 from defian_edge.benchmark.tiling import require_fit, tile_remark
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.verify.pack import read_pack
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from defian_edge.benchmark.candidates import Candidate
     from defian_edge.benchmark.options import BenchOptions
@@ -72,6 +74,12 @@ def images_of(options: BenchOptions, candidates: Sequence[Candidate]) -> tuple[l
     """
     if not options.measures_drift:
         return [], "", []
+    if options.reference is not None and is_pack(options.reference):
+        pack = read_pack(Path(options.reference))
+        pairs = packed_pairs(pack, candidates)
+        require_fit(candidates, pairs, options.tiling)
+        words = f"{counted(len(pairs), 'photo')} of {pack.path.name}, with PyTorch's pictures from there"
+        return pairs, words, tile_remark(pairs, options.tiling)
     from defian_edge.benchmark.quality import cropped_pairs, cropped_photos, require_references
     from defian_edge.calibration.photos import evaluation_pairs
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from math import prod
 from typing import TYPE_CHECKING
@@ -17,12 +18,19 @@ if TYPE_CHECKING:
     from defian_edge.runtime.profile import Shape
 
 
+def can_count() -> bool:
+    """Whether work can be counted here, which takes onnx-ir and PyTorch."""
+    return all(importlib.util.find_spec(name) is not None for name in ("onnx_ir", "torch"))
+
+
 def work_at(candidate: Candidate, shapes: Sequence[Shape]) -> tuple[Work, ...]:
-    """The work of every shape; empty for an engine whose graph is not beside it any more.
+    """The work of every shape; empty for an engine whose graph is not beside it any more, or where nothing can count.
 
     A checkpoint is counted as the PyTorch network that runs it, an engine as the graph that it was built from; the
     bytes that its kernels move are the plan's, if its manifest has them.
     """
+    if not can_count():
+        return ()
     if candidate.kind == "pytorch":
         from defian_edge.export.roofline.bound import work_of_network
         from defian_edge.models.checkpoint import load_checkpoint

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from defian_edge.benchmark.budget import Budget
 from defian_edge.benchmark.latency import Plan
+from defian_edge.benchmark.packed import is_pack
 from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class BenchOptions:
         plan: how long.
         provider: what runs the graphs.
         dataset, lr, hr: images for the drift section; none for no such section.
-        reference: checkpoint of the drift section; None finds it by its hash.
+        reference: checkpoint of the drift section, or a reference pack (.zip), whose photos are then measured on; None
+            finds the checkpoint by its hash.
         device: name in the table of published peaks; None for the GPU in use.
         threads: CPU threads of PyTorch and of ONNX Runtime; 0 leaves each its own choice.
         memory: measure the memory of each artefact in a process of its own.
@@ -62,13 +64,19 @@ class BenchOptions:
             )
         if self.threads < 0:
             raise DefianError(f"Expected 0 threads (each library's choice) or more, found {self.threads}.")
+        if is_pack(self.reference) and any(folder is not None for folder in (self.dataset, self.lr, self.hr)):
+            raise DefianError(
+                "Expected --dataset, --lr with --hr, or a reference pack, which has photos of its own, found both.",
+                "Leave one of them out.",
+            )
         if self.measures_drift:
             return
         for given, what in ((self.budget, "A drift budget"), (self.tiling, "Tile drift")):
             if given:
-                raise DefianError(f"{what} needs images to measure it on.", "Give --dataset, or --lr and --hr.")
+                hint = "Give --dataset, --lr and --hr, or a reference pack with --reference."
+                raise DefianError(f"{what} needs images to measure it on.", hint)
 
     @property
     def measures_drift(self) -> bool:
         """Whether there are images for a drift section."""
-        return any(folder is not None for folder in (self.dataset, self.lr, self.hr))
+        return is_pack(self.reference) or any(folder is not None for folder in (self.dataset, self.lr, self.hr))

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
+from defian_edge.benchmark.packed import has_pytorch, is_pack, references_of
 from defian_edge.benchmark.tiling import in_tiles
-from defian_edge.calibration.drift.evaluator import Evaluation
+from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.models.bundled import bundled_models, resolve_model
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import sha256_of
 from defian_edge.runtime.images import images_in, read_image
+from defian_edge.runtime.verify.pack import read_pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from defian_edge.benchmark.candidates import Candidate
     from defian_edge.calibration.photos import EvaluationPair
@@ -70,7 +73,8 @@ def measure_quality(
     Args:
         candidates: what to measure.
         pairs: LR and HR images, at least one.
-        reference: checkpoint for all candidates; None finds each one's own by its hash.
+        reference: checkpoint for all candidates, or a reference pack (.zip) of which ``pairs`` are photos; None finds
+            each one's own checkpoint by its hash.
         provider: what runs the graphs.
         say: told what is being done.
         tiling: measures what these tiles cost as well; None for no tiles.
@@ -79,9 +83,15 @@ def measure_quality(
         DefianError: a candidate's checkpoint is not among the artefacts or the bundled models.
     """
     running = [each for each in candidates if each.run is not None]
-    checkpoints = {each.name: _checkpoint(each, candidates, reference) for each in running}
     outputs: dict[str, list[Evaluation]] = {}
+    if reference is not None and is_pack(reference):
+        checkpoints = {each.name: Path(reference) for each in running}
+        outputs[str(Path(reference))] = references_of(read_pack(Path(reference)), pairs)
+    else:
+        checkpoints = {each.name: _checkpoint(each, candidates, reference) for each in running}
     for path in dict.fromkeys(checkpoints.values()):
+        if str(path) in outputs:
+            continue
         say(f"running the PyTorch reference {path.name} on {len(pairs)} images")
         outputs[str(path)] = _references(path, pairs, candidates[0].scale)
     results: dict[str, Quality] = {}
@@ -109,6 +119,12 @@ def _references(path: Path, pairs: Sequence[EvaluationPair], scale: int) -> list
 
 
 def _load(path: Path, scale: int) -> Checkpoint:
+    if not has_pytorch():
+        raise DefianError(
+            f"Running the reference network of {path.name} needs the package 'torch', which is not installed.",
+            "Give --reference PACK, the reference pack that export.py wrote, in the place of images; or install "
+            "'defian-edge[export]'.",
+        )
     from defian_edge.models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
@@ -166,7 +182,7 @@ def _measure(
 
 
 def _evaluator(candidate: Candidate, provider: str) -> Callable[[np.ndarray], Evaluation]:
-    if candidate.kind == "onnx" and provider == "cpu":
+    if candidate.kind == "onnx" and provider == "cpu" and can_emulate():
         import onnx_ir as ir
 
         from defian_edge.calibration.drift.evaluator import GraphEvaluator
@@ -176,6 +192,11 @@ def _evaluator(candidate: Candidate, provider: str) -> Callable[[np.ndarray], Ev
     if run is None:
         raise ValueError(f"{candidate.name} does not run here")
     return lambda lr: Evaluation(run(lr[None])[0], finite=True)
+
+
+def can_emulate() -> bool:
+    """Whether FP16 can be rounded as on a device when a graph runs on a CPU, which takes onnx-ir."""
+    return importlib.util.find_spec("onnx_ir") is not None
 
 
 def cropped_pairs(lr: Path, hr: Path, scale: int) -> list[str]:

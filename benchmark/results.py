@@ -78,6 +78,7 @@ class BenchResult:
         clocks: the GPU's clock while the candidates were timed, one per shape; empty where no GPU tells it.
         tiles: the tiling of the tile drift, in words; empty for none.
         images_sha256: of the pixels of all images, whatever they are called; empty without images.
+        reference: what the drift was measured against, in words; empty if it was not measured.
         over_budget: sentences on what exceeded a budget; the exit status is 1 if there are any.
     """
 
@@ -91,6 +92,7 @@ class BenchResult:
     clocks: tuple[Clocks, ...] = ()
     tiles: str = ""
     images_sha256: str = ""
+    reference: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """Everything but the pictures, in JSON's types; values that are not finite become null."""
@@ -102,6 +104,7 @@ class BenchResult:
             "shapes": list(self.shapes),
             "images": self.images,
             "images_sha256": self.images_sha256,
+            "reference": self.reference,
             "tiles": self.tiles,
             "gpu_clocks": [asdict(each) for each in self.clocks],
             "pairs": self.pairs(),

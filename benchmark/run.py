@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -11,8 +12,9 @@ from defian_edge.benchmark.gpu.clocks import watch_clocks
 from defian_edge.benchmark.gpu.energy import NOTHING, measure_energy, open_meter
 from defian_edge.benchmark.inputs import images_of, pixels_sha256, require_shapes, too_large
 from defian_edge.benchmark.latency import Plan, doubts, measure_latency
-from defian_edge.benchmark.limits import bounds_of, work_at
+from defian_edge.benchmark.limits import bounds_of, can_count, work_at
 from defian_edge.benchmark.memory import measure_memory
+from defian_edge.benchmark.packed import reference_words
 from defian_edge.benchmark.results import BenchResult, Measured
 from defian_edge.export.roofline.devices import device_named, device_of
 from defian_edge.runtime.errors import DefianError
@@ -76,6 +78,7 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
             for each, artefact in zip(candidates, options.artefacts, strict=True)
             for work in [_work(each, options.shapes, say)]
         ]
+    remarks += _without_packages(candidates, options)
     remarks += [
         f"{each.candidate.name}: the memory of the GPU was not measured. {each.memory.no_device}"
         for each in measured
@@ -92,7 +95,21 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
         tuple(clocks),
         "" if options.tiling is None else str(options.tiling),
         pixels_sha256(pairs),
+        reference_words(options.reference) if qualities else "",
     )
+
+
+def _without_packages(candidates: Sequence[Candidate], options: BenchOptions) -> list[str]:
+    """What was left out for want of packages that a device need not have."""
+    remarks = [] if can_count() else ["Work and bounds were not counted: that takes onnx-ir and PyTorch."]
+    if options.measures_drift:
+        from defian_edge.benchmark.quality import can_emulate
+
+        if importlib.util.find_spec("skimage") is None:
+            remarks.append("SSIM-Y is not known: that takes scikit-image.")
+        if not can_emulate() and any(each.kind == "onnx" for each in candidates) and options.provider == "cpu":
+            remarks.append("Graphs ran as ONNX Runtime's CPU provider runs them, FP16 in FP32: rounding takes onnx-ir.")
+    return remarks
 
 
 def _device(options: BenchOptions, environment: dict[str, object]) -> tuple[Device | None, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from defian_edge.benchmark.sheet import Sheet, megabytes, milliseconds, share_text, signless_zero
@@ -190,7 +191,7 @@ def drift_table(measured: Sequence[Measured], images: str) -> Sheet:
         table.add(
             report.variant,
             f"{report.mean_psnr:.3f}",
-            f"{report.mean_ssim:.4f}",
+            "-" if math.isnan(report.mean_ssim) else f"{report.mean_ssim:.4f}",
             signless_zero(report.mean),
             signless_zero(report.worst.drift),
             report.worst.name if report.worst.drift else "-",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import textwrap
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,6 +14,8 @@ from rich.table import Table
 from defian_edge.benchmark.tables import sheets
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from defian_edge.benchmark.results import BenchResult
     from defian_edge.benchmark.sheet import Sheet
 
@@ -31,6 +34,13 @@ def open_console() -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = FILE_WIDTH
     return console
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Shows on standard error what is being done, which it is told."""
+    with Console(stderr=True).status("starting") as status:
+        yield status.update
 
 
 def show(result: BenchResult, console: Console | None = None) -> None:

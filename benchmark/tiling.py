@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from defian_edge.benchmark.candidates import Candidate
-    from defian_edge.calibration.drift.evaluator import Evaluation
+    from defian_edge.calibration.drift.evaluation import Evaluation
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.runtime.profile import ShapeProfile
 

@@ -43,6 +43,13 @@ docs/quantisation.md has what fewer of them cost. Every fifth validates if some 
 DEFAULT_EVALUATION = ("astronaut.png", "chelsea.png")
 """Photos of the same package that calibration never sees."""
 
+BUNDLED_LICENCES = {
+    "astronaut": "photo of Eileen Collins by NASA, no known copyright restrictions; shipped with scikit-image",
+    "chelsea": "photo by Stefan van der Walt, CC0; shipped with scikit-image",
+}
+YOURS = "not known: a photo that was given to export.py"
+"""What is said of the licence of a photo that is not bundled."""
+
 VALIDATION_STEP = 5
 MOST_VALIDATED = 10
 PATCH = 96
@@ -155,11 +162,12 @@ def calibration_set(folder: Path | None, scale: int, patches: int = PATCHES) -> 
 
 @dataclass(frozen=True)
 class EvaluationPair:
-    """One image of a drift measurement: LR [H, W, 3] and its HR [sH, sW, 3], uint8 RGB."""
+    """One image of a drift measurement: LR [H, W, 3] and its HR [sH, sW, 3], uint8 RGB; ``licence`` in words."""
 
     name: str
     lr: np.ndarray
     hr: np.ndarray
+    licence: str = YOURS
 
 
 def evaluation_pairs(
@@ -187,7 +195,8 @@ def evaluation_pairs(
         name = photo.stem
         if dataset is not None and stems[name] > 1:
             name = photo.relative_to(dataset).as_posix()
-        pairs.append(_measurable(EvaluationPair(name, small, large), scale))
+        licence = YOURS if dataset is not None else BUNDLED_LICENCES[name]
+        pairs.append(_measurable(EvaluationPair(name, small, large, licence), scale))
     return pairs
 
 

@@ -1,4 +1,4 @@
-"""One command for everything: ``defian export``, ``run``, ``bench``, ``selftest``; each has its own ``--help``."""
+"""One command for everything: ``defian export``, ``run``, ``verify``, ``bench`` and ``selftest``."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from defian_edge import __version__
 COMMANDS = {
     "export": ("defian_edge.export.command", "export a checkpoint to graphs and engines with a measured drift"),
     "run": ("defian_edge.runtime.__main__", "upscale pictures and video with a graph or an engine"),
+    "verify": (
+        "defian_edge.runtime.verify.command",
+        "hold graphs and engines on this device against PyTorch's pictures",
+    ),
     "bench": ("defian_edge.benchmark.command", "speed, limits and drift of checkpoints, graphs and engines"),
     "selftest": ("defian_edge.selftest.command", "prove all of it on this machine's GPU, stage by stage"),
 }

@@ -76,6 +76,9 @@ def export(
     plain: Annotated[
         bool, typer.Option("--plain", help="No rewrite at all: the graph as traced, for comparison.")
     ] = False,
+    reference_size: Annotated[
+        float, typer.Option(help="MB of the pictures for `python -m runtime verify` at most; 0 for none.")
+    ] = 8.0,
     rewrite_memory: Annotated[bool, typer.Option(help="Plan memory after every rewrite with TensorRT-RTX.")] = True,
     workspace: Annotated[int | None, typer.Option(help="Compiler workspace in MiB; 1024 on an 8 GB Jetson.")] = None,
     optimisation_level: Annotated[int | None, typer.Option(help="Builder optimisation level, 0 to 5.")] = None,
@@ -118,6 +121,7 @@ def export(
         plain=plain,
         workspace_mib=workspace,
         optimisation_level=optimisation_level,
+        reference_size=reference_size,
         rewrite_memory=rewrite_memory,
         command=shlex.join(["python", "export.py", *sys.argv[1:]]),
     )
@@ -170,6 +174,8 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
     for artefact in result.artefacts:
         for path in artefact.files:
             console.print(f"wrote {path}", soft_wrap=True)
+    if result.pack is not None:
+        console.print(f"wrote {options.out / result.pack.name}{tables.pack_words(result.pack)}", soft_wrap=True)
     for line in tables.refusals(result.artefacts, options.max_drift):
         console.print(f"[red]refused[/red] {line}", soft_wrap=True)
 

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 from defian_edge.calibration.photos import PATCHES
 from defian_edge.export.engine.compiler import Target
 from defian_edge.export.engine.lowering import Eigen
+from defian_edge.export.pack import DEFAULT_SIZE
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.recipe import Recipe
 from defian_edge.export.rewrites.base import Use
 from defian_edge.export.trace.network import Io
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.verify.pack import MOST_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +47,7 @@ class ExportOptions:
         without: names of rewrites that are switched off.
         graph_for: which rewrites are chosen; None for what the target needs.
         workspace_mib, optimisation_level: see :class:`defian_edge.export.engine.build.EngineOptions`.
+        reference_size: of the reference pack at most, MB; 0 for none. With float I/O there is none.
         rewrite_memory: ask TensorRT-RTX for the activation memory after every rewrite.
         command: the command line, for the manifests.
     """
@@ -70,6 +73,7 @@ class ExportOptions:
     plain: bool = False
     workspace_mib: int | None = None
     optimisation_level: int | None = None
+    reference_size: float = DEFAULT_SIZE
     rewrite_memory: bool = True
     command: str = ""
 
@@ -80,6 +84,10 @@ class ExportOptions:
             raise DefianError(f"Expected at least one calibration patch, found {self.patches}.")
         if self.max_drift is not None and not self.max_drift >= 0.0:
             raise DefianError(f"Expected a drift budget of 0 dB or more, found {self.max_drift}.")
+        if not 0.0 <= self.reference_size <= MOST_BYTES / 1e6:
+            raise DefianError(
+                f"Expected --reference-size from 0 to {MOST_BYTES / 1e6:.0f} MB, found {self.reference_size:g}."
+            )
         if self.target is Target.TENSORRT_RTX and self.sm is None:
             raise DefianError(
                 "--target tensorrt-rtx needs --sm, the compute capability of the GPU to build for.",

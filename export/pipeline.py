@@ -7,9 +7,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from defian_edge.calibration.drift.evaluator import GraphEvaluator
-from defian_edge.calibration.drift.hard_images import faults_on_hard_images, hard_images
-from defian_edge.calibration.drift.report import DriftReport, measure_drift
+from defian_edge.calibration.drift.hard_images import hard_images
 from defian_edge.calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import beyond_half
 from defian_edge.export.engine.build import BuiltEngine, EngineOptions, build_engine
@@ -18,12 +16,12 @@ from defian_edge.export.engine.kernels import planned_traffic
 from defian_edge.export.engine.lowering import Eigen, inline_functions
 from defian_edge.export.engine.memory_plan import Step, can_measure_memory, rewrite_with_account
 from defian_edge.export.graph import copy_of
+from defian_edge.export.measure import measure
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING, by_measurement
 from defian_edge.export.precision.int8.variant import make_int8, needs_validation
 from defian_edge.export.precision.shares import Realised, feature_names, realised
 from defian_edge.export.precision.variants import Variant, make_half
-from defian_edge.export.reference import reference_evaluations, reference_outputs
 from defian_edge.export.rewrites import Rewrite, Use, select
 from defian_edge.export.trace.network import Io, trace
 from defian_edge.models.bundled import resolve_model
@@ -35,13 +33,16 @@ from defian_edge.runtime.plugin import PLUGIN_KEY
 from defian_edge.runtime.producer import BUILT_BY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     import onnx_ir as ir
 
+    from defian_edge.calibration.drift.report import DriftReport
     from defian_edge.export.engine.progress import BuildProgress
     from defian_edge.export.options import ExportOptions
+    from defian_edge.export.pack.write import WrittenPack
+    from defian_edge.runtime.verify.promise import Promise
 
 
 RANGE_PHOTOS = 8
@@ -78,12 +79,14 @@ class ExportResult:
         steps: the rewrites and what each saved.
         artefacts: one per precision.
         half: the FP16 graph that INT8 competes with, exported or not; None without INT8.
+        pack: what a device checks the artefacts with; None with float I/O, or if none was wanted or nothing accepted.
     """
 
     checkpoint: Checkpoint
     steps: tuple[Step, ...]
     artefacts: tuple[Artefact, ...]
     half: Realised | None = None
+    pack: WrittenPack | None = None
 
     @property
     def passed(self) -> bool:
@@ -95,6 +98,7 @@ class ExportResult:
 class _Built:
     variant: Variant
     report: DriftReport | None
+    promise: Promise | None
     accepted: bool
     realised: Realised
     engine: BuiltEngine | None
@@ -129,21 +133,26 @@ def run_export(
     graphs = _rewritten(inputs, options, say)
     steps = graphs.steps
     variants = [_variant(graphs.of(precision), precision, inputs, options, say) for precision in options.precisions]
-    reports = _measure(variants, inputs, options, say)
+    pack, measured = measure(variants, inputs.checkpoint, inputs.pairs, options, say)
     built: list[_Built] = []
-    for variant, report in zip(variants, reports, strict=True):
+    for variant, found in zip(variants, measured, strict=True):
+        report = found.report
         accepted = "refused" not in variant.calibration and (report is None or _within(report, options.max_drift))
         engine = None
         if accepted and options.target is not Target.ONNX:
             say(f"building the {variant.precision.value} engine")
             engine = _engine(variant, options, progress)
         counted = realised(variant.model, feature_names(graphs.of(variant.precision)), options.profile.optimum)
-        built.append(_Built(variant, report, accepted, counted, engine))
+        built.append(_Built(variant, report, found.promise, accepted, counted, engine))
+    if not any(item.accepted for item in built):
+        pack = None
+    if pack is not None:
+        write_whole(options.out / pack.name, pack.content)
     artefacts = [_write(item, inputs.checkpoint, graphs.names(item.variant.precision), options) for item in built]
     half = next((item.realised for item in built if item.variant.precision is Precision.FP16), None)
     if half is None and Precision.INT8 in options.precisions:
         half = realised(make_half(graphs.whole), feature_names(graphs.whole), options.profile.optimum)
-    return ExportResult(inputs.checkpoint, steps, tuple(artefacts), half)
+    return ExportResult(inputs.checkpoint, steps, tuple(artefacts), half, pack)
 
 
 @dataclass(frozen=True)
@@ -223,25 +232,6 @@ def _variant(
     return variant
 
 
-def _measure(
-    variants: Sequence[Variant], inputs: _Inputs, options: ExportOptions, say: Callable[[str], None]
-) -> list[DriftReport | None]:
-    if options.io is Io.FLOAT:
-        return [None] * len(variants)
-    say(f"running the PyTorch reference on {len(inputs.pairs)} images")
-    references = reference_evaluations(inputs.checkpoint.network(), (pair.lr for pair in inputs.pairs))
-    hard = hard_images()
-    hard_references = dict(zip(hard, reference_outputs(inputs.checkpoint.network(), hard.values()), strict=True))
-    reports: list[DriftReport | None] = []
-    for variant in variants:
-        name = variant.precision.value
-        say(f"measuring the drift of {name}")
-        evaluator = GraphEvaluator(variant.model)
-        report = measure_drift(name, evaluator, references, inputs.pairs, inputs.checkpoint.architecture.scale)
-        reports.append(replace(report, hard=faults_on_hard_images(evaluator, hard_references)))
-    return reports
-
-
 def _within(report: DriftReport, budget: float | None) -> bool:
     """A guard that fired always refuses; a budget of None accepts any finite drift."""
     return not report.faults and not report.hard and (budget is None or not report.over(budget))
@@ -296,6 +286,7 @@ def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], opt
         eigen=options.eigen.value,
         built_by=BUILT_BY,
         use=(Use.PORTABLE if variant.precision is Precision.INT8 else options.use).value,
+        reference={} if built.promise is None else built.promise.as_json(),
     )
     files = [_write_with_manifest(manifest, content, options.out)]
     if engine is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from defian_edge.calibration.drift.evaluator import Evaluation
+from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.models.defian import DeFiAN, denormalise, normalise
 
 if TYPE_CHECKING:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from defian_edge.calibration.drift.report import DriftReport
     from defian_edge.export.engine.memory_plan import Step
     from defian_edge.export.options import ExportOptions
+    from defian_edge.export.pack.write import WrittenPack
     from defian_edge.export.pipeline import Artefact
     from defian_edge.export.precision.shares import Realised
     from defian_edge.runtime.profile import ShapeProfile
@@ -26,6 +27,14 @@ NAMED = 5
 MEGA, GIGA = 1e6, 1e9
 DRIFT_COLUMNS = ("mean dB", "worst dB", "worst image", "8-bit dB", "unrounded dB")
 """Heads of :func:`drift_cells`."""
+
+
+def pack_words(pack: WrittenPack) -> str:
+    """What a reference pack holds, to be read behind its name."""
+    left_out = f", {pack.left_out} photos left out for want of room" if pack.left_out else ""
+    return (
+        f" ({len(pack.pictures)} pictures for `python -m runtime verify`, {len(pack.content) / MEGA:.2f} MB{left_out})"
+    )
 
 
 def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:

@@ -1,4 +1,4 @@
-"""Command line of the runtime: ``python -m runtime INPUT... --engine FILE --out DIR``."""
+"""Command line of the runtime: ``python -m runtime INPUT... --engine FILE --out DIR``, and ``... verify ENGINE...``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .engine.session import RunOptions
+from .engine.options import CHECKS, RunOptions
 from .errors import DefianError
 from .files import require_writable_folder
 from .images import read_image, write_png
@@ -28,6 +28,7 @@ from .video import import_av, upscale_video
 if TYPE_CHECKING:
     from .interface import Session
 
+VERIFY = "verify"
 IN_TILES = "not quite the result in one piece (docs/runtime.md, Tiles)"
 
 
@@ -36,7 +37,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     Exits with 0, 1 (a file failed or a frame is suspicious), 2 (bad usage or input) or 130 (interrupted).
     """
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if _asks_to_verify(given):
+        from .verify.command import main as verify
+
+        verify(given[1:])
+    options = _parser().parse_args(given)
     try:
         sys.exit(_run(options))
     except DefianError as error:
@@ -47,9 +53,16 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
 
 
+def _asks_to_verify(given: list[str]) -> bool:
+    """``verify`` comes first, and is no folder of that name to be upscaled, which takes an ``--engine``."""
+    return given[:1] == [VERIFY] and not any(each.startswith("--engine") for each in given)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m runtime", description="Upscale photos and videos with an exported network."
+        prog="python -m runtime",
+        description="Upscale photos and videos with an exported network.",
+        epilog="python -m runtime verify ENGINE... holds engines against PyTorch's pictures; it has its own --help.",
     )
     parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="photos, videos, or folders of them")
     parser.add_argument("--engine", required=True, type=Path, help="a .onnx or .engine file built by export.py")
@@ -62,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--compare", type=Path, metavar="HR", help="original photo or folder: print PSNR and SSIM")
     parser.add_argument("--overwrite", action="store_true", help="do finished files again")
     parser.add_argument("--no-cuda-graphs", action="store_true", help="run engines eagerly")
+    parser.add_argument(
+        "--check", choices=CHECKS, default="once", help="hold engines against a picture of PyTorch's; default once"
+    )
     return parser
 
 
@@ -104,7 +120,7 @@ def _session(options: argparse.Namespace) -> Session:
             f"--provider {options.provider}: expected a graph (.onnx), found the engine {options.engine.name}.",
             "Leave --provider out: TensorRT runs an engine. Or give the .onnx file.",
         )
-    run = RunOptions(cuda_graphs=not options.no_cuda_graphs)
+    run = RunOptions(cuda_graphs=not options.no_cuda_graphs, check=options.check)
     session = open_session(options.engine, options.provider or "cpu", run)
     try:
         if tile == "off" or (tile == "auto" and session.profile is None):

@@ -70,6 +70,8 @@ class Manifest:
             ``defian::MaxHessianEigenvalue/1``; see :func:`defian_edge.runtime.plugin.provide`.
         use: which rewrites were chosen: ``portable``, to run anywhere, or ``engine``, to be compiled. The latter may
             take one image at a time only, and be slow where nodes run one by one.
+        reference: the reference pack by name and SHA-256, and what the variant was measured to do on its pictures;
+            empty if there is none. See :mod:`defian_edge.runtime.verify.promise`.
     """
 
     file: str
@@ -90,6 +92,7 @@ class Manifest:
     plugins: tuple[str, ...] = ()
     built_by: str = ""
     use: str = "portable"
+    reference: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def write(self, folder: Path) -> Path:
@@ -163,6 +166,7 @@ def _parse(path: Path) -> Manifest:
     _require_types(path, manifest, TEXTS, str)
     _require_types(path, manifest, ("scale",), int)
     _require_types(path, manifest, ("built_by",), str)
+    _require_types(path, manifest, ("reference",), dict)
     if manifest.engine is not None:
         _require_types(path, manifest.engine, ("flavour", "version", "compute_capability"), str)
         _require_types(path, manifest.engine, ("engine_bytes",), int)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .engine.session import EngineSession, RunOptions
+from .engine.session import EngineSession
 from .errors import DefianError
 from .manifest import manifest_path, read_manifest
 from .onnx_session import OnnxSession
+from .verify.first_open import require_right_picture
 
 if TYPE_CHECKING:
+    from .engine.options import RunOptions
     from .interface import Session
     from .profile import Shape
 
@@ -20,6 +22,9 @@ def open_session(
 ) -> Session:
     """The session that fits the file, as its manifest says: a TensorRT plan, a TensorRT-RTX plan, or a graph.
 
+    The first time that an engine is opened on a GPU, one small picture of its reference pack is held against PyTorch's;
+    see :mod:`defian_edge.runtime.verify.first_open`.
+
     Args:
         path: a ``.onnx`` or ``.engine`` file built by export.py, its manifest beside it.
         provider: what runs a graph: ``cpu``, ``cuda`` or ``tensorrt``; an engine runs on TensorRT whatever it says.
@@ -27,7 +32,8 @@ def open_session(
         shape: a (batch, height, width) that will be asked for; what does not fit is told before anything is loaded.
 
     Raises:
-        DefianError: the file has no manifest, does not fit it, this machine or its GPU; or is no such file.
+        DefianError: the file has no manifest, does not fit it, this machine or its GPU; is no such file; or is an
+            engine that gives a wrong picture on this device.
     """
     path = Path(path)
     if path.suffix != ".onnx" and not manifest_path(path).is_file():
@@ -36,5 +42,11 @@ def open_session(
             "Build it with export.py, and copy both files.",
         )
     if read_manifest(path, verify=False).engine is not None:
-        return EngineSession(path, options, shape)
+        session = EngineSession(path, options, shape)
+        try:
+            require_right_picture(session, path)
+        except BaseException:
+            session.close()
+            raise
+        return session
     return OnnxSession(path, provider)

@@ -18,7 +18,7 @@ from .errors import DefianError
 from .interface import check_frame, check_images
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from types import TracebackType
 
     from numpy.typing import NDArray
@@ -86,6 +86,42 @@ def weights(length: int, tile: int, overlap: int, scale: int) -> list[NDArray[np
     return shares
 
 
+def upscale_in_tiles(
+    upscale_frames: Callable[[Iterator[np.ndarray]], Generator[np.ndarray, None, None]],
+    image: NDArray[np.uint8],
+    tiling: Tiling,
+    scale: int,
+) -> NDArray[np.uint8]:
+    """Upscale uint8 RGB [H, W, 3] to [sH, sW, 3] tile by tile, each at most as large as the tiling says.
+
+    Args:
+        upscale_frames: tiles, uint8 RGB [h, w, 3] -> their results [sh, sw, 3], in order.
+        image: the whole.
+        tiling: size and overlap.
+        scale: of the network.
+    """
+    height, width, _ = image.shape
+    rows, columns = (
+        starts(length, tile, tiling.overlap) for length, tile in ((height, tiling.height), (width, tiling.width))
+    )
+    row_shares = weights(height, tiling.height, tiling.overlap, scale)
+    column_shares = weights(width, tiling.width, tiling.overlap, scale)
+    upscaled = np.empty((scale * height, scale * width, 3), np.uint8)
+    # Only a band of tiles is kept in float: rows above the next band are complete and are rounded.
+    band = np.zeros((row_shares[0].size, scale * width, 3), np.float32)
+    cut = (image[row : row + tiling.height, left : left + tiling.width] for row in rows for left in columns)
+    with closing(upscale_frames(cut)) as tiles:
+        for row, share, following in zip(rows, row_shares, [*rows[1:], height], strict=True):
+            for column, column_share in zip(columns, column_shares, strict=True):
+                across = slice(scale * column, scale * column + column_share.size)
+                band[:, across] += next(tiles) * (share[:, None] * column_share)[..., None]
+            done = scale * (following - row)
+            upscaled[scale * row : scale * following] = np.rint(band[:done])
+            band[: band.shape[0] - done] = band[done:].copy()
+            band[band.shape[0] - done :] = 0
+    return upscaled
+
+
 class TiledSession:
     """A session that cuts images into tiles; the same interface. It owns the session inside and closes it.
 
@@ -129,31 +165,7 @@ class TiledSession:
 
     def _upscale(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
         self.cut += 1
-        scale, (height, width, _) = self.manifest.scale, image.shape
-        rows, columns = (
-            starts(length, tile, self.tiling.overlap)
-            for length, tile in ((height, self.tiling.height), (width, self.tiling.width))
-        )
-        row_shares = weights(height, self.tiling.height, self.tiling.overlap, scale)
-        column_shares = weights(width, self.tiling.width, self.tiling.overlap, scale)
-        upscaled = np.empty((scale * height, scale * width, 3), np.uint8)
-        # Only a band of tiles is kept in float: rows above the next band are complete and are rounded.
-        band = np.zeros((row_shares[0].size, scale * width, 3), np.float32)
-        with closing(self._session.upscale_frames(self._cut(image, rows, columns))) as tiles:
-            for row, share, following in zip(rows, row_shares, [*rows[1:], height], strict=True):
-                for column, column_share in zip(columns, column_shares, strict=True):
-                    across = slice(scale * column, scale * column + column_share.size)
-                    band[:, across] += next(tiles) * (share[:, None] * column_share)[..., None]
-                done = scale * (following - row)
-                upscaled[scale * row : scale * following] = np.rint(band[:done])
-                band[: band.shape[0] - done] = band[done:].copy()
-                band[band.shape[0] - done :] = 0
-        return upscaled
-
-    def _cut(self, image: NDArray[np.uint8], rows: list[int], columns: list[int]) -> Iterator[NDArray[np.uint8]]:
-        for row in rows:
-            for column in columns:
-                yield image[row : row + self.tiling.height, column : column + self.tiling.width]
+        return upscale_in_tiles(self._session.upscale_frames, image, self.tiling, self.manifest.scale)
 
     def upscale_frames(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
         """Upscale frames, uint8 RGB [H, W, 3], in their order, each in tiles where need be.

@@ -11,7 +11,8 @@ import onnx_ir as ir
 from defian_edge.benchmark.latency import Plan
 from defian_edge.benchmark.options import BenchOptions
 from defian_edge.benchmark.run import run_benchmark
-from defian_edge.calibration.drift.evaluator import Evaluation, GraphEvaluator
+from defian_edge.calibration.drift.evaluation import Evaluation
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.report import report_of
 from defian_edge.export.reference import reference_evaluations
 from defian_edge.models.bundled import resolve_model

@@ -21,6 +21,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     [
         (["export", "--list-models"], "defian-s-x2.safetensors"),
         (["run", "--help"], "--no-cuda-graphs"),
+        (["verify", "--help"], "--max-below-promise"),
         (["bench", "--help"], "--max-mean-drift"),
         (["selftest", "--dry-run"], "the eigenvalue kernel"),
     ],
@@ -35,7 +36,7 @@ def test_each_command_is_the_one_it_names(command, words):
 def test_help_lists_the_commands_without_importing_one(arguments):
     done = run(*arguments)
     assert done.returncode == 0
-    assert all(f"  {name} " in done.stdout for name in ("export", "run", "bench", "selftest"))
+    assert all(f"  {name} " in done.stdout for name in ("export", "run", "verify", "bench", "selftest"))
     asked = "import sys, defian_edge.__main__; print({'torch', 'onnx', 'numpy', 'typer'} & set(sys.modules))"
     imported = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert imported.stdout == "set()\n"
@@ -44,7 +45,7 @@ def test_help_lists_the_commands_without_importing_one(arguments):
 def test_an_unknown_command_ends_with_status_2_and_one_line():
     done = run("upscale")
     assert done.returncode == 2
-    assert done.stderr == "error: no command 'upscale': expected one of export, run, bench, selftest.\n"
+    assert done.stderr == "error: no command 'upscale': expected one of export, run, verify, bench, selftest.\n"
 
 
 def test_the_status_of_a_command_is_passed_on():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
+from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.fp16_emulation import emulate_half
 from defian_edge.runtime.errors import DefianError
 
@@ -15,21 +14,6 @@ UNCLAMPED = "unclamped"
 REARRANGING = ("DepthToSpace", "Transpose", "Reshape")
 """What moves values between the clamp and the uint8 output."""
 KEEPS_PLACES = ("Round", "Cast", "Identity")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """One image's result.
-
-    Attributes:
-        image: uint8 RGB [sH, sW, 3].
-        finite: whether all values were finite before they were clamped.
-        values: RGB [sH, sW, 3], 0 to 255 before rounding to 8 bits; empty where they can't be seen.
-    """
-
-    image: np.ndarray
-    finite: bool
-    values: np.ndarray = field(default_factory=lambda: np.zeros(0))
 
 
 class GraphEvaluator:

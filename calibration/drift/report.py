@@ -8,18 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from defian_edge.calibration.drift.metrics import PEAK, psnr, psnr_y, ssim_y
+from defian_edge.calibration.drift.metrics import psnr, psnr_y, ssim_y
+from defian_edge.runtime.verify.figures import CEILING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from defian_edge.calibration.drift.evaluator import Evaluation
+    from defian_edge.calibration.drift.evaluation import Evaluation
     from defian_edge.calibration.photos import EvaluationPair
 
 BLACK = 2
 """A frame whose brightest value is at most this is black."""
-CEILING = 10.0 * math.log10(12.0 * PEAK**2)
-"""58.9 dB, what rounding a picture to 8 bits costs by itself. Drift above it is of nothing that can be seen."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,8 @@ class ImageDrift:
     def drift(self) -> float:
         """Loss of PSNR-Y against the reference in dB; positive is worse, infinite if a guard fired.
 
-        Both count with :data:`CEILING` at most: of a flat photo the reference may be exact, and infinitely good.
+        Both count with :data:`runtime.verify.figures.CEILING` at most: of a flat photo the reference may be exact, and
+        infinitely good.
         """
         if self.fault:
             return math.inf

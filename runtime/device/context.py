@@ -66,6 +66,27 @@ def available_system_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
     return int(found.group(1)) << 10 if found else 0
 
 
+def device_uuid(ordinal: int) -> str:
+    """The UUID of a GPU, or of the MIG part of one, as 32 hex digits; empty where the driver tells none.
+
+    pycuda has no call for it.
+    """
+    library = ctypes.CDLL("libcuda.so.1")
+    function = getattr(library, "cuDeviceGetUuid_v2", None) or getattr(library, "cuDeviceGetUuid", None)
+    device, uuid = ctypes.c_int(), ctypes.create_string_buffer(16)
+    if function is None or library.cuDeviceGet(ctypes.byref(device), ordinal) != 0:
+        return ""
+    return uuid.raw.hex() if function(uuid, device) == 0 else ""
+
+
+def kernel_driver(version: Path = Path("/proc/driver/nvidia/version")) -> str:
+    """What the kernel's NVIDIA driver says of itself, with its version; empty where it says nothing."""
+    try:
+        return version.read_text(encoding="utf-8", errors="replace").splitlines()[0]
+    except (OSError, IndexError):
+        return ""
+
+
 class DeviceContext:
     """A reference to the primary context of one GPU.
 
@@ -82,6 +103,7 @@ class DeviceContext:
 
     def __init__(self, ordinal: int = 0) -> None:
         self.cuda = import_pycuda()
+        self._ordinal = ordinal
         self._thread = threading.current_thread()
         with driver_errors(self.cuda, f"opening GPU {ordinal}"):
             device = self.cuda.Device(ordinal)
@@ -128,6 +150,15 @@ class DeviceContext:
     def is_closed(self) -> bool:
         """Whether the context has been released."""
         return self._context is None
+
+    def identity(self) -> dict[str, str]:
+        """Which GPU this is, and what drives it: name, UUID, CUDA driver and the kernel's driver."""
+        return {
+            "gpu": self.name,
+            "uuid": device_uuid(self._ordinal),
+            "cuda": str(self.cuda.get_driver_version()),
+            "driver": kernel_driver(),
+        }
 
     def memory(self) -> tuple[int, int]:
         """Free and total memory of the GPU in bytes; the context is current.

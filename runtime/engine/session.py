@@ -6,12 +6,10 @@ import sys
 import time
 import warnings
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..device.context import DeviceContext, driver_errors
 from ..device.streams import Mark, WorkStream
-from ..errors import DefianError
 from ..guard import FrameGuard
 from ..interface import check_images, require_uint8_io
 from ..manifest import read_manifest
@@ -22,6 +20,7 @@ from .core import EngineCore
 from .lanes import GraphPolicy, LanePool
 from .loaded import LoadedEngine
 from .module import RuntimeLog, import_flavour
+from .options import RunOptions
 from .pipeline import FramePipeline
 from .preflight import (
     engine_facts,
@@ -42,32 +41,6 @@ if TYPE_CHECKING:
 
     from ..profile import Shape, ShapeProfile
     from .lanes import Lane
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """How an engine is run.
-
-    Attributes:
-        cuda_graphs: capture each shape's work after a warm-up; where that cannot be done ``describe()`` says why.
-        shapes: shapes whose memory and graphs are kept; a further one takes the place of the one used longest ago.
-        in_flight: frames that ``upscale_frames`` has under way at once.
-        kernel_cache: keep the kernels that TensorRT-RTX compiles on this device, so that it compiles them once.
-        device: ordinal of the GPU.
-
-    Raises:
-        DefianError: fewer than one shape or frame, or a negative ordinal.
-    """
-
-    cuda_graphs: bool = True
-    shapes: int = 4
-    in_flight: int = 3
-    kernel_cache: bool = True
-    device: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.shapes, self.in_flight) < 1 or self.device < 0:
-            raise DefianError(f"Expected at least 1 shape and 1 frame in flight on GPU 0 or a later one, found {self}.")
 
 
 class EngineSession:
@@ -154,6 +127,30 @@ class EngineSession:
                 raise
         self.guard.see(images, upscaled)
         return upscaled
+
+    def probe(self, images: np.ndarray) -> np.ndarray:
+        """As a call, but eagerly, in memory of its own, and without a trace in guard, timings and what is kept.
+
+        Raises:
+            DefianError: as a call.
+        """
+        shape = self._require_fit(images)
+        with self._device.current(), driver_errors(self._device.cuda, f"upscaling {'x'.join(map(str, shape))}"):
+            lane = self._core.lane(shape)
+            try:
+                try:
+                    lane.upload(images, self.stream)
+                    lane.compute(self.stream)
+                    lane.download(self.stream)
+                finally:
+                    self.stream.synchronize()  # nothing may be under way when the buffers are freed
+                return lane.buffers.host_out.copy()
+            finally:
+                lane.free()
+
+    def device_identity(self) -> dict[str, str]:
+        """What a result depends on beside the engine: GPU, drivers and TensorRT."""
+        return self._device.identity() | {"tensorrt": f"{self._trt.__name__} {self._trt.__version__}"}
 
     def _require_fit(self, images: np.ndarray) -> Shape:
         self._device.require_thread()

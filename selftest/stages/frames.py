@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.plugin.binary import CACHE_VARIABLE
 from defian_edge.selftest.building import engine_for_frames
 from defian_edge.selftest.protocol import CannotRun

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from defian_edge.calibration.drift.evaluator import Evaluation
+from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.report import report_of
 from defian_edge.export.reference import reference_evaluations
 from defian_edge.models.bundled import resolve_model

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from defian_edge.calibration.drift.evaluator import Evaluation, session_of
+from defian_edge.calibration.drift.evaluation import Evaluation
+from defian_edge.calibration.drift.evaluator import session_of
 from defian_edge.calibration.drift.fp16_emulation import emulate_half
 from defian_edge.calibration.drift.metrics import psnr, psnr_y, ssim_y
 from defian_edge.calibration.drift.report import DriftReport, ImageDrift, report_of

@@ -16,8 +16,14 @@ from tests.doubles.tensorrt_module import TensorRt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 collect_ignore_glob = [] if AVAILABLE else ["test_*.py"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Most engines here have no reference pack, which is said each time; ``test_first_open.py`` holds it to that."""
+    config.addinivalue_line("filterwarnings", "ignore:.*nothing was checked on this device:UserWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +38,14 @@ def driver() -> Iterator[StandInDriver]:
     left = {name: stand_in.ask(name) for name in ("live", "contexts", "depth", "misuses")}
     assert left == dict.fromkeys(left, 0)
     assert stand_in.ask("lost") == lost
+
+
+@pytest.fixture(autouse=True)
+def verified(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where verdicts on engines are kept: nothing of one test is known in the next."""
+    folder = tmp_path_factory.mktemp("verdicts")
+    monkeypatch.setattr("defian_edge.runtime.verify.first_open.cache_folder", lambda: folder)
+    return folder / "verified"
 
 
 @pytest.fixture

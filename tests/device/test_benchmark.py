@@ -41,6 +41,7 @@ def elsewhere(tmp_path, monkeypatch) -> None:
     (folder / "sitecustomize.py").write_text(
         "import defian_edge.benchmark.environment\ndefian_edge.benchmark.environment.has_gpu = lambda: True\n"
     )
+    monkeypatch.setenv("DEFIAN_CACHE", str(tmp_path / "cache"))
     before = [each for each in sys.path if each]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(REPOSITORY), *before]))
 

@@ -7,7 +7,8 @@ import gc
 import numpy as np
 import pytest
 
-from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.session import open_session
 from tests.device.engines import frames, noise, write_engine

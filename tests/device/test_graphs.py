@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from defian_edge.runtime.device.graph import import_bindings
-from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.session import open_session
 from tests.device.engines import noise, write_engine
 

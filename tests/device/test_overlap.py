@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from defian_edge.runtime.device.streams import WorkStream
-from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.session import open_session
 from defian_edge.runtime.tiles import TiledSession, Tiling
 from tests.device.engines import frames, noise, write_engine

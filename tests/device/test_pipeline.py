@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from defian_edge.runtime.device.streams import Mark, WorkStream
-from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.guard import FrameGuard
 from defian_edge.runtime.session import open_session

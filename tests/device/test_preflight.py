@@ -11,7 +11,7 @@ import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 import pytest
 
 from defian_edge.runtime.device import context
-from defian_edge.runtime.engine.session import RunOptions
+from defian_edge.runtime.engine.options import RunOptions
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.session import open_session
 from tests.device.engines import COMMAND, noise, write_engine

@@ -12,7 +12,8 @@ import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 import pytest
 
 from defian_edge.runtime.device.streams import WorkStream
-from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.session import open_session
 from tests.device.engines import PROFILE, noise, write_engine

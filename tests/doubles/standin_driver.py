@@ -50,6 +50,10 @@ class StandInDriver:
         """The device's compute capability."""
         self.library.standin_set_capability(major, minor)
 
+    def set_uuid(self, byte: int) -> None:
+        """The device's UUID: sixteen times this byte."""
+        self.library.standin_set_uuid(byte)
+
     def push(self, context: int) -> None:
         """Make a context current, by its handle."""
         self.library.cuCtxPushCurrent_v2(ctypes.c_void_p(context))
@@ -65,4 +69,5 @@ class StandInDriver:
         self.set_capability(8, 9)
         self.set_times(0, 0)
         self.set_integrated(integrated=False)
+        self.set_uuid(1)
         self.library.standin_break(0)

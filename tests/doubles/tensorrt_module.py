@@ -90,7 +90,8 @@ class Faults:
     """What shall go wrong.
 
     Enqueues from the nth on (0: none), results of replayed graphs, enqueues while a graph is captured, execution
-    contexts, the blob of compiled kernels.
+    contexts, the blob of compiled kernels, replayed graphs that give the result of their first replay, and what
+    ``spoil`` makes of every batch and its result.
     """
 
     refused_enqueue: int = 0
@@ -98,6 +99,8 @@ class Faults:
     refused_captures: bool = False
     refused_contexts: bool = False
     no_kernel_blob: bool = False
+    stale_captures: bool = False
+    spoil: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
 class Context:
@@ -146,12 +149,18 @@ class Context:
         work, session, scratch = module.work, self.engine.session, self.scratch
         shape, target, addresses = self.shape, self.get_tensor_shape("upscaled"), dict(self.addresses)
         spoil = module.faults.spoiled_captures and work.is_capturing(stream)
+        kept: list[np.ndarray] | None = [] if module.faults.stale_captures and work.is_capturing(stream) else None
 
         def compute() -> None:
             if scratch is not None:
                 work.array(scratch[0], (scratch[1],))[:] = 0x77
             image = work.array(addresses["image"], shape).copy()
             result = np.asarray(session.run(None, {session.get_inputs()[0].name: image})[0])
+            if module.faults.spoil is not None:
+                result = module.faults.spoil(image, result.copy())
+            if kept is not None:
+                kept.append(result.copy())
+                result = kept[0]
             work.array(addresses["upscaled"], target)[:] = result ^ 1 if spoil else result
 
         return work.queue(stream, compute)

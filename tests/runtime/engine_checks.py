@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.manifest import manifest_path
 from defian_edge.runtime.onnx_session import OnnxSession

@@ -14,7 +14,7 @@ from defian_edge.export.precision.int8.sites import Sites
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from defian_edge.calibration.drift.evaluator import Evaluation
+    from defian_edge.calibration.drift.evaluation import Evaluation
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.export.precision.int8.calibrate import Calibrated
     from defian_edge.export.precision.int8.shares import Shares

@@ -11,7 +11,7 @@ struct CUctx_st {
 };
 
 static struct CUctx_st primary;
-static int capability[2] = {8, 9}, integrated;
+static int capability[2] = {8, 9}, integrated, uuid_byte = 1;
 static long lost; /* resources that were alive when the primary context went */
 static __thread CUcontext stack[32];
 static __thread int depth;
@@ -44,6 +44,14 @@ EXPORT CUresult cuDeviceGetName(char *name, int length, CUdevice device) {
     snprintf(name, (size_t)length, "stand-in GPU");
     return CUDA_SUCCESS;
 }
+
+EXPORT CUresult cuDeviceGetUuid_v2(CUuuid *uuid, CUdevice device) {
+    (void)device;
+    memset(uuid->bytes, uuid_byte, sizeof uuid->bytes);
+    return CUDA_SUCCESS;
+}
+
+EXPORT void standin_set_uuid(int byte) { uuid_byte = byte; }
 
 EXPORT CUresult cuDeviceComputeCapability(int *major, int *minor, CUdevice device) {
     (void)device;

@@ -1,0 +1,97 @@
+"""What the variants cost against the PyTorch reference, and what they promise on the pictures of the reference pack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.drift.hard_images import faults_on_hard_images, hard_images
+from defian_edge.calibration.drift.report import DriftReport, measure_drift
+from defian_edge.export.pack.write import Remembered, WrittenPack, make_pack
+from defian_edge.export.reference import reference_evaluations, reference_outputs
+from defian_edge.export.trace.network import Io
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+
+    from defian_edge.calibration.drift.evaluation import Evaluation
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.export.options import ExportOptions
+    from defian_edge.export.precision.variants import Variant
+    from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.models.defian import DeFiAN
+    from defian_edge.runtime.verify.promise import Promise
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A variant's drift, and what it promises on the pack's pictures; None with float I/O or without a pack."""
+
+    report: DriftReport | None = None
+    promise: Promise | None = None
+
+
+def measure(
+    variants: Sequence[Variant],
+    checkpoint: Checkpoint,
+    pairs: Sequence[EvaluationPair],
+    options: ExportOptions,
+    say: Callable[[str], None],
+) -> tuple[WrittenPack | None, list[Measured]]:
+    """Run the reference and every variant on all images.
+
+    Returns:
+        The reference pack, None if none is wanted, and what was measured of each variant.
+
+    Raises:
+        DefianError: the pack does not fit into the size that the options give it.
+    """
+    if options.io is Io.FLOAT:
+        return None, [Measured()] * len(variants)
+    say(f"running the PyTorch reference on {len(pairs)} images")
+    network = checkpoint.network()
+    references = reference_evaluations(network, (pair.lr for pair in pairs))
+    hard = hard_images()
+    hard_references = dict(zip(hard, reference_outputs(network, hard.values()), strict=True))
+    pack = None
+    if options.reference_size > 0:
+        say("making the reference pack")
+        upscale = _remembering(network, pairs, references)
+        pack = make_pack(checkpoint, pairs, options.profile, upscale, options.reference_size)
+    measured = []
+    for variant in variants:
+        name = variant.precision.value
+        say(f"measuring the drift of {name}")
+        seen = _Seen(GraphEvaluator(variant.model), pack)
+        report = measure_drift(name, seen, references, pairs, checkpoint.architecture.scale)
+        report = replace(report, hard=faults_on_hard_images(seen, hard_references))
+        measured.append(Measured(report, None if pack is None else pack.promise(seen.remembered)))
+    return pack, measured
+
+
+def _remembering(
+    network: DeFiAN, pairs: Sequence[EvaluationPair], references: Sequence[Evaluation]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The reference network; what it has made of whole images is not computed again."""
+    remembered = Remembered(lambda lr: reference_outputs(network, [lr])[0])
+    for pair, reference in zip(pairs, references, strict=True):
+        remembered.keep(pair.lr, reference.image)
+    return remembered
+
+
+class _Seen:
+    """An evaluator of which the pictures that are in the pack as well are remembered."""
+
+    def __init__(self, evaluator: GraphEvaluator, pack: WrittenPack | None) -> None:
+        self._evaluator = evaluator
+        self._sizes = set() if pack is None else {each.lr.shape for each in pack.pictures}
+        self.remembered = Remembered(lambda lr: evaluator(lr).image)
+
+    def __call__(self, lr: np.ndarray) -> Evaluation:
+        evaluation = self._evaluator(lr)
+        if lr.shape in self._sizes:
+            self.remembered.keep(lr, evaluation.image)
+        return evaluation

@@ -1,0 +1,88 @@
+"""Command line of the verification: ``python -m runtime verify ENGINE...``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import DefianError
+from ..files import require_writable_folder, write_whole
+from ..onnx_session import PROVIDERS
+from .budget import BELOW_PROMISE, Budget
+from .run import verify
+from .strip import write_strip
+from .tables import as_json, lines_of
+
+if TYPE_CHECKING:
+    from .run import Verdict
+
+MOST_STRIPS = 8
+"""Of one artefact."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exits with 0, 1 (a picture is wrong) or 2 (bad usage or input, or it could not run)."""
+    given = sys.argv[1:] if arguments is None else arguments
+    try:
+        sys.exit(_run(_parser().parse_args(given), shlex.join(["python", "-m", "runtime", "verify", *given])))
+    except DefianError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m runtime verify",
+        description="Hold graphs and engines on this device against what PyTorch made of the same pictures.",
+    )
+    parser.add_argument("artefacts", nargs="+", type=Path, metavar="ENGINE", help=".engine and .onnx files")
+    parser.add_argument(
+        "--reference", type=Path, metavar="PACK", help="a reference pack; by default the one each manifest names"
+    )
+    parser.add_argument("--provider", choices=sorted(PROVIDERS), default="cpu", help="what runs .onnx files")
+    parser.add_argument("--max-drift", type=float, help="dB that any photo may lose against the original")
+    parser.add_argument("--min-psnr-to-reference", type=float, help="dB that any photo must have to PyTorch's")
+    parser.add_argument(
+        "--max-below-promise",
+        type=float,
+        default=BELOW_PROMISE,
+        help=f"dB by which a photo may be farther from PyTorch's than the export promised; default {BELOW_PROMISE:g}",
+    )
+    parser.add_argument("--json", type=Path, help="file for every figure")
+    parser.add_argument(
+        "--out", type=Path, default=Path("verify"), help="folder for the pictures that are wrong; default verify"
+    )
+    return parser
+
+
+def _run(options: argparse.Namespace, command: str) -> int:
+    budget = Budget(options.max_drift, options.min_psnr_to_reference, options.max_below_promise)
+    if options.json is not None:
+        if options.json.is_dir():
+            raise DefianError(f"--json {options.json}: expected a file, found a folder.")
+        require_writable_folder(options.json.parent, "--json")
+    verdicts = verify(options.artefacts, options.reference, budget, options.provider)
+    for verdict in verdicts:
+        print("\n".join(lines_of(verdict)))
+        _write_strips(verdict, options.out)
+    if options.json is not None:
+        content = json.dumps(as_json(verdicts, budget, command), indent=2) + "\n"
+        write_whole(options.json, content.encode(), "--json")
+        print(f"wrote {options.json}")
+    wrong = sum(bool(each.failed) for each in verdicts)
+    broken = sum(bool(each.error) for each in verdicts)
+    print(f"{len(verdicts) - wrong - broken} of {len(verdicts)} right, {wrong} wrong, {broken} not run")
+    return 2 if broken else 1 if wrong else 0
+
+
+def _write_strips(verdict: Verdict, folder: Path) -> None:
+    """The first wrong result of each picture; the rest is in the table."""
+    seen: set[str] = set()
+    for outcome in verdict.failed:
+        if outcome.picture.name not in seen and len(seen) < MOST_STRIPS:
+            seen.add(outcome.picture.name)
+            print(f"  wrote {write_strip(outcome, verdict.path.name, folder)} (reference, result, difference)")
