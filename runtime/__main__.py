@@ -5,30 +5,25 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runtime.batch import Batch, Tally
 from runtime.engine.session import RunOptions
 from runtime.errors import DefianError
 from runtime.files import require_writable_folder
-from runtime.images import read_image, write_png
-from runtime.jobs import Job, plan_jobs
+from runtime.jobs import plan_jobs
 from runtime.onnx_session import PROVIDERS
-from runtime.progress import ProgressBar
-from runtime.quality import Quality, compare, original_of, require_scikit_image
+from runtime.quality import Quality, require_scikit_image
 from runtime.resume import Resume
 from runtime.session import open_session
 from runtime.tiles import DEFAULT_OVERLAP, TiledSession, Tiling, tiles_that_fit
-from runtime.video import import_av, upscale_video
+from runtime.video import import_av
 
 if TYPE_CHECKING:
     from runtime.interface import Session
-
-IN_TILES = "not quite the result in one piece (docs/runtime.md, Tiles)"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -65,16 +60,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-@dataclass
-class Tally:
-    """What became of the files."""
-
-    done: int = 0
-    skipped: int = 0
-    failures: list[str] = field(default_factory=list)
-    qualities: list[Quality] = field(default_factory=list)
-
-
 def _run(options: argparse.Namespace) -> int:
     jobs = plan_jobs(options.inputs, options.out)
     if any(job.is_video for job in jobs):
@@ -84,7 +69,9 @@ def _run(options: argparse.Namespace) -> int:
     require_writable_folder(options.out)
     with _session(options) as session:
         print(session.describe())
-        tally = _upscale_all(session, jobs, options)
+        resume = Resume(options.out, _settings(session, options))
+        batch = Batch(session, resume, options.out, overwrite=options.overwrite, originals=options.compare)
+        tally = batch.run(jobs, alone=options.inputs == [job.source for job in jobs])
         suspicious, frames = session.guard.suspicious, session.guard.frames
     _report(tally, len(jobs))
     if suspicious:
@@ -93,6 +80,16 @@ def _run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 1 if tally.failures or suspicious else 0
+
+
+def _settings(session: Session, options: argparse.Namespace) -> dict[str, object]:
+    """What decides the pixels of a result, beside its source."""
+    return {
+        "engine": session.manifest.sha256,
+        "tile": options.tile,
+        "overlap": options.overlap,
+        "provider": options.provider or "cpu",
+    }
 
 
 def _session(options: argparse.Namespace) -> Session:
@@ -116,60 +113,6 @@ def _session(options: argparse.Namespace) -> Session:
     except BaseException:
         session.close()
         raise
-
-
-def _upscale_all(session: Session, jobs: list[Job], options: argparse.Namespace) -> Tally:
-    tally = Tally()
-    settings = {"engine": session.manifest.sha256, "tile": options.tile, "overlap": options.overlap}
-    resume = Resume(options.out, settings)
-    with ProgressBar(len(jobs)) as bar:
-        for job in jobs:
-            try:
-                if not options.overwrite and resume.is_finished(job):
-                    tally.skipped += 1
-                else:
-                    bar.say(_upscale(session, job, resume))
-                    tally.done += 1
-                if options.compare is not None and not job.is_video:
-                    _compare(session, job, options, tally, bar)
-            except DefianError as error:
-                if options.inputs == [job.source]:
-                    raise
-                tally.failures.append(f"{job.source}: {error}")
-            bar.step()
-    return tally
-
-
-def _upscale(session: Session, job: Job, resume: Resume) -> str:
-    """Do one job; returns what to print."""
-    start = time.monotonic()
-    cut = session.cut if isinstance(session, TiledSession) else 0
-    if job.is_video:
-        resume.begin()
-        with ProgressBar(None) as bar:
-            frames = upscale_video(session, job.source, job.target, bar.step)
-        seconds = time.monotonic() - start
-        tiles = ""
-        if isinstance(session, TiledSession) and session.cut > cut:
-            tiles = f", {session.cut - cut} of them in tiles of {session.tiling}: {IN_TILES}"
-        return f"{job.source} -> {job.target} ({frames} frames, {frames / seconds:.1f}/s{tiles})"
-    image = read_image(job.source)
-    upscaled = session(image[None])[0]
-    seconds = time.monotonic() - start
-    resume.begin()
-    write_png(job.target, upscaled)
-    tiles = ""
-    if isinstance(session, TiledSession) and session.cut > cut:
-        count = session.tiling.count(*image.shape[:2])
-        tiles = f", {count} tiles of {session.tiling}: {IN_TILES}"
-    return f"{job.source} -> {job.target} ({upscaled.shape[1]}x{upscaled.shape[0]}, {seconds:.2f} s{tiles})"
-
-
-def _compare(session: Session, job: Job, options: argparse.Namespace, tally: Tally, bar: ProgressBar) -> None:
-    original = original_of(job.target, options.compare, options.out)
-    quality = compare(read_image(job.target), original, session.manifest.scale)
-    tally.qualities.append(quality)
-    bar.say(f"{job.target}: {quality}")
 
 
 def _report(tally: Tally, total: int) -> None:

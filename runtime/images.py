@@ -15,6 +15,8 @@ from runtime.files import write_whole
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from runtime.files import Written
+
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
 UNREADABLE = (
     OSError,
@@ -65,11 +67,15 @@ def read_image(path: Path) -> np.ndarray:
         ) from error
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Write uint8 RGB [H, W, 3] as PNG; the file appears whole or not at all."""
+def write_png(path: Path, image: np.ndarray) -> Written:
+    """Write uint8 RGB [H, W, 3] as PNG; the file appears whole or not at all.
+
+    Raises:
+        DefianError: it cannot be written.
+    """
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", compress_level=4)
-    write_whole(path, buffer.getvalue())
+    return write_whole(path, buffer.getvalue())
 
 
 def images_in(folder: Path) -> list[Path]:

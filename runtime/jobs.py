@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from runtime.errors import DefianError
 from runtime.images import SUFFIXES
-from runtime.video import KEPT_CONTAINERS, VIDEO_SUFFIXES, is_unfinished
+from runtime.temporary import is_unfinished
+from runtime.video import KEPT_CONTAINERS, VIDEO_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,7 +71,7 @@ def _media_in(folder: Path, out: Path) -> list[Path]:
     for path in below:
         place = path.relative_to(folder)
         is_result = not root.is_relative_to(results) and (root / place).is_relative_to(results)
-        if not is_result and not any(map(is_unfinished, place.parts[:-1])):
+        if not is_result and not is_unfinished(path.name):
             paths.append(path)
     if not paths:
         raise DefianError(f"No photo or video below {folder}: expected files ending in {', '.join(sorted(wanted))}.")

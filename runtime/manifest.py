@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import DefianError
 from runtime.files import sha256_of, write_whole
+from runtime.json_values import parse_json
 from runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def read_manifest(file: Path, *, verify: bool = True) -> Manifest:
 
 def _parse(path: Path) -> Manifest:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         schema = content["schema"]
         if schema != SCHEMA:
             raise DefianError(

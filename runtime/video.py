@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import deque
 from contextlib import closing
+from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from runtime.errors import DefianError, MissingPackageError
+from runtime.files import cannot_write, rename_whole
+from runtime.temporary import unfinished_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from runtime.files import Written
     from runtime.interface import Session
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".m4v", ".webm", ".avi"})
@@ -48,12 +51,20 @@ def import_av() -> Any:  # noqa: ANN401 - an optional package
     return av
 
 
-def is_unfinished(folder: str) -> bool:
-    """Whether a folder's name is of one that ``upscale_video`` works in, such as ``.film.mp4.x1y2z3w4``."""
-    return folder.startswith(".") and Path(folder).with_suffix("").suffix.lower() in KEPT_CONTAINERS
+@dataclass(frozen=True)
+class Film:
+    """A video that was upscaled.
+
+    Attributes:
+        frames: how many.
+        written: the file.
+    """
+
+    frames: int
+    written: Written
 
 
-def upscale_video(session: Session, source: Path, target: Path, step: Callable[[], None]) -> int:
+def upscale_video(session: Session, source: Path, target: Path, step: Callable[[], None]) -> Film:
     """Upscale a video; the target appears whole or not at all.
 
     Sound is copied packet by packet. Colours keep matrix and range; a video that names no matrix is taken as BT.601
@@ -66,21 +77,18 @@ def upscale_video(session: Session, source: Path, target: Path, step: Callable[[
         step: called after each frame.
 
     Returns:
-        Number of frames.
+        What was made.
 
     Raises:
         DefianError: PyAV is missing, the video cannot be read or written, or a frame does not fit the engine.
     """
     av = import_av()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            unfinished = Path(folder, target.name)
+        with unfinished_file(target) as unfinished:
             frames = _transcode(av, session, (source, unfinished), step)
-            unfinished.replace(target)
+            return Film(frames, rename_whole(unfinished, target))
     except OSError as error:
-        raise DefianError(f"Cannot write {target}: {error.strerror}.", "Choose another folder with --out.") from error
-    return frames
+        raise cannot_write(target, error) from error
 
 
 def _transcode(av: Any, session: Session, files: tuple[Path, Path], step: Callable[[], None]) -> int:  # noqa: ANN401

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib
-import json
 import os
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from runtime.errors import DefianError, MissingPackageError
 from runtime.files import write_whole
+from runtime.json_values import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,7 +54,7 @@ def ahead_of_time_image(capability: tuple[int, int]) -> bytes | None:
     if not (record.is_file() and fatbin.is_file()):
         return None
     try:
-        said = json.loads(record.read_text(encoding="utf-8"))
+        said = parse_json(record.read_bytes())
         built_from, oldest = said["source_sha256"], min(said["architectures"])
         too_new = oldest > 10 * capability[0] + capability[1]
     except (ValueError, KeyError, TypeError):
