@@ -72,9 +72,9 @@ class Resume:
     """The records of an output folder.
 
     A result is finished if the source that is there now, the engine and the options are those of its record, and the
-    result itself is whole: the bytes that were recorded. Records are written whole and after their result. So a run that
-    is killed in between leaves a record that does not fit, as do two runs that write one result in turns: the job is
-    done again.
+    result itself is whole: the bytes that were recorded. Records are written whole and after their result. So a run
+    that is killed in between leaves a record that does not fit, as do two runs that write one result in turns: the job
+    is done again.
 
     Args:
         out: the output folder.

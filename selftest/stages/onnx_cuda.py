@@ -7,9 +7,9 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
 from runtime.errors import DefianError
+from runtime.onnx_runtime import import_onnxruntime
 from runtime.onnx_session import OnnxSession
 from selftest.engines import against_emulation, bench
 from selftest.pictures import MODELS, SIZES, graphs_of, scale_of
@@ -27,6 +27,7 @@ RUNS = 15
 
 def run(settings: Settings, record: Record) -> None:
     """Pictures first, then the network alone with its image on the device, then ``bench.py`` from host to host."""
+    onnxruntime = import_onnxruntime()
     if PROVIDER not in onnxruntime.get_available_providers():
         raise CannotRun(f"onnxruntime {onnxruntime.__version__} has no CUDA provider: install onnxruntime-gpu.")
     if hasattr(onnxruntime, "preload_dlls"):
@@ -67,6 +68,7 @@ def _in_turn(graphs: dict[str, list[Path]]) -> Iterator[tuple[str, Path]]:
 
 def _session(graph: Path, search: str) -> Any:  # noqa: ANN401 - an InferenceSession
     """``search`` is how convolution algorithms are found, for every shape anew: EXHAUSTIVE takes seconds a shape."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     providers = [(PROVIDER, {"cudnn_conv_algo_search": search})]
@@ -90,7 +92,7 @@ def _alone(graph: Path, model: str) -> list[dict[str, Any]]:
         image = np.random.default_rng(0).integers(0, 256, (1, height, width, 3), dtype=np.uint8)
         binding = session.io_binding()
         binding.bind_ortvalue_input(
-            session.get_inputs()[0].name, onnxruntime.OrtValue.ortvalue_from_numpy(image, "cuda", 0)
+            session.get_inputs()[0].name, import_onnxruntime().OrtValue.ortvalue_from_numpy(image, "cuda", 0)
         )
         binding.bind_output(session.get_outputs()[0].name, "cuda")
         taken = []
