@@ -7,6 +7,8 @@ from pathlib import Path
 from runtime.errors import DefianError
 
 WEIGHTS = Path(__file__).parent / "weights"
+SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors"})
+"""Of checkpoints, in any case; what is in a file is told by its content."""
 
 
 def bundled_models() -> dict[str, Path]:

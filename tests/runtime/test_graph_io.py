@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from runtime.errors import DefianError
 from runtime.manifest import Manifest, manifest_path, read_manifest
+from runtime.onnx_session import OnnxSession
 from runtime.session import open_session
 from tests.conftest import noise
 
@@ -40,8 +41,8 @@ def resizer(
 
 
 def model(nodes, inputs, outputs, initialisers=()) -> onnx.ModelProto:
-    values = [[helper.make_tensor_value_info(*each) for each in side] for side in (inputs, outputs)]
-    graph = helper.make_graph(nodes, "g", *values, list(initialisers))
+    before, after = ([helper.make_tensor_value_info(*each) for each in side] for side in (inputs, outputs))
+    graph = helper.make_graph(nodes, "g", before, after, list(initialisers))
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
@@ -104,7 +105,7 @@ def test_a_graph_that_is_not_what_its_manifest_says_is_refused_on_opening(tmp_pa
 
 
 def test_a_result_of_another_size_is_refused_even_if_the_small_picture_had_the_right_one(tmp_path, monkeypatch):
-    session = open_session(written(tmp_path, resizer()))
+    session = OnnxSession(written(tmp_path, resizer()))
     monkeypatch.setattr(session._session, "run", lambda *_: [np.zeros((1, 8, 10, 3), np.uint8)])
     with pytest.raises(DefianError, match=r"expected uint8 \[1, 8, 12, 3\].*found uint8 \[1, 8, 10, 3\]"):
         session(noise(1, 4, 6, 3))
