@@ -15,6 +15,7 @@ from runtime.engine.session import RunOptions
 from runtime.errors import DefianError
 from runtime.files import require_writable_folder
 from runtime.jobs import plan_jobs
+from runtime.memory import fits
 from runtime.onnx_session import PROVIDERS
 from runtime.quality import Quality, require_scikit_image
 from runtime.resume import Resume
@@ -51,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", required=True, type=Path, help="folder for the results")
     parser.add_argument("--provider", choices=sorted(PROVIDERS), help="what runs a .onnx file; default cpu")
     parser.add_argument(
-        "--tile", default="auto", help="HxW: cut images into tiles; auto: only those too large for the engine; off"
+        "--tile",
+        default="auto",
+        help="HxW: cut images into tiles; auto: only those too large for the engine or the memory; off",
     )
     parser.add_argument("--overlap", type=int, default=DEFAULT_OVERLAP, help="LR pixels that neighbouring tiles share")
     parser.add_argument("--compare", type=Path, metavar="HR", help="original photo or folder: print PSNR and SSIM")
@@ -104,8 +107,12 @@ def _session(options: argparse.Namespace) -> Session:
     run = RunOptions(cuda_graphs=not options.no_cuda_graphs)
     session = open_session(options.engine, options.provider or "cpu", run)
     try:
-        if tile == "off" or (tile == "auto" and session.profile is None):
+        if tile == "off":
             return session
+        if tile == "auto" and session.profile is None:
+            if (options.provider or "cpu") != "cpu":
+                return session
+            return TiledSession(session, tiles_that_fit(None, options.overlap), always=False, fits=fits)
         if tile == "auto":
             return TiledSession(session, tiles_that_fit(session.profile, options.overlap), always=False)
         height, width = map(int, tile.split("x"))

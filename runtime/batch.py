@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from runtime.errors import DefianError
 from runtime.files import DiskFullError
-from runtime.images import read_image, write_png
+from runtime.images import read_image, read_photo, write_png
 from runtime.progress import ProgressBar
 from runtime.quality import Quality, compare, original_of
 from runtime.resume import Fingerprint
@@ -83,7 +84,7 @@ class Batch:
         if not self.overwrite and self.resume.is_finished(job):
             tally.skipped += 1
         else:
-            bar.say(self._upscale(job))
+            bar.say(self._upscale(job, bar))
             tally.done += 1
         if self.originals is not None and not job.is_video:
             original = original_of(job.target, self.originals, self.out)
@@ -91,26 +92,30 @@ class Batch:
             tally.qualities.append(quality)
             bar.say(f"{job.target}: {quality}")
 
-    def _upscale(self, job: Job) -> str:
+    def _upscale(self, job: Job, bar: ProgressBar) -> str:
         """Do one job; returns what to print."""
         start = time.monotonic()
         try:
             source = Fingerprint.of(job.source)
         except OSError as error:
             raise DefianError(f"Cannot read {job.source}: {error.strerror}.") from error
-        said = self._video(job, source, start) if job.is_video else self._photo(job, source, start)
+        said = self._video(job, source, start) if job.is_video else self._photo(job, source, start, bar)
         return f"{job.source} -> {job.target} ({said})"
 
-    def _photo(self, job: Job, source: Fingerprint, start: float) -> str:
-        image = read_image(job.source)
+    def _photo(self, job: Job, source: Fingerprint, start: float, bar: ProgressBar) -> str:
+        photo = read_photo(job.source)
+        image = photo.pixels
         cut = self._cut
         upscaled = self.session(image[None])[0]
         seconds = time.monotonic() - start
-        self.resume.finish(job, source, write_png(job.target, upscaled))
+        self.resume.finish(job, source, write_png(job.target, upscaled, photo))
         tiles = ""
         if isinstance(self.session, TiledSession) and self._cut > cut:
             tiling = self.session.tiling
             tiles = f", {tiling.count(*image.shape[:2])} tiles of {tiling}: {IN_TILES}"
+        remarks = [f"{photo.left_out} of {photo.left_out + 1} pages or frames left out"] if photo.left_out else []
+        for remark in (*remarks, *photo.remarks):
+            bar.say(f"note {job.source}: {remark}", sys.stderr)
         return f"{upscaled.shape[1]}x{upscaled.shape[0]}, {seconds:.2f} s{tiles}"
 
     def _video(self, job: Job, source: Fingerprint, start: float) -> str:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image
 
 from runtime.__main__ import main
 from runtime.errors import DefianError
 from runtime.guard import SuspiciousFrameWarning
-from runtime.images import read_image
+from runtime.images import read_image, read_photo
 from runtime.jobs import plan_jobs
 from runtime.manifest import Manifest
 from runtime.onnx_session import OnnxSession
@@ -131,31 +131,40 @@ def test_a_bad_file_ends_the_command_with_2_if_it_is_the_input_and_with_1_if_it_
     "kind", [struct.error, EOFError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError, MemoryError]
 )
 def test_whatever_pillow_raises_at_a_broken_photo_the_rest_is_done(graph, photos, tmp_path, monkeypatch, capsys, kind):
-    plain, calls = ImageOps.exif_transpose, []
+    plain, calls = Image.Image.getexif, []
 
-    def broken(image: Image.Image) -> Image.Image:
+    def broken(image: Image.Image) -> Image.Exif:
         calls.append(image)
         if len(calls) == 1:
             raise kind("broken EXIF")
         return plain(image)
 
-    monkeypatch.setattr(ImageOps, "exif_transpose", broken)
+    monkeypatch.setattr(Image.Image, "getexif", broken)
     assert run(photos, "--engine", graph, "--out", tmp_path / "sr") == 1
     captured = capsys.readouterr()
     assert captured.out.count("->") == 2
     assert "a.png cannot be decoded as an image" in captured.err
 
 
-def test_a_photo_with_a_broken_exif_block_is_named(tmp_path):
+def test_a_photo_with_a_broken_exif_block_is_turned_and_its_loss_is_told(tmp_path, monkeypatch):
     """One damaged byte: a description becomes the place of strips, which would have to be a number."""
     block = Image.Exif()
     block[0x0112], block[0x010E] = 6, "hello"
     content = io.BytesIO()
-    Image.fromarray(noise(8, 8, 3)).save(content, "JPEG", exif=block)
+    Image.fromarray(noise(8, 12, 3)).save(content, "JPEG", exif=block)
     assert content.getvalue().count(b"\x01\x0e\0\x02") == 1
     (tmp_path / "a.jpg").write_bytes(content.getvalue().replace(b"\x01\x0e\0\x02", b"\x01\x11\0\x02"))
-    with pytest.raises(DefianError, match=r"a\.jpg cannot be decoded"):
-        read_image(tmp_path / "a.jpg")
+    assert read_photo(tmp_path / "a.jpg").pixels.shape == (12, 8, 3)
+
+    def broken(_: Image.Exif, __: int = 8) -> bytes:
+        raise struct.error("broken EXIF")
+
+    block[0x0110] = "Camera"
+    Image.fromarray(noise(8, 12, 3)).save(tmp_path / "b.jpg", exif=block)
+    monkeypatch.setattr(Image.Exif, "tobytes", broken)
+    photo = read_photo(tmp_path / "b.jpg")
+    assert photo.pixels.shape == (12, 8, 3)
+    assert "EXIF block cannot be written again" in photo.remarks[0]
 
 
 def test_a_broken_video_does_not_stop_the_photos_beside_it(graph, photos, tmp_path, capsys):
