@@ -14,7 +14,7 @@ from runtime.batch import Batch, Tally
 from runtime.engine.session import RunOptions
 from runtime.errors import DefianError
 from runtime.files import require_writable_folder
-from runtime.jobs import plan_jobs
+from runtime.jobs import plan
 from runtime.memory import fits
 from runtime.onnx_session import PROVIDERS
 from runtime.quality import Quality, require_scikit_image
@@ -64,7 +64,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    jobs = plan_jobs(options.inputs, options.out)
+    planned = plan(options.inputs, options.out)
+    jobs = planned.jobs
     if any(job.is_video for job in jobs):
         import_av()
     if options.compare is not None:
@@ -76,7 +77,10 @@ def _run(options: argparse.Namespace) -> int:
         batch = Batch(session, resume, options.out, overwrite=options.overwrite, originals=options.compare)
         tally = batch.run(jobs, alone=options.inputs == [job.source for job in jobs])
         suspicious, frames = session.guard.suspicious, session.guard.frames
+    tally.failures += [f"{folder}: this folder cannot be read." for folder in planned.unreadable]
     _report(tally, len(jobs))
+    if planned.no_media:
+        print(f"{planned.no_media} files are neither photo nor video and were left")
     if suspicious:
         print(
             f"{suspicious} of {frames} frames came out black or white, in whole or in a patch, and should not.",

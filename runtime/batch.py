@@ -84,25 +84,25 @@ class Batch:
         if not self.overwrite and self.resume.is_finished(job):
             tally.skipped += 1
         else:
-            bar.say(self._upscale(job, bar))
+            bar.say(self._upscale(job, tally, bar))
             tally.done += 1
         if self.originals is not None and not job.is_video:
-            original = original_of(job.target, self.originals, self.out)
+            original = original_of(job.target, self.originals, self.out, self.session.manifest.scale)
             quality = compare(read_image(job.target), original, self.session.manifest.scale)
             tally.qualities.append(quality)
             bar.say(f"{job.target}: {quality}")
 
-    def _upscale(self, job: Job, bar: ProgressBar) -> str:
+    def _upscale(self, job: Job, tally: Tally, bar: ProgressBar) -> str:
         """Do one job; returns what to print."""
-        start = time.monotonic()
         try:
             source = Fingerprint.of(job.source)
         except OSError as error:
             raise DefianError(f"Cannot read {job.source}: {error.strerror}.") from error
-        said = self._video(job, source, start) if job.is_video else self._photo(job, source, start, bar)
+        said = self._video(job, source, tally, bar) if job.is_video else self._photo(job, source, bar)
         return f"{job.source} -> {job.target} ({said})"
 
-    def _photo(self, job: Job, source: Fingerprint, start: float, bar: ProgressBar) -> str:
+    def _photo(self, job: Job, source: Fingerprint, bar: ProgressBar) -> str:
+        start = time.monotonic()
         photo = read_photo(job.source)
         image = photo.pixels
         cut = self._cut
@@ -118,12 +118,19 @@ class Batch:
             bar.say(f"note {job.source}: {remark}", sys.stderr)
         return f"{upscaled.shape[1]}x{upscaled.shape[0]}, {seconds:.2f} s{tiles}"
 
-    def _video(self, job: Job, source: Fingerprint, start: float) -> str:
+    def _video(self, job: Job, source: Fingerprint, tally: Tally, bar: ProgressBar) -> str:
+        start = time.monotonic()
         cut = self._cut
-        with ProgressBar(None) as bar:
-            film = upscale_video(self.session, job.source, job.target, bar.step)
+        with ProgressBar(None) as frames:
+            film = upscale_video(self.session, job.source, job.target, frames.step)
         seconds = time.monotonic() - start
-        self.resume.finish(job, source, film.written)
+        if film.losses:
+            whole = f"not all of it came out: {'; '.join(film.losses)}. {job.target} holds the rest"
+            tally.failures.append(f"{job.source}: {whole}, and counts as unfinished.")
+        else:
+            self.resume.finish(job, source, film.written)
+        for remark in film.remarks:
+            bar.say(f"note {job.source}: {remark}", sys.stderr)
         tiles = ""
         if isinstance(self.session, TiledSession) and self._cut > cut:
             tiles = f", {self._cut - cut} of them in tiles of {self.session.tiling}: {IN_TILES}"

@@ -15,6 +15,7 @@ from runtime.colour import to_srgb
 from runtime.decoding import UNREADABLE, eight_bits, opened, upright
 from runtime.errors import DefianError
 from runtime.files import write_whole
+from runtime.folders import files_below
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -153,11 +154,16 @@ def images_in(folder: Path) -> list[Path]:
     """All image files below a folder, recursively, in one deterministic order (by path).
 
     Raises:
-        DefianError: the folder is missing or holds no image.
+        DefianError: the folder is missing, cannot be read in all its parts, or holds no image.
     """
     if not folder.is_dir():
         raise DefianError(f"No folder at {folder}.", "Give a folder of photos.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    below = files_below(folder)
+    if below.unreadable:
+        raise DefianError(
+            f"The folder {below.unreadable[0]} cannot be read.", "Make it readable, or give another folder."
+        )
+    paths = [path for path in below.files if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise DefianError(
             f"No image below {folder}: expected files ending in {', '.join(sorted(SUFFIXES))}.",

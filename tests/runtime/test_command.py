@@ -250,10 +250,11 @@ def test_frames_in_tiles_are_mentioned_as_photos_are(graph, tmp_path, capsys):
 
 
 def test_two_sources_of_one_result_and_a_source_that_is_its_own_result_are_refused(tmp_path):
-    for name in ("a.png", "a.jpg"):
+    for name in ("a.png", "A/a.png", "B/a.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.fromarray(noise(4, 4, 3)).save(tmp_path / name)
     with pytest.raises(DefianError, match="would both become"):
-        plan_jobs([tmp_path], tmp_path / "sr")
+        plan_jobs([tmp_path / "A", tmp_path / "B"], tmp_path / "sr")
     with pytest.raises(DefianError, match="overwritten by its own result"):
         plan_jobs([tmp_path / "a.png"], tmp_path)
     (tmp_path / "empty").mkdir()
