@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from runtime.entry import begin
 
 COMMANDS = {
     "export": ("export.command", "export a checkpoint to graphs and engines with a measured drift"),
@@ -30,6 +33,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
 
 
+def entry() -> None:
+    """``defian``, and ``defian-run`` and its like: the command is named by the program."""
+    begin()
+    _, _, name = Path(sys.argv[0]).stem.partition("-")
+    main([name, *sys.argv[1:]] if name in COMMANDS else None)
+
+
 def _usage() -> list[str]:
     return [
         f"usage: defian [--version] {{{','.join(COMMANDS)}}} ...",
@@ -48,4 +58,4 @@ def _version() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    entry()

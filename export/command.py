@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
+from runtime.arguments import count_of, number_of, path_of, shown
+from runtime.entry import INTERRUPTED, NOBODY_READS, finish, status_of
 from runtime.errors import DefianError, MissingPackageError
 
 try:
@@ -30,15 +32,20 @@ def _list_models(value: bool) -> None:
     if value:
         from models.bundled import bundled_models
 
-        for name, path in bundled_models().items():
-            print(f"{name}\t{path}")
+        try:
+            for name, path in bundled_models().items():
+                print(f"{name}\t{path}", flush=True)
+        except BrokenPipeError:  # typer would make 1 of it
+            finish(NOBODY_READS)
         raise typer.Exit
 
 
 @app.command(help="Export a DeFiAN checkpoint to ONNX graphs and TensorRT engines with a measured drift.")
 def export(
     model: Annotated[str, typer.Option(help="Bundled name, or path of a .pth or .safetensors checkpoint.")],
-    out: Annotated[Path, typer.Option(help="Folder for graphs, engines and manifests.")] = Path("build"),
+    out: Annotated[
+        Path, typer.Option(parser=path_of("--out"), metavar="DIR", help="Folder for graphs, engines and manifests.")
+    ] = Path("build"),
     precision: Annotated[list[str] | None, typer.Option(help="fp32, fp16, int8; repeatable. Default: all.")] = None,
     target: Annotated[str, typer.Option(help="onnx, tensorrt (this device), tensorrt-rtx (ahead of time).")] = "onnx",
     sm: Annotated[
@@ -48,8 +55,18 @@ def export(
         "1x64x64,1x360x640,1x540x960"
     ),
     io: Annotated[str, typer.Option(help="uint8 (NHWC RGB) or float (normalised NCHW, for parity tests).")] = "uint8",
-    calibration: Annotated[Path | None, typer.Option(help="Folder of HR photos for INT8. Default: bundled.")] = None,
-    patches: Annotated[int, typer.Option(help="LR calibration patches of 96x96 pixels.")] = 64,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_of("--calibration"), metavar="DIR", help="Folder of HR photos for INT8. Default: bundled."
+        ),
+    ] = None,
+    patches: Annotated[
+        int,
+        typer.Option(
+            parser=count_of("--patches", 1, 100_000), metavar="N", help="LR calibration patches of 96x96 pixels."
+        ),
+    ] = 64,
     ranges: Annotated[str, typer.Option(help="Activation ranges: mse, percentile (99.999), entropy, minmax.")] = "mse",
     int8_scope: Annotated[
         str, typer.Option(help="convolutions, or features: every feature map of C channels as well.")
@@ -60,11 +77,23 @@ def export(
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Measure what each part of the network costs in INT8.")
     ] = False,
-    dataset: Annotated[Path | None, typer.Option(help="Folder of HR photos to measure drift on.")] = None,
-    lr: Annotated[Path | None, typer.Option(help="Folder of LR images, with --hr.")] = None,
-    hr: Annotated[Path | None, typer.Option(help="Folder of HR images of the same names.")] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(parser=path_of("--dataset"), metavar="DIR", help="Folder of HR photos to measure drift on."),
+    ] = None,
+    lr: Annotated[
+        Path | None, typer.Option(parser=path_of("--lr"), metavar="DIR", help="Folder of LR images, with --hr.")
+    ] = None,
+    hr: Annotated[
+        Path | None, typer.Option(parser=path_of("--hr"), metavar="DIR", help="Folder of HR images of the same names.")
+    ] = None,
     max_drift: Annotated[
-        float | None, typer.Option(help="Drift budget per image in dB; exit status 1 above it.")
+        float | None,
+        typer.Option(
+            parser=number_of("--max-drift", what="dB"),
+            metavar="DB",
+            help="Drift budget per image in dB; exit status 1 above it.",
+        ),
     ] = None,
     eigen: Annotated[
         str, typer.Option(help="Eigenvalue step: plugin (one kernel), function, or inline; see docs/plugin.md.")
@@ -74,8 +103,18 @@ def export(
         bool, typer.Option("--plain", help="No rewrite at all: the graph as traced, for comparison.")
     ] = False,
     rewrite_memory: Annotated[bool, typer.Option(help="Plan memory after every rewrite with TensorRT-RTX.")] = True,
-    workspace: Annotated[int | None, typer.Option(help="Compiler workspace in MiB; 1024 on an 8 GB Jetson.")] = None,
-    optimisation_level: Annotated[int | None, typer.Option(help="Builder optimisation level, 0 to 5.")] = None,
+    workspace: Annotated[
+        int | None,
+        typer.Option(
+            parser=count_of("--workspace", 1), metavar="MIB", help="Compiler workspace in MiB; 1024 on an 8 GB Jetson."
+        ),
+    ] = None,
+    optimisation_level: Annotated[
+        int | None,
+        typer.Option(
+            parser=count_of("--optimisation-level", 0, 5), metavar="N", help="Builder optimisation level, 0 to 5."
+        ),
+    ] = None,
     list_models: Annotated[  # noqa: ARG001
         bool, typer.Option("--list-models", is_eager=True, callback=_list_models, help="List the bundled models.")
     ] = False,
@@ -116,7 +155,13 @@ def export(
         rewrite_memory=rewrite_memory,
         command=shlex.join(["python", "export.py", *sys.argv[1:]]),
     )
-    result = run_and_show(options)
+    try:
+        result = run_and_show(options)
+    except (KeyboardInterrupt, BrokenPipeError) as error:  # click would make 1 of both
+        status = status_of(error) or INTERRUPTED
+        if status != NOBODY_READS:
+            print("interrupted; nothing was written", file=sys.stderr)
+        finish(status)
     if not result.passed:
         raise typer.Exit(1)
 
@@ -126,7 +171,7 @@ def _choice(kind: type[Choice], text: str, option: str) -> Choice:
         return kind(text)
     except ValueError as error:
         choices = ", ".join(member.value for member in kind)
-        raise DefianError(f"{option} {text!r}: expected one of {choices}.") from error
+        raise DefianError(f"{option} {shown(text)}: expected one of {choices}.") from error
 
 
 def run_and_show(options: ExportOptions) -> ExportResult:

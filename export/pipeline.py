@@ -12,7 +12,7 @@ from calibration.drift.hard_images import faults_on_hard_images, hard_images
 from calibration.drift.report import DriftReport, measure_drift
 from calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from calibration.ranges.fp16_range import beyond_half
-from export.engine.build import BuiltEngine, EngineOptions, build_engine
+from export.engine.build import BuiltEngine, EngineOptions, build_engine, require_target
 from export.engine.compiler import Target
 from export.engine.lowering import Eigen, inline_functions
 from export.engine.memory_plan import Step, can_measure_memory, rewrite_with_account
@@ -170,6 +170,8 @@ def _inputs(options: ExportOptions) -> _Inputs:
         if needs_validation(options):
             patches.split()
     require_writable_folder(options.out)
+    if options.target is not Target.ONNX:
+        require_target(_engine_options(options))
     return _Inputs(checkpoint, rewrites, pairs, patches)
 
 
@@ -220,7 +222,12 @@ def _within(report: DriftReport, budget: float | None) -> bool:
 
 
 def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], BuildProgress] | None) -> BuiltEngine:
-    engine_options = EngineOptions(
+    display = None if progress is None else progress(f"{variant.precision.value} engine")
+    return build_engine(variant.serialise(), _engine_options(options), display)
+
+
+def _engine_options(options: ExportOptions) -> EngineOptions:
+    return EngineOptions(
         target=options.target,
         profile=options.profile,
         uint8=options.io is Io.UINT8,
@@ -229,8 +236,6 @@ def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], 
         optimisation_level=options.optimisation_level,
         plugin=options.eigen is Eigen.PLUGIN,
     )
-    display = None if progress is None else progress(f"{variant.precision.value} engine")
-    return build_engine(variant.serialise(), engine_options, display)
 
 
 def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], options: ExportOptions) -> Artefact:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from runtime.arguments import path_of, shown
 from runtime.errors import DefianError
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -25,10 +26,10 @@ def resolve_model(model: str) -> Path:
     bundled = bundled_models()
     if model in bundled:
         return bundled[model]
-    path = Path(model).expanduser()
+    path = path_of("model")(model)
     if path.is_file():
         return path
     raise DefianError(
-        f"No model {model!r}: expected a bundled name ({', '.join(bundled)}) or the path of a .pth or "
+        f"No model {shown(model)}: expected a bundled name ({', '.join(bundled)}) or the path of a .pth or "
         ".safetensors file."
     )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runtime.arguments import choice_of, count_of, path_of
 from runtime.batch import Batch, Tally
 from runtime.engine.session import RunOptions
+from runtime.entry import INTERRUPTED, NOBODY_READS, begin, finish, status_of
 from runtime.errors import DefianError
 from runtime.files import require_writable_folder
 from runtime.jobs import plan
@@ -30,34 +31,46 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line.
 
-    Exits with 0, 1 (a file failed or a frame is suspicious), 2 (bad usage or input) or 130 (interrupted).
+    Exits with 0, 1 (a file failed or a frame is suspicious), 2 (bad usage or input), 130 (interrupted), 143
+    (terminated) or 141 (nobody reads its output).
     """
-    options = _parser().parse_args(arguments)
     try:
-        sys.exit(_run(options))
+        sys.exit(_run(_parser().parse_args(arguments)))
     except DefianError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        sys.exit(130)
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        status = status_of(error) or INTERRUPTED
+        if status != NOBODY_READS:
+            print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        finish(status)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m runtime", description="Upscale photos and videos with an exported network."
     )
-    parser.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="photos, videos, or folders of them")
-    parser.add_argument("--engine", required=True, type=Path, help="a .onnx or .engine file built by export.py")
-    parser.add_argument("--out", required=True, type=Path, help="folder for the results")
-    parser.add_argument("--provider", choices=sorted(PROVIDERS), help="what runs a .onnx file; default cpu")
+    parser.add_argument(
+        "inputs", nargs="+", type=path_of("INPUT"), metavar="INPUT", help="photos, videos, or folders of them"
+    )
+    parser.add_argument(
+        "--engine", required=True, type=path_of("--engine"), help="a .onnx or .engine file built by export.py"
+    )
+    parser.add_argument("--out", required=True, type=path_of("--out"), help="folder for the results")
+    provider = choice_of("--provider", sorted(PROVIDERS))
+    parser.add_argument(
+        "--provider", type=provider, metavar="NAME", help="cpu, cuda or tensorrt: what runs a .onnx file; default cpu"
+    )
     parser.add_argument(
         "--tile",
         default="auto",
         help="HxW: cut images into tiles; auto: only those too large for the engine or the memory; off",
     )
-    parser.add_argument("--overlap", type=int, default=DEFAULT_OVERLAP, help="LR pixels that neighbouring tiles share")
-    parser.add_argument("--compare", type=Path, metavar="HR", help="original photo or folder: print PSNR and SSIM")
+    overlap = count_of("--overlap", 0, 50_000, "LR pixels")
+    parser.add_argument("--overlap", type=overlap, default=DEFAULT_OVERLAP, help="LR pixels that neighbours share")
+    parser.add_argument(
+        "--compare", type=path_of("--compare"), metavar="HR", help="original photo or folder: print PSNR and SSIM"
+    )
     parser.add_argument("--overwrite", action="store_true", help="do finished files again")
     parser.add_argument("--no-cuda-graphs", action="store_true", help="run engines eagerly")
     return parser
@@ -101,7 +114,7 @@ def _settings(session: Session, options: argparse.Namespace) -> dict[str, object
 
 def _session(options: argparse.Namespace) -> Session:
     tile: str = options.tile
-    if tile not in {"auto", "off"} and not re.fullmatch(r"\d{1,5}x\d{1,5}", tile):
+    if tile not in {"auto", "off"} and not re.fullmatch(r"[0-9]{1,5}x[0-9]{1,5}", tile):
         raise DefianError(f"--tile {tile}: expected auto, off, or a size such as 192x192.")
     if options.provider is not None and options.engine.suffix != ".onnx":
         raise DefianError(
@@ -142,4 +155,5 @@ def _report(tally: Tally, total: int) -> None:
 
 
 if __name__ == "__main__":
+    begin()
     main()

@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from runtime.arguments import number_of, path_of, shown
+from runtime.entry import INTERRUPTED, status_of
 from runtime.errors import DefianError
 from runtime.files import require_writable_folder
 from selftest.protocol import Settings
@@ -33,9 +35,9 @@ def main(arguments: list[str] | None = None) -> None:
     except DefianError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(status_of(error) or INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -43,23 +45,37 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m selftest",
         description="Prove the network, its graphs and its engines on this machine's GPU, stage by stage.",
     )
-    parser.add_argument("--budget", type=float, default=BUDGET, metavar="SECONDS", help="for everything (480)")
-    parser.add_argument("--out", type=Path, default=Path("build/gpu"), metavar="DIR", help="folder for the report")
+    parser.add_argument(
+        "--budget",
+        type=number_of("--budget", 1e-9, 1e6, "seconds"),
+        default=BUDGET,
+        metavar="SECONDS",
+        help="for everything (480)",
+    )
+    parser.add_argument(
+        "--out", type=path_of("--out"), default=Path("build/gpu"), metavar="DIR", help="folder for the report"
+    )
     parser.add_argument("--stage", action="append", metavar="NAME", help="run only this one; repeatable")
     parser.add_argument("--skip", action="append", default=[], metavar="NAME", help="leave this one out; repeatable")
-    parser.add_argument("--add-to", type=Path, metavar="FILE", help="put the stages into a report written before")
+    parser.add_argument(
+        "--add-to", type=path_of("--add-to"), metavar="FILE", help="put the stages into a report written before"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would run and how long it may take")
-    parser.add_argument("--set5", type=Path, metavar="DIR", help="folder with HR, LRx2 and LRx4; else bundled photos")
-    parser.add_argument("--train-pictures", type=Path, metavar="DIR", help="photos for the stage training")
+    parser.add_argument(
+        "--set5", type=path_of("--set5"), metavar="DIR", help="folder with HR, LRx2 and LRx4; else bundled photos"
+    )
+    parser.add_argument(
+        "--train-pictures", type=path_of("--train-pictures"), metavar="DIR", help="photos for the stage training"
+    )
     parser.add_argument("--commit", default="", metavar="SHA", help="of a copy of the repository without .git")
-    parser.add_argument("--graphs", type=Path, metavar="DIR", help="graphs exported before, with their manifests")
+    parser.add_argument(
+        "--graphs", type=path_of("--graphs"), metavar="DIR", help="graphs exported before, with their manifests"
+    )
     return parser
 
 
 def _run(options: argparse.Namespace, command: str) -> int:
     stages = _chosen(options)
-    if not options.budget > 0 or options.budget > 1e6:
-        raise DefianError(f"--budget {options.budget:g}: expected seconds above 0, at most a million.")
     folders = [_folder(options, name) for name in ("set5", "train_pictures", "graphs")]
     if options.dry_run:
         print("\n".join(_forecast(stages, options.budget)))
@@ -103,7 +119,7 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 def _chosen(options: argparse.Namespace) -> list[Stage]:
     for name in [*(options.stage or ()), *options.skip]:
         if stage_named(name) is None:
-            raise DefianError(f"No stage {name!r}: expected one of {', '.join(stage.name for stage in STAGES)}.")
+            raise DefianError(f"No stage {shown(name)}: expected one of {', '.join(stage.name for stage in STAGES)}.")
     wanted = options.stage or [stage.name for stage in STAGES]
     chosen = [stage for stage in STAGES if stage.name in wanted and stage.name not in options.skip]
     if not chosen:

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         with suppress(DefianError):
             read(Path(folder), data)
 
-    flags = [f"-max_total_time={options.seconds}", f"-timeout={SLOW_SECONDS}", "-rss_limit_mb=4096", "-max_len=65536"]
+    flags = [f"-max_total_time={options.seconds}", f"-timeout={SLOW_SECONDS}", "-rss_limit_mb=4096", "-max_len=1048576"]
     atheris.Setup([sys.argv[0], *flags, f"-artifact_prefix={options.out}/", str(corpus)], one)
     atheris.Fuzz()
 
