@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from runtime.arguments import count_of, number_of, path_of, shown
-from runtime.entry import INTERRUPTED, NOBODY_READS, finish, status_of
+from runtime.entry import INTERRUPTED, NOBODY_READS, Terminated, finish, status_of
 from runtime.errors import DefianError, MissingPackageError
 
 try:
@@ -221,6 +221,8 @@ def main() -> None:
     except DefianError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except SystemExit as ended:  # typer makes 130 of every KeyboardInterrupt
+        sys.exit(Terminated.latest if ended.code == INTERRUPTED and Terminated.latest else ended.code)
 
 
 if __name__ == "__main__":

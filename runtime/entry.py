@@ -20,9 +20,12 @@ INTERRUPTED, TERMINATED, NOBODY_READS = 130, 143, 141
 class Terminated(KeyboardInterrupt):
     """SIGTERM or SIGHUP: what is under way ends as it does at Ctrl-C, and the status is the signal's."""
 
+    latest: int | None = None
+    """Status of the last of them, for libraries that make another exception of it."""
+
     def __init__(self, status: int = TERMINATED) -> None:
         super().__init__("terminated")
-        self.status = status
+        self.status = Terminated.latest = status
 
 
 def begin() -> None:

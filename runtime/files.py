@@ -40,18 +40,19 @@ class Written:
     sha256: str
 
 
-def write_whole(path: Path, data: bytes, option: str = "--out") -> Written:
+def write_whole(path: Path, data: bytes, option: str = "--out", mode: int = 0o666) -> Written:
     """Write to a temporary name in the same folder and rename, so that no reader ever sees half a file.
 
     The bytes are on the disk before the name is, so that neither a crash nor a loss of power leaves half a file.
-    ``option`` is the one of the command line that named the path, for the hint.
+    ``option`` is the one of the command line that named the path, for the hint; of ``mode`` the umask
+    takes its share.
 
     Raises:
         DiskFullError: there is no space left.
         DefianError: the folder cannot be written.
     """
     try:
-        with unfinished_file(path) as unfinished:
+        with unfinished_file(path, mode) as unfinished:
             with unfinished.open("wb") as stream:
                 stream.write(data)
             return rename_whole(unfinished, path)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from runtime.cache import cache_folder
 from runtime.device.context import DeviceContext, driver_errors
 from runtime.device.streams import Mark, WorkStream
 from runtime.engine.core import EngineCore
@@ -30,7 +31,6 @@ from runtime.guard import FrameGuard
 from runtime.interface import check_images, require_uint8_io
 from runtime.manifest import read_manifest
 from runtime.plugin import provide
-from runtime.plugin.binary import cache_folder
 from runtime.plugin.device import load_kernels
 
 if TYPE_CHECKING:
@@ -117,8 +117,9 @@ class EngineSession:
     def _load(self, path: Path) -> None:
         cuda, rtx = self._device.cuda, None
         if engine_facts(self.manifest).flavour == "tensorrt-rtx":
-            kernels = cache_folder() / "tensorrt-rtx" / f"{self.manifest.sha256[:16]}.cache"
-            rtx = RtxOptions(kernels if self.options.kernel_cache else None, self.options.cuda_graphs)
+            folder = cache_folder() if self.options.kernel_cache else None
+            kernels = None if folder is None else folder / "tensorrt-rtx" / f"{self.manifest.sha256[:16]}.cache"
+            rtx = RtxOptions(kernels, self.options.cuda_graphs)
         log = RuntimeLog(self._trt)
         self.stream = WorkStream(cuda)
         self._resources.callback(self.stream.free)
