@@ -16,7 +16,7 @@ from benchmark.options import BenchOptions
 from benchmark.run import run_benchmark
 from benchmark.tiling import parse_tiling
 from runtime.arguments import choice_of, count_of, most_threads, number_of, path_of, shown, text_of
-from runtime.entry import INTERRUPTED, NOBODY_READS, finish, status_of
+from runtime.entry import INTERRUPTED, NOBODY_READS, finish, printable, status_of
 from runtime.errors import DefianError, MissingPackageError
 from runtime.files import require_writable_folder
 from runtime.onnx_session import PROVIDERS
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sys.exit(_run(_parser().parse_args(given), shlex.join(["python", "bench.py", *given])))
     except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, BrokenPipeError) as error:
         status = status_of(error) or INTERRUPTED
@@ -162,13 +162,13 @@ def _run(options: argparse.Namespace, command: str) -> int:
     show(result, console)
     if options.json is not None:
         result.write(options.json)
-        console.print(f"wrote {options.json}", soft_wrap=True)
+        print(f"wrote {printable(options.json)}")
     for table in changes:
         show_sheet(table, console)
     if options.report is not None:
         from benchmark.report.page import write_page
 
-        console.print(f"wrote {write_page(result, options.report, changes)}", soft_wrap=True)
+        print(f"wrote {printable(write_page(result, options.report, changes))}")
     return 1 if result.over_budget else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from enum import Enum
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from runtime.arguments import count_of, number_of, path_of, shown
-from runtime.entry import INTERRUPTED, NOBODY_READS, Terminated, finish, status_of
+from runtime.entry import INTERRUPTED, NOBODY_READS, Terminated, finish, printable, status_of
 from runtime.errors import DefianError, MissingPackageError
 
 try:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from export.options import ExportOptions
     from export.pipeline import ExportResult
 
+FILE_WIDTH = 132
+"""Columns of what is written to a file or a pipe, which have no width of their own."""
 Choice = TypeVar("Choice", bound=Enum)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -176,17 +179,20 @@ def _choice(kind: type[Choice], text: str, option: str) -> Choice:
 
 def run_and_show(options: ExportOptions) -> ExportResult:
     """Run an export with its progress on standard error, then print its tables."""
+    from rich.markup import escape
     from rich.progress import Progress
 
     from export.engine.progress import BuildProgress
     from export.pipeline import run_export
 
     console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = FILE_WIDTH
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("starting", total=None)
         result = run_export(
             options,
-            say=lambda text: progress.update(task, description=text),
+            say=lambda text: progress.update(task, description=escape(text)),
             progress=lambda description: BuildProgress(progress, description),
         )
     show(result, options, console)
@@ -195,23 +201,25 @@ def run_and_show(options: ExportOptions) -> ExportResult:
 
 def show(result: ExportResult, options: ExportOptions, console: Console) -> None:
     """Print the tables of an export."""
+    from rich.markup import escape
+
     from export import tables
 
-    console.print(f"{result.checkpoint.name}: {result.checkpoint.architecture}")
+    console.print(escape(f"{result.checkpoint.name}: {result.checkpoint.architecture}"))
     console.print(tables.rewrite_table(result.steps, options.profile))
     if any(artefact.drift for artefact in result.artefacts):
         console.print(tables.drift_table(result.artefacts, options.max_drift))
     if any(artefact.realised for artefact in result.artefacts):
         console.print(tables.realised_table(result.artefacts))
     for line in [*tables.range_lines(result.artefacts), *tables.int8_lines(result.artefacts, result.half, options)]:
-        console.print(line, soft_wrap=True)
+        console.print(escape(line), soft_wrap=True)
     if any(artefact.engine for artefact in result.artefacts):
         console.print(tables.engine_table(result.artefacts))
     for artefact in result.artefacts:
         for path in artefact.files:
-            console.print(f"wrote {path}", soft_wrap=True)
+            print(f"wrote {printable(path)}")
     for line in tables.refusals(result.artefacts, options.max_drift):
-        console.print(f"[red]refused[/red] {line}", soft_wrap=True)
+        console.print(f"[red]refused[/red] {escape(line)}", soft_wrap=True)
 
 
 def main() -> None:
@@ -219,7 +227,7 @@ def main() -> None:
     try:
         app()
     except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as ended:  # typer makes 130 of every KeyboardInterrupt
         sys.exit(Terminated.latest if ended.code == INTERRUPTED and Terminated.latest else ended.code)

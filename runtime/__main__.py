@@ -12,7 +12,7 @@ import numpy as np
 from runtime.arguments import choice_of, count_of, path_of
 from runtime.batch import Batch, Tally
 from runtime.engine.session import RunOptions
-from runtime.entry import INTERRUPTED, NOBODY_READS, begin, finish, status_of
+from runtime.entry import INTERRUPTED, NOBODY_READS, begin, finish, printable, status_of
 from runtime.errors import DefianError
 from runtime.files import require_writable_folder
 from runtime.jobs import plan
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sys.exit(_run(_parser().parse_args(arguments)))
     except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, BrokenPipeError) as error:
         status = status_of(error) or INTERRUPTED
@@ -85,7 +85,7 @@ def _run(options: argparse.Namespace) -> int:
         require_scikit_image()
     require_writable_folder(options.out)
     with _session(options) as session:
-        print(session.describe())
+        print(printable(session.describe()))
         resume = Resume(options.out, _settings(session, options))
         batch = Batch(session, resume, options.out, overwrite=options.overwrite, originals=options.compare)
         tally = batch.run(jobs, alone=options.inputs == [job.source for job in jobs])
@@ -149,7 +149,7 @@ def _report(tally: Tally, total: int) -> None:
     if tally.skipped:
         print(f"{tally.skipped} of {total} were finished already (--overwrite does them again)")
     for failure in tally.failures:
-        print(failure, file=sys.stderr)
+        print(printable(failure), file=sys.stderr)
     if tally.failures:
         print(f"{len(tally.failures)} of {total} files failed", file=sys.stderr)
 

@@ -28,6 +28,16 @@ class Terminated(KeyboardInterrupt):
         self.status = Terminated.latest = status
 
 
+def printable(text: object) -> str:
+    """Text for a terminal: control characters, which could move the cursor or colour what follows, are escaped."""
+    return "".join(
+        letter
+        if letter == "\n" or letter.isprintable()
+        else letter.encode("unicode_escape", "backslashreplace").decode()
+        for letter in str(text)
+    )
+
+
 def begin() -> None:
     """Set up a process for a command: call it first, before anything heavy is imported.
 

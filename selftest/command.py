@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runtime.arguments import number_of, path_of, shown
-from runtime.entry import INTERRUPTED, status_of
+from runtime.entry import INTERRUPTED, printable, status_of
 from runtime.errors import DefianError
 from runtime.files import require_writable_folder
 from selftest.protocol import Settings
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sys.exit(_run(_parser().parse_args(given), shlex.join(["python", "-m", "selftest", *given])))
     except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as error:
         print("stopped", file=sys.stderr)
