@@ -1,61 +1,6 @@
-"""One command for everything: ``defian export``, ``run``, ``bench``, ``selftest``; each has its own ``--help``."""
+"""One command for everything: ``python defian.py --help``. The work is done in ``defian_edge/__main__.py``."""
 
-from __future__ import annotations
-
-import importlib
-import sys
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
-
-from runtime.entry import begin
-
-COMMANDS = {
-    "export": ("export.command", "export a checkpoint to graphs and engines with a measured drift"),
-    "run": ("runtime.__main__", "upscale pictures and video with a graph or an engine"),
-    "bench": ("benchmark.command", "speed, limits and drift of checkpoints, graphs and engines"),
-    "selftest": ("selftest.command", "prove all of it on this machine's GPU, stage by stage"),
-}
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Hand over to the command that is named; exits with its status, or 2 if there is none of that name."""
-    given = sys.argv[1:] if arguments is None else arguments
-    name = given[0] if given else "--help"
-    if name in ("-h", "--help"):
-        print("\n".join(_usage()))
-    elif name == "--version":
-        print(f"defian-edge {_version()}")
-    elif name in COMMANDS:
-        sys.argv = [f"defian {name}", *given[1:]]
-        importlib.import_module(COMMANDS[name][0]).main()
-    else:
-        print(f"error: no command {name!r}: expected one of {', '.join(COMMANDS)}.", file=sys.stderr)
-        sys.exit(2)
-
-
-def entry() -> None:
-    """``defian``, and ``defian-run`` and its like: the command is named by the program."""
-    begin()
-    _, _, name = Path(sys.argv[0]).stem.partition("-")
-    main([name, *sys.argv[1:]] if name in COMMANDS else None)
-
-
-def _usage() -> list[str]:
-    return [
-        f"usage: defian [--version] {{{','.join(COMMANDS)}}} ...",
-        "",
-        *(f"  {name:<10}{words}" for name, (_, words) in COMMANDS.items()),
-        "",
-        "defian COMMAND --help says more.",
-    ]
-
-
-def _version() -> str:
-    try:
-        return version("defian-edge")
-    except PackageNotFoundError:
-        return "(not installed)"
-
+from defian_edge.__main__ import main
 
 if __name__ == "__main__":
-    entry()
+    main()

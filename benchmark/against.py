@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.conditions import largest, same_pictures, same_tiles
-from benchmark.statistics import STEADY_CV
-from runtime.errors import DefianError
+from defian_edge.benchmark.conditions import largest, same_pictures, same_tiles
+from defian_edge.benchmark.statistics import STEADY_CV
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from benchmark.quality import Quality
+    from defian_edge.benchmark.quality import Quality
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.environment import has_gpu
-from models.bundled import SUFFIXES, bundled_models, resolve_model
-from runtime.errors import DefianError
-from runtime.files import sha256_of
-from runtime.manifest import read_manifest
-from runtime.onnx_session import OnnxSession
-from runtime.session import open_session
+from defian_edge.benchmark.environment import has_gpu
+from defian_edge.models.bundled import SUFFIXES, bundled_models, resolve_model
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import sha256_of
+from defian_edge.runtime.manifest import read_manifest
+from defian_edge.runtime.onnx_session import OnnxSession
+from defian_edge.runtime.session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from runtime.interface import Session
-    from runtime.manifest import Manifest
-    from runtime.profile import ShapeProfile
+    from defian_edge.runtime.interface import Session
+    from defian_edge.runtime.manifest import Manifest
+    from defian_edge.runtime.profile import ShapeProfile
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ def _open(artefact: str, name: str, session_of: _Opener) -> Candidate:
 def _open_checkpoint(path: Path, name: str) -> Candidate:
     import torch
 
-    from export.reference import upscale
-    from models.checkpoint import load_checkpoint
+    from defian_edge.export.reference import upscale
+    from defian_edge.models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
     network = checkpoint.network()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from benchmark.sheet import Sheet, megabytes, milliseconds, signless_zero
+from defian_edge.benchmark.sheet import Sheet, megabytes, milliseconds, signless_zero
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmark.against import Change
+    from defian_edge.benchmark.against import Change
 
 
 def change_table(changes: Sequence[Change]) -> Sheet:

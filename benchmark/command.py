@@ -9,24 +9,24 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from benchmark.budget import Budget
-from benchmark.candidates import names_of
-from benchmark.latency import Plan
-from benchmark.options import BenchOptions
-from benchmark.run import run_benchmark
-from benchmark.tiling import parse_tiling
-from runtime.arguments import choice_of, count_of, most_threads, number_of, path_of, shown, text_of
-from runtime.entry import INTERRUPTED, NOBODY_READS, finish, printable, status_of
-from runtime.errors import DefianError, MissingPackageError
-from runtime.files import require_writable_folder
-from runtime.onnx_session import PROVIDERS
-from runtime.profile import Shape, ShapeProfile
-from runtime.tiles import DEFAULT_OVERLAP
+from defian_edge.benchmark.budget import Budget
+from defian_edge.benchmark.candidates import names_of
+from defian_edge.benchmark.latency import Plan
+from defian_edge.benchmark.options import BenchOptions
+from defian_edge.benchmark.run import run_benchmark
+from defian_edge.benchmark.tiling import parse_tiling
+from defian_edge.runtime.arguments import choice_of, count_of, most_threads, number_of, path_of, shown, text_of
+from defian_edge.runtime.entry import INTERRUPTED, NOBODY_READS, finish, printable, status_of
+from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.files import require_writable_folder
+from defian_edge.runtime.onnx_session import PROVIDERS
+from defian_edge.runtime.profile import Shape, ShapeProfile
+from defian_edge.runtime.tiles import DEFAULT_OVERLAP
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmark.sheet import Sheet
+    from defian_edge.benchmark.sheet import Sheet
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -125,17 +125,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, command: str) -> int:
-    from benchmark.against import differences, require_common
-    from benchmark.conditions import other_conditions
-    from benchmark.earlier import read_json
+    from defian_edge.benchmark.against import differences, require_common
+    from defian_edge.benchmark.conditions import other_conditions
+    from defian_edge.benchmark.earlier import read_json
 
     try:
         import rich.console
     except ImportError as error:
         raise MissingPackageError("rich", "export", "bench.py") from error
 
-    from benchmark.change_table import change_table
-    from benchmark.terminal import open_console, show, show_sheet
+    from defian_edge.benchmark.change_table import change_table
+    from defian_edge.benchmark.terminal import open_console, show, show_sheet
 
     chosen = _options(options, command)
     old = None if options.against is None else read_json(options.against)
@@ -166,7 +166,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
     for table in changes:
         show_sheet(table, console)
     if options.report is not None:
-        from benchmark.report.page import write_page
+        from defian_edge.benchmark.report.page import write_page
 
         print(f"wrote {printable(write_page(result, options.report, changes))}")
     return 1 if result.over_budget else 0

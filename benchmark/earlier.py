@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from benchmark.results import SCHEMA
-from runtime.errors import DefianError
-from runtime.json_values import parse_json
+from defian_edge.benchmark.results import SCHEMA
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.json_values import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path

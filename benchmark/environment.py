@@ -10,8 +10,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmark.gpu.energy import NOTHING, open_meter
-from benchmark.gpu.tegra import gpu_clocks
+from defian_edge.benchmark.gpu.energy import NOTHING, open_meter
+from defian_edge.benchmark.gpu.tegra import gpu_clocks
 
 PACKAGES = ("defian-edge", "numpy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx")
 GPU_QUERY = (

@@ -6,18 +6,18 @@ import hashlib
 import os
 from typing import TYPE_CHECKING
 
-from benchmark.sheet import counted
-from benchmark.tiling import require_fit, tile_remark
-from runtime.errors import DefianError
+from defian_edge.benchmark.sheet import counted
+from defian_edge.benchmark.tiling import require_fit, tile_remark
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from benchmark.candidates import Candidate
-    from benchmark.options import BenchOptions
-    from calibration.photos import EvaluationPair
-    from runtime.profile import Shape
+    from defian_edge.benchmark.candidates import Candidate
+    from defian_edge.benchmark.options import BenchOptions
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.runtime.profile import Shape
 
 FLOAT_AND_UINT8 = 5
 """Bytes of a value that a run holds as an image and as a float."""
@@ -72,8 +72,8 @@ def images_of(options: BenchOptions, candidates: Sequence[Candidate]) -> tuple[l
     """
     if not options.measures_drift:
         return [], "", []
-    from benchmark.quality import cropped_pairs, cropped_photos, require_references
-    from calibration.photos import evaluation_pairs
+    from defian_edge.benchmark.quality import cropped_pairs, cropped_photos, require_references
+    from defian_edge.calibration.photos import evaluation_pairs
 
     if options.dataset is not None and (options.lr is not None or options.hr is not None):
         raise DefianError("Expected --dataset, or --lr with --hr, found both.", "Leave one of them out.")
@@ -93,7 +93,7 @@ def images_of(options: BenchOptions, candidates: Sequence[Candidate]) -> tuple[l
 
 def _folder(folder: Path) -> str:
     """The folder, and whether images were found below it as well: it is searched recursively."""
-    from runtime.images import images_in
+    from defian_edge.runtime.images import images_in
 
     deeper = any(path.parent != folder for path in images_in(folder))
     return f"{folder} and the folders in it" if deeper else str(folder)

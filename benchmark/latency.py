@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.environment import has_gpu
-from benchmark.statistics import STEADY_CV, Comparison, Summary, compare, summarise
-from runtime.timing import take_turns
+from defian_edge.benchmark.environment import has_gpu
+from defian_edge.benchmark.statistics import STEADY_CV, Comparison, Summary, compare, summarise
+from defian_edge.runtime.timing import take_turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmark.candidates import Candidate
-    from runtime.profile import Shape
+    from defian_edge.benchmark.candidates import Candidate
+    from defian_edge.runtime.profile import Shape
 
 MEGA = 1e6
 PARTS = ("enqueue", "h2d", "compute", "d2h")

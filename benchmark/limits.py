@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmark.candidates import graph_of
+from defian_edge.benchmark.candidates import graph_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmark.candidates import Candidate
-    from export.roofline.bound import Bound, Work
-    from export.roofline.devices import Device
-    from runtime.profile import Shape
+    from defian_edge.benchmark.candidates import Candidate
+    from defian_edge.export.roofline.bound import Bound, Work
+    from defian_edge.export.roofline.devices import Device
+    from defian_edge.runtime.profile import Shape
 
 
 def work_at(candidate: Candidate, shapes: Sequence[Shape]) -> tuple[Work, ...]:
@@ -21,8 +21,8 @@ def work_at(candidate: Candidate, shapes: Sequence[Shape]) -> tuple[Work, ...]:
     A checkpoint is counted as the PyTorch network that runs it, an engine as the graph that it was built from.
     """
     if candidate.kind == "pytorch":
-        from export.roofline.bound import work_of_network
-        from models.checkpoint import load_checkpoint
+        from defian_edge.export.roofline.bound import work_of_network
+        from defian_edge.models.checkpoint import load_checkpoint
 
         network = load_checkpoint(candidate.path).network()
         return tuple(work_of_network(network, shape) for shape in shapes)
@@ -31,7 +31,7 @@ def work_at(candidate: Candidate, shapes: Sequence[Shape]) -> tuple[Work, ...]:
         return ()
     import onnx_ir as ir
 
-    from export.roofline.bound import work_of
+    from defian_edge.export.roofline.bound import work_of
 
     model = ir.load(graph)
     return tuple(work_of(model, shape) for shape in shapes)
@@ -41,6 +41,6 @@ def bounds_of(candidate: Candidate, work: Sequence[Work], device: Device | None,
     """The roofline bounds of that work; empty without a device. ``own``: it is this machine's GPU."""
     if device is None:
         return ()
-    from export.roofline.bound import bound_of
+    from defian_edge.export.roofline.bound import bound_of
 
     return tuple(bound_of(each, device, in_use=own and candidate.on_gpu) for each in work)

@@ -12,14 +12,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.gpu.memory import DeviceMemory, watch_device_memory
-from runtime.errors import DefianError, MissingPackageError
-from runtime.profile import ShapeProfile
+from defian_edge.benchmark.gpu.memory import DeviceMemory, watch_device_memory
+from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
-    from benchmark.candidates import Candidate
-    from benchmark.gpu.memory import DeviceMemoryMeter
-    from runtime.profile import Shape
+    from defian_edge.benchmark.candidates import Candidate
+    from defian_edge.benchmark.gpu.memory import DeviceMemoryMeter
+    from defian_edge.runtime.profile import Shape
 
 STATUS = Path("/proc/self/status")
 RUNS = 3
@@ -59,7 +59,15 @@ def measure_memory(artefact: str, shape: Shape, provider: str, threads: int = 0)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([root, *([inherited] if inherited else [])])}
     if threads:  # PyTorch's, told from outside: telling it inside would load it beside a graph that does not need it
         environment["OMP_NUM_THREADS"] = str(threads)
-    command = [sys.executable, "-m", "benchmark.memory", artefact, "x".join(map(str, shape)), provider, str(threads)]
+    command = [
+        sys.executable,
+        "-m",
+        "defian_edge.benchmark.memory",
+        artefact,
+        "x".join(map(str, shape)),
+        provider,
+        str(threads),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode != 0:
         last = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()[-1]
@@ -77,7 +85,7 @@ def probe(artefact: str, shape: Shape, provider: str, threads: int = 0) -> Memor
     """
     import numpy as np
 
-    from benchmark.candidates import open_candidates, uses_gpu
+    from defian_edge.benchmark.candidates import open_candidates, uses_gpu
 
     with ExitStack() as stack:
         meter, reason = _meter(stack, on_gpu=uses_gpu(Path(artefact), provider))

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchmark.budget import Budget
-from benchmark.latency import Plan
-from runtime.errors import DefianError
+from defian_edge.benchmark.budget import Budget
+from defian_edge.benchmark.latency import Plan
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runtime.profile import Shape
-    from runtime.tiles import Tiling
+    from defian_edge.runtime.profile import Shape
+    from defian_edge.runtime.tiles import Tiling
 
 
 @dataclass(frozen=True)

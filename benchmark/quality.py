@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.tiling import in_tiles
-from calibration.drift.evaluator import Evaluation
-from calibration.drift.report import DriftReport, measure_drift
-from models.bundled import bundled_models, resolve_model
-from runtime.decoding import UNREADABLE, opened
-from runtime.errors import DefianError
-from runtime.files import sha256_of
-from runtime.images import images_in, read_image
+from defian_edge.benchmark.tiling import in_tiles
+from defian_edge.calibration.drift.evaluator import Evaluation
+from defian_edge.calibration.drift.report import DriftReport, measure_drift
+from defian_edge.models.bundled import bundled_models, resolve_model
+from defian_edge.runtime.decoding import UNREADABLE, opened
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import sha256_of
+from defian_edge.runtime.images import images_in, read_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from benchmark.candidates import Candidate
-    from calibration.photos import EvaluationPair
-    from models.checkpoint import Checkpoint
-    from runtime.tiles import Tiling
+    from defian_edge.benchmark.candidates import Candidate
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.runtime.tiles import Tiling
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,14 @@ def require_references(candidates: Sequence[Candidate], reference: str | None) -
 
 
 def _references(path: Path, pairs: Sequence[EvaluationPair], scale: int) -> list[Evaluation]:
-    from export.reference import reference_outputs
+    from defian_edge.export.reference import reference_outputs
 
     outputs = reference_outputs(_load(path, scale).network(), (pair.lr for pair in pairs))
     return [Evaluation(output, finite=True) for output in outputs]
 
 
 def _load(path: Path, scale: int) -> Checkpoint:
-    from models.checkpoint import load_checkpoint
+    from defian_edge.models.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
     if checkpoint.architecture.scale != scale:
@@ -169,7 +169,7 @@ def _evaluator(candidate: Candidate, provider: str) -> Callable[[np.ndarray], Ev
     if candidate.kind == "onnx" and provider == "cpu":
         import onnx_ir as ir
 
-        from calibration.drift.evaluator import GraphEvaluator
+        from defian_edge.calibration.drift.evaluator import GraphEvaluator
 
         return GraphEvaluator(ir.load(candidate.path))
     run = candidate.run

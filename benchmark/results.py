@@ -9,21 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.statistics import DEFINITIONS, compare, summarise
-from export.roofline.devices import DEVICES
-from runtime.files import write_whole
-from runtime.json_values import json_ready
+from defian_edge.benchmark.statistics import DEFINITIONS, compare, summarise
+from defian_edge.export.roofline.devices import DEVICES
+from defian_edge.runtime.files import write_whole
+from defian_edge.runtime.json_values import json_ready
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from benchmark.candidates import Candidate
-    from benchmark.gpu.clocks import Clocks
-    from benchmark.gpu.energy import Energy
-    from benchmark.latency import Latency
-    from benchmark.memory import Memory
-    from benchmark.quality import Quality
-    from export.roofline.bound import Bound, Work
+    from defian_edge.benchmark.candidates import Candidate
+    from defian_edge.benchmark.gpu.clocks import Clocks
+    from defian_edge.benchmark.gpu.energy import Energy
+    from defian_edge.benchmark.latency import Latency
+    from defian_edge.benchmark.memory import Memory
+    from defian_edge.benchmark.quality import Quality
+    from defian_edge.export.roofline.bound import Bound, Work
 
 SCHEMA = 4
 
@@ -70,7 +70,7 @@ class BenchResult:
 
     Attributes:
         command: the command line.
-        environment: see :func:`benchmark.environment.describe_environment`.
+        environment: see :func:`defian_edge.benchmark.environment.describe_environment`.
         shapes: LR batches that were timed, as NxHxW.
         measured: the candidates in order; the first is the base of all ratios.
         images: what the drift was measured on, in words; empty if it was not.

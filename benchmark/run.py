@@ -5,31 +5,31 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from benchmark.candidates import open_candidates
-from benchmark.environment import describe_environment, has_gpu, use_threads
-from benchmark.gpu.clocks import watch_clocks
-from benchmark.gpu.energy import NOTHING, measure_energy, open_meter
-from benchmark.inputs import images_of, pixels_sha256, require_shapes, too_large
-from benchmark.latency import Plan, doubts, measure_latency
-from benchmark.limits import bounds_of, work_at
-from benchmark.memory import measure_memory
-from benchmark.results import BenchResult, Measured
-from export.roofline.devices import device_named, device_of
-from runtime.errors import DefianError
+from defian_edge.benchmark.candidates import open_candidates
+from defian_edge.benchmark.environment import describe_environment, has_gpu, use_threads
+from defian_edge.benchmark.gpu.clocks import watch_clocks
+from defian_edge.benchmark.gpu.energy import NOTHING, measure_energy, open_meter
+from defian_edge.benchmark.inputs import images_of, pixels_sha256, require_shapes, too_large
+from defian_edge.benchmark.latency import Plan, doubts, measure_latency
+from defian_edge.benchmark.limits import bounds_of, work_at
+from defian_edge.benchmark.memory import measure_memory
+from defian_edge.benchmark.results import BenchResult, Measured
+from defian_edge.export.roofline.devices import device_named, device_of
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmark.candidates import Candidate
-    from benchmark.gpu.clocks import Clocks
-    from benchmark.gpu.energy import Energy, Meter
-    from benchmark.latency import Latency
-    from benchmark.memory import Memory
-    from benchmark.options import BenchOptions
-    from benchmark.quality import Quality
-    from export.roofline.bound import Work
-    from export.roofline.devices import Device
-    from runtime.profile import Shape
+    from defian_edge.benchmark.candidates import Candidate
+    from defian_edge.benchmark.gpu.clocks import Clocks
+    from defian_edge.benchmark.gpu.energy import Energy, Meter
+    from defian_edge.benchmark.latency import Latency
+    from defian_edge.benchmark.memory import Memory
+    from defian_edge.benchmark.options import BenchOptions
+    from defian_edge.benchmark.quality import Quality
+    from defian_edge.export.roofline.bound import Work
+    from defian_edge.export.roofline.devices import Device
+    from defian_edge.runtime.profile import Shape
 
 CROWDED = 0.5
 """Load per core above which other programs are likely to disturb a measurement."""
@@ -59,7 +59,7 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
         remarks += unknown
         qualities: dict[str, Quality] = {}
         if pairs:
-            from benchmark.quality import measure_quality
+            from defian_edge.benchmark.quality import measure_quality
 
             qualities = measure_quality(candidates, pairs, options.reference, options.provider, say, options.tiling)
         measured = [

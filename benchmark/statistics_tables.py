@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmark.sheet import Sheet, milliseconds
-from benchmark.statistics import summarise
-from benchmark.tables import PART_NAMES
+from defian_edge.benchmark.sheet import Sheet, milliseconds
+from defian_edge.benchmark.statistics import summarise
+from defian_edge.benchmark.tables import PART_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmark.results import BenchResult, Measured
+    from defian_edge.benchmark.results import BenchResult, Measured
 
 
 def statistics_tables(result: BenchResult) -> list[Sheet]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from benchmark.sheet import Sheet, megabytes, milliseconds, share_text, signless_zero
+from defian_edge.benchmark.sheet import Sheet, megabytes, milliseconds, share_text, signless_zero
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmark.latency import Latency
-    from benchmark.results import BenchResult, Measured
+    from defian_edge.benchmark.latency import Latency
+    from defian_edge.benchmark.results import BenchResult, Measured
 
 PART_NAMES = {
     "enqueue": "enqueue",

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from benchmark.tables import sheets
+from defian_edge.benchmark.tables import sheets
 
 if TYPE_CHECKING:
-    from benchmark.results import BenchResult
-    from benchmark.sheet import Sheet
+    from defian_edge.benchmark.results import BenchResult
+    from defian_edge.benchmark.sheet import Sheet
 
 FILE_WIDTH = 132
 """Columns of what is written to a file or a pipe, which have no width of their own."""

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.arguments import shown
-from runtime.errors import DefianError
-from runtime.guard import FrameGuard
-from runtime.manifest import Manifest
-from runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.arguments import shown
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.guard import FrameGuard
+from defian_edge.runtime.manifest import Manifest
+from defian_edge.runtime.tiles import TiledSession, Tiling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
     from types import TracebackType
 
-    from benchmark.candidates import Candidate
-    from calibration.drift.evaluator import Evaluation
-    from calibration.photos import EvaluationPair
-    from runtime.profile import ShapeProfile
+    from defian_edge.benchmark.candidates import Candidate
+    from defian_edge.calibration.drift.evaluator import Evaluation
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.runtime.profile import ShapeProfile
 
 
 def parse_tiling(tile: str, overlap: int) -> Tiling:

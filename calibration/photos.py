@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.errors import DefianError
-from runtime.images import downscale, images_in, read_image
-from runtime.quality import without_scale
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import downscale, images_in, read_image
+from defian_edge.runtime.quality import without_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,9 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-from runtime.arguments import count_of, number_of, path_of, shown
-from runtime.entry import INTERRUPTED, NOBODY_READS, Terminated, finish, printable, status_of
-from runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.arguments import count_of, number_of, path_of, shown
+from defian_edge.runtime.entry import INTERRUPTED, NOBODY_READS, Terminated, finish, printable, status_of
+from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 try:
     import typer
@@ -21,8 +21,8 @@ except ImportError:  # the base installation runs on devices and has neither
     sys.exit(2)
 
 if TYPE_CHECKING:
-    from export.options import ExportOptions
-    from export.pipeline import ExportResult
+    from defian_edge.export.options import ExportOptions
+    from defian_edge.export.pipeline import ExportResult
 
 FILE_WIDTH = 132
 """Columns of what is written to a file or a pipe, which have no width of their own."""
@@ -33,7 +33,7 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 def _list_models(value: bool) -> None:
     if value:
-        from models.bundled import bundled_models
+        from defian_edge.models.bundled import bundled_models
 
         try:
             for name, path in bundled_models().items():
@@ -122,15 +122,15 @@ def export(
         bool, typer.Option("--list-models", is_eager=True, callback=_list_models, help="List the bundled models.")
     ] = False,
 ) -> None:
-    from calibration.ranges.estimators import RangeMethod
-    from export.engine.compiler import Target, parse_sm
-    from export.engine.lowering import Eigen
-    from export.options import ExportOptions
-    from export.precision import Precision
-    from export.precision.int8.recipe import Recipe
-    from export.precision.int8.sites import Scope
-    from export.trace.network import Io
-    from runtime.profile import ShapeProfile
+    from defian_edge.calibration.ranges.estimators import RangeMethod
+    from defian_edge.export.engine.compiler import Target, parse_sm
+    from defian_edge.export.engine.lowering import Eigen
+    from defian_edge.export.options import ExportOptions
+    from defian_edge.export.precision import Precision
+    from defian_edge.export.precision.int8.recipe import Recipe
+    from defian_edge.export.precision.int8.sites import Scope
+    from defian_edge.export.trace.network import Io
+    from defian_edge.runtime.profile import ShapeProfile
 
     options = ExportOptions(
         model=model,
@@ -182,8 +182,8 @@ def run_and_show(options: ExportOptions) -> ExportResult:
     from rich.markup import escape
     from rich.progress import Progress
 
-    from export.engine.progress import BuildProgress
-    from export.pipeline import run_export
+    from defian_edge.export.engine.progress import BuildProgress
+    from defian_edge.export.pipeline import run_export
 
     console = Console()
     if not console.is_terminal and "COLUMNS" not in os.environ:
@@ -203,7 +203,7 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
     """Print the tables of an export."""
     from rich.markup import escape
 
-    from export import tables
+    from defian_edge.export import tables
 
     console.print(escape(f"{result.checkpoint.name}: {result.checkpoint.architecture}"))
     console.print(tables.rewrite_table(result.steps, options.profile))

@@ -17,7 +17,7 @@ from onnxscript.optimizer import fold_constants
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from runtime.profile import Shape
+    from defian_edge.runtime.profile import Shape
 
 OPSET = 20
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from calibration.photos import PATCHES
-from export.engine.compiler import Target
-from export.engine.lowering import Eigen
-from export.precision import Precision
-from export.precision.int8.recipe import Recipe
-from export.trace.network import Io
-from runtime.errors import DefianError
-from runtime.profile import ShapeProfile
+from defian_edge.calibration.photos import PATCHES
+from defian_edge.export.engine.compiler import Target
+from defian_edge.export.engine.lowering import Eigen
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.trace.network import Io
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,13 +36,13 @@ class ExportOptions:
         patches: number of LR calibration patches.
         recipe: how INT8 is made.
         sensitivity: measure and report what each part of the network costs in INT8.
-        dataset, lr, hr: where drift is measured; see :func:`calibration.photos.evaluation_pairs`.
+        dataset, lr, hr: where drift is measured; see :func:`defian_edge.calibration.photos.evaluation_pairs`.
         eigen: lowering of the eigenvalue step.
         max_drift: budget per image in dB; None for no gate. INT8 takes the largest coverage that keeps it on
             calibration photos held back for validation.
         plain: no rewrite at all; the files are called ``<model>.plain.<precision>``.
         without: names of rewrites that are switched off.
-        workspace_mib, optimisation_level: see :class:`export.engine.build.EngineOptions`.
+        workspace_mib, optimisation_level: see :class:`defian_edge.export.engine.build.EngineOptions`.
         rewrite_memory: ask TensorRT-RTX for the activation memory after every rewrite.
         command: the command line, for the manifests.
     """

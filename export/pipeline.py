@@ -7,30 +7,30 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from calibration.drift.evaluator import GraphEvaluator
-from calibration.drift.hard_images import faults_on_hard_images, hard_images
-from calibration.drift.report import DriftReport, measure_drift
-from calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
-from calibration.ranges.fp16_range import beyond_half
-from export.engine.build import BuiltEngine, EngineOptions, build_engine, require_target
-from export.engine.compiler import Target
-from export.engine.lowering import Eigen, inline_functions
-from export.engine.memory_plan import Step, can_measure_memory, rewrite_with_account
-from export.graph import copy_of
-from export.precision import Precision
-from export.precision.fp16 import NOTHING, by_measurement
-from export.precision.int8.variant import make_int8, needs_validation
-from export.precision.shares import Realised, feature_names, realised
-from export.precision.variants import Variant, make_half
-from export.reference import reference_evaluations, reference_outputs
-from export.rewrites import Rewrite, select
-from export.trace.network import Io, trace
-from models.bundled import resolve_model
-from models.checkpoint import Checkpoint, load_checkpoint
-from runtime.errors import DefianError
-from runtime.files import require_writable_folder, write_whole
-from runtime.manifest import EngineFacts, Manifest
-from runtime.plugin import PLUGIN_KEY
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.drift.hard_images import faults_on_hard_images, hard_images
+from defian_edge.calibration.drift.report import DriftReport, measure_drift
+from defian_edge.calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
+from defian_edge.calibration.ranges.fp16_range import beyond_half
+from defian_edge.export.engine.build import BuiltEngine, EngineOptions, build_engine, require_target
+from defian_edge.export.engine.compiler import Target
+from defian_edge.export.engine.lowering import Eigen, inline_functions
+from defian_edge.export.engine.memory_plan import Step, can_measure_memory, rewrite_with_account
+from defian_edge.export.graph import copy_of
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.fp16 import NOTHING, by_measurement
+from defian_edge.export.precision.int8.variant import make_int8, needs_validation
+from defian_edge.export.precision.shares import Realised, feature_names, realised
+from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.reference import reference_evaluations, reference_outputs
+from defian_edge.export.rewrites import Rewrite, select
+from defian_edge.export.trace.network import Io, trace
+from defian_edge.models.bundled import resolve_model
+from defian_edge.models.checkpoint import Checkpoint, load_checkpoint
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import require_writable_folder, write_whole
+from defian_edge.runtime.manifest import EngineFacts, Manifest
+from defian_edge.runtime.plugin import PLUGIN_KEY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
-    from export.engine.progress import BuildProgress
-    from export.options import ExportOptions
+    from defian_edge.export.engine.progress import BuildProgress
+    from defian_edge.export.options import ExportOptions
 
 
 RANGE_PHOTOS = 8

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from calibration.drift.evaluator import Evaluation
-from models.defian import DeFiAN, denormalise, normalise
+from defian_edge.calibration.drift.evaluator import Evaluation
+from defian_edge.models.defian import DeFiAN, denormalise, normalise
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

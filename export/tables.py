@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from export.precision import Precision
-from export.precision.int8.sites import is_module
-from export.precision.shares import verdict
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.int8.sites import is_module
+from defian_edge.export.precision.shares import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calibration.drift.report import DriftReport
-    from export.engine.memory_plan import Step
-    from export.options import ExportOptions
-    from export.pipeline import Artefact
-    from export.precision.shares import Realised
-    from runtime.profile import ShapeProfile
+    from defian_edge.calibration.drift.report import DriftReport
+    from defian_edge.export.engine.memory_plan import Step
+    from defian_edge.export.options import ExportOptions
+    from defian_edge.export.pipeline import Artefact
+    from defian_edge.export.precision.shares import Realised
+    from defian_edge.runtime.profile import ShapeProfile
 
 NAMED = 5
 """So many tensors are listed."""

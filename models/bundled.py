@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from runtime.arguments import path_of, shown
-from runtime.errors import DefianError
+from defian_edge.runtime.arguments import path_of, shown
+from defian_edge.runtime.errors import DefianError
 
 WEIGHTS = Path(__file__).parent / "weights"
 SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors"})

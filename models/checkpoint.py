@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.defian import Architecture, DeFiAN
-from models.reading import read_tensors
-from models.wrapped import OTHER_NETWORK, unwrap
-from runtime.errors import DefianError
-from runtime.files import sha256_of
+from defian_edge.models.defian import Architecture, DeFiAN
+from defian_edge.models.reading import read_tensors
+from defian_edge.models.wrapped import OTHER_NETWORK, unwrap
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

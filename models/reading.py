@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from models.bundled import SUFFIXES
-from models.pickled import SAFE_GLOBALS
-from runtime.errors import DefianError, MissingPackageError
+from defian_edge.models.bundled import SUFFIXES
+from defian_edge.models.pickled import SAFE_GLOBALS
+from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
     from pathlib import Path

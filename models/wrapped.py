@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from runtime.errors import DefianError
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

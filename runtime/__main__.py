@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.arguments import choice_of, count_of, path_of
-from runtime.batch import Batch, Tally
-from runtime.engine.session import RunOptions
-from runtime.entry import INTERRUPTED, NOBODY_READS, begin, finish, printable, status_of
-from runtime.errors import DefianError
-from runtime.files import require_writable_folder
-from runtime.jobs import plan
-from runtime.memory import fits
-from runtime.onnx_session import PROVIDERS
-from runtime.quality import Quality, require_scikit_image
-from runtime.resume import Resume
-from runtime.session import open_session
-from runtime.tiles import DEFAULT_OVERLAP, TiledSession, Tiling, tiles_that_fit
-from runtime.video import import_av
+from .arguments import choice_of, count_of, path_of
+from .batch import Batch, Tally
+from .engine.session import RunOptions
+from .entry import INTERRUPTED, NOBODY_READS, begin, finish, printable, status_of
+from .errors import DefianError
+from .files import require_writable_folder
+from .jobs import plan
+from .memory import fits
+from .onnx_session import PROVIDERS
+from .quality import Quality, require_scikit_image
+from .resume import Resume
+from .session import open_session
+from .tiles import DEFAULT_OVERLAP, TiledSession, Tiling, tiles_that_fit
+from .video import import_av
 
 if TYPE_CHECKING:
-    from runtime.interface import Session
+    from .interface import Session
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
+from .errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

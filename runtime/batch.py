@@ -7,22 +7,22 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
-from runtime.files import DiskFullError
-from runtime.images import read_image, read_photo, write_png
-from runtime.progress import ProgressBar
-from runtime.quality import Quality, compare, original_of
-from runtime.resume import Fingerprint
-from runtime.tiles import TiledSession
-from runtime.video import upscale_video
+from .errors import DefianError
+from .files import DiskFullError
+from .images import read_image, read_photo, write_png
+from .progress import ProgressBar
+from .quality import Quality, compare, original_of
+from .resume import Fingerprint
+from .tiles import TiledSession
+from .video import upscale_video
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from runtime.interface import Session
-    from runtime.jobs import Job
-    from runtime.resume import Resume
+    from .interface import Session
+    from .jobs import Job
+    from .resume import Resume
 
 IN_TILES = "not quite the result in one piece (docs/runtime.md, Tiles)"
 

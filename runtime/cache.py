@@ -13,8 +13,8 @@ import stat
 import warnings
 from pathlib import Path
 
-from runtime.errors import DefianError
-from runtime.files import write_whole
+from .errors import DefianError
+from .files import write_whole
 
 VARIABLE = "DEFIAN_CACHE"
 MAGIC = b"defian-cache 1\n"

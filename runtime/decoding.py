@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from runtime.errors import DefianError
+from .errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

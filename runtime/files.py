@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
-from runtime.temporary import unfinished_file
+from .errors import DefianError
+from .temporary import unfinished_file
 
 if TYPE_CHECKING:
     from pathlib import Path

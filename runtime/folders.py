@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from runtime.temporary import is_unfinished
+from .temporary import is_unfinished
 
 NO_PHOTOS = ("._",)
 """Beginnings of names that macOS gives to what it keeps beside a file on foreign disks."""

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import DefianError
+from .errors import DefianError
 
 if TYPE_CHECKING:
-    from runtime.manifest import Manifest
+    from .manifest import Manifest
 
 PROBE = (1, 3, 5)
 """Batch, height and width of the picture that is upscaled on opening; not square, so that turned axes show."""

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from runtime.colour import to_srgb
-from runtime.decoding import UNREADABLE, eight_bits, opened, upright
-from runtime.errors import DefianError
-from runtime.files import write_whole
-from runtime.folders import files_below
+from .colour import to_srgb
+from .decoding import UNREADABLE, eight_bits, opened, upright
+from .errors import DefianError
+from .files import write_whole
+from .folders import files_below
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runtime.files import Written
+    from .files import Written
 
 SUFFIXES = frozenset(
     {

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from runtime.errors import DefianError
-from runtime.manifest import command_with
+from .errors import DefianError
+from .manifest import command_with
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from types import TracebackType
 
-    from runtime.guard import FrameGuard
-    from runtime.manifest import Manifest
-    from runtime.profile import ShapeProfile
+    from .guard import FrameGuard
+    from .manifest import Manifest
+    from .profile import ShapeProfile
 
 
 class Session(Protocol):

@@ -6,11 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
-from runtime.folders import files_below
-from runtime.images import SUFFIXES
-from runtime.media import VIDEO_SUFFIXES, is_medium, is_video
-from runtime.video import KEPT_CONTAINERS
+from .errors import DefianError
+from .folders import files_below
+from .images import SUFFIXES
+from .media import VIDEO_SUFFIXES, is_medium, is_video
+from .video import KEPT_CONTAINERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError
-from runtime.files import sha256_of, write_whole
-from runtime.json_values import parse_json
-from runtime.profile import ShapeProfile
+from .errors import DefianError
+from .files import sha256_of, write_whole
+from .json_values import parse_json
+from .profile import ShapeProfile
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ class Manifest:
         eigen: lowering of the eigenvalue step: ``plugin``, ``function`` or ``inline``. A graph made for ``plugin`` and
             one made for ``function`` are the same file, and hold the function.
         plugins: TensorRT plugins without which the file cannot be loaded, such as
-            ``defian::MaxHessianEigenvalue/1``; see :func:`runtime.plugin.provide`.
+            ``defian::MaxHessianEigenvalue/1``; see :func:`defian_edge.runtime.plugin.provide`.
     """
 
     file: str

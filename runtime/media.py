@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from runtime.images import SUFFIXES
+from .images import SUFFIXES
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from runtime.errors import MissingPackageError
+from .errors import MissingPackageError
 
 TELEMETRY_OFF = "ORT_DISABLE_TELEMETRY"
 os.environ[TELEMETRY_OFF] = "1"

@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import DefianError
-from runtime.graph_io import require_one_picture, require_scale, require_size
-from runtime.guard import FrameGuard
-from runtime.interface import check_frame, check_images, require_uint8_io
-from runtime.manifest import Manifest, read_manifest
-from runtime.onnx_runtime import import_onnxruntime
+from .errors import DefianError
+from .graph_io import require_one_picture, require_scale, require_size
+from .guard import FrameGuard
+from .interface import check_frame, check_images, require_uint8_io
+from .manifest import Manifest, read_manifest
+from .onnx_runtime import import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from pathlib import Path
     from types import TracebackType
 
-    from runtime.profile import ShapeProfile
+    from .profile import ShapeProfile
 
 RECORD_PLACES = "session.record_ep_graph_assignment_info"
 """From ONNX Runtime 1.24 on a session tells which provider runs which node; earlier ones ignore the entry."""

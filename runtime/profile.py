@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from runtime.arguments import shown
-from runtime.errors import DefianError
+from .arguments import shown
+from .errors import DefianError
 
 FORM = "minimum,optimum,maximum as NxHxW, for example 1x64x64,1x360x640,1x540x960"
 Shape = tuple[int, int, int]

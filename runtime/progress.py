@@ -6,7 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
-from runtime.entry import printable
+from .entry import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable

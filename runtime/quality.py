@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import DefianError, MissingPackageError
-from runtime.images import SUFFIXES, read_image
+from .errors import DefianError, MissingPackageError
+from .images import SUFFIXES, read_image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

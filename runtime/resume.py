@@ -8,14 +8,14 @@ import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from runtime.files import Written, sha256_of, write_whole
-from runtime.json_values import parse_json
+from .files import Written, sha256_of, write_whole
+from .json_values import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from runtime.jobs import Job
+    from .jobs import Job
 
 RECORDS = ".defian-run"
 """Folder of the records, in the output folder; one file for each result, so that two runs never share one."""

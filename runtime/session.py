@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.engine.session import EngineSession, RunOptions
-from runtime.errors import DefianError
-from runtime.manifest import manifest_path, read_manifest
-from runtime.onnx_session import OnnxSession
+from .engine.session import EngineSession, RunOptions
+from .errors import DefianError
+from .manifest import manifest_path, read_manifest
+from .onnx_session import OnnxSession
 
 if TYPE_CHECKING:
-    from runtime.interface import Session
-    from runtime.profile import Shape
+    from .interface import Session
+    from .profile import Shape
 
 
 def open_session(

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.errors import DefianError
-from runtime.interface import check_frame, check_images
+from .errors import DefianError
+from .interface import check_frame, check_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from runtime.guard import FrameGuard
-    from runtime.interface import Session
-    from runtime.manifest import Manifest
-    from runtime.profile import ShapeProfile
+    from .guard import FrameGuard
+    from .interface import Session
+    from .manifest import Manifest
+    from .profile import ShapeProfile
 
 DEFAULT_TILE = 192
 DEFAULT_OVERLAP = 16

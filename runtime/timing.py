@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.errors import DefianError
+from .errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

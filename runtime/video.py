@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import DefianError, MissingPackageError
-from runtime.files import FULL, cannot_write, rename_whole
-from runtime.temporary import unfinished_file
-from runtime.video_copy import copied_streams, keep_facts
-from runtime.video_source import FilmReader, film_stream, place_of
+from .errors import DefianError, MissingPackageError
+from .files import FULL, cannot_write, rename_whole
+from .temporary import unfinished_file
+from .video_copy import copied_streams, keep_facts
+from .video_source import FilmReader, film_stream, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from runtime.files import Written
-    from runtime.interface import Session
+    from .files import Written
+    from .interface import Session
 
 KEPT_CONTAINERS = frozenset({".mp4", ".mkv", ".mov", ".m4v"})
 """Containers that take H.264; others become .mkv."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError
-from runtime.video_source import is_picture
+from .errors import DefianError
+from .video_source import is_picture
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError
+from .errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 def main() -> None:
     """Load and run the command; whatever ends it meanwhile ends it properly."""
-    from runtime.entry import begin
+    from defian_edge.runtime.entry import begin
 
     begin()
-    from selftest.command import main as run
+    from defian_edge.selftest.command import main as run
 
     run()
 

@@ -7,22 +7,22 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.memory import measure_memory
-from export.engine.build import EngineOptions, build_engine
-from export.engine.lowering import Eigen
-from runtime.errors import DefianError, MissingPackageError
-from runtime.files import sha256_of
-from runtime.manifest import read_manifest
-from runtime.plugin import PLUGIN_KEY
-from runtime.profile import ShapeProfile
-from runtime.session import open_session
-from selftest.engines import against_emulation, bench
-from selftest.pictures import MODELS, PROFILE, SIZES, graphs_of, scale_of
-from selftest.protocol import CannotRun, out_of_memory
+from defian_edge.benchmark.memory import measure_memory
+from defian_edge.export.engine.build import EngineOptions, build_engine
+from defian_edge.export.engine.lowering import Eigen
+from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.files import sha256_of
+from defian_edge.runtime.manifest import read_manifest
+from defian_edge.runtime.plugin import PLUGIN_KEY
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.session import open_session
+from defian_edge.selftest.engines import against_emulation, bench
+from defian_edge.selftest.pictures import MODELS, PROFILE, SIZES, graphs_of, scale_of
+from defian_edge.selftest.protocol import CannotRun, out_of_memory
 
 if TYPE_CHECKING:
-    from export.engine.compiler import Target
-    from selftest.protocol import Record, Settings
+    from defian_edge.export.engine.compiler import Target
+    from defian_edge.selftest.protocol import Record, Settings
 
 
 def build(graph: Path, folder: Path, target: Target, sm: int | str | None, eigen: Eigen) -> Path:

@@ -1,4 +1,4 @@
-"""One stage in a process of its own: ``python -m selftest.child MODULE:FUNCTION SETTINGS RESULT``."""
+"""One stage in a process of its own: ``python -m defian_edge.selftest.child MODULE:FUNCTION SETTINGS RESULT``."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from runtime.errors import DefianError, MissingPackageError
-from selftest.protocol import CannotRun, Record, Settings, out_of_memory
+from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.selftest.protocol import CannotRun, Record, Settings, out_of_memory
 
 SKIP, BROKEN = 3, 4
 """Exit statuses: the stage cannot run here; it broke."""

@@ -12,14 +12,14 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.arguments import number_of, path_of, shown
-from runtime.entry import INTERRUPTED, printable, status_of
-from runtime.errors import DefianError
-from runtime.files import require_writable_folder
-from selftest.protocol import Settings
-from selftest.report import Report, read_report
-from selftest.runner import RESERVE, clear, run_stages
-from selftest.table import STAGES, Stage, stage_named
+from defian_edge.runtime.arguments import number_of, path_of, shown
+from defian_edge.runtime.entry import INTERRUPTED, printable, status_of
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import require_writable_folder
+from defian_edge.selftest.protocol import Settings
+from defian_edge.selftest.report import Report, read_report
+from defian_edge.selftest.runner import RESERVE, clear, run_stages
+from defian_edge.selftest.table import STAGES, Stage, stage_named
 
 if TYPE_CHECKING:
     from types import FrameType

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from benchmark.latency import Plan
-from benchmark.options import BenchOptions
-from benchmark.run import run_benchmark
-from calibration.drift.evaluator import Evaluation, GraphEvaluator
-from calibration.drift.report import report_of
-from runtime.manifest import read_manifest
-from selftest.pictures import SIZES, pairs_of, sources
+from defian_edge.benchmark.latency import Plan
+from defian_edge.benchmark.options import BenchOptions
+from defian_edge.benchmark.run import run_benchmark
+from defian_edge.calibration.drift.evaluator import Evaluation, GraphEvaluator
+from defian_edge.calibration.drift.report import report_of
+from defian_edge.runtime.manifest import read_manifest
+from defian_edge.selftest.pictures import SIZES, pairs_of, sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.protocol import Record, Settings
 
 PLAN = Plan(rounds=20, seconds=0.25, warm_up_seconds=0.15)
 NEAR_EMULATION = 0.01

@@ -6,9 +6,9 @@ import statistics
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError
-from runtime.plugin.device import cuda_driver
-from selftest.protocol import CannotRun
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.plugin.device import cuda_driver
+from defian_edge.selftest.protocol import CannotRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -6,17 +6,17 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
-from runtime.files import write_whole
-from selftest.page_sections import card_section, latencies, table
-from selftest.report import read_report
-from selftest.runner import ROOT
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import write_whole
+from defian_edge.selftest.page_sections import card_section, latencies, table
+from defian_edge.selftest.report import read_report
+from defian_edge.selftest.runner import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from selftest.report import Report
+    from defian_edge.selftest.report import Report
 
 REPORTS, PAGE, README = ROOT / "docs" / "gpu", ROOT / "docs" / "gpu.md", ROOT / "README.md"
 BEGIN, END = "<!-- from docs/gpu -->\n", "<!-- end -->\n"
@@ -24,7 +24,7 @@ BEGIN, END = "<!-- from docs/gpu -->\n", "<!-- end -->\n"
 HEAD = """# On GPUs
 
 What was found on the cards that were at hand by `make gpu`, or stage by stage with its functions where a note says so;
-`python -m selftest.page` makes this page from the reports in
+`python -m defian_edge.selftest.page` makes this page from the reports in
 [docs/gpu](gpu), and a test fails if it does not follow from them. How to run it, and how to send a report of a card
 that is not here: [docs/selftest.md](selftest.md).
 """
@@ -33,7 +33,7 @@ NOTHING = "\nNo report is here yet: nothing in this repository has been measured
 
 def main() -> None:
     """Write the page; exits with 2 if a report cannot be read."""
-    parser = argparse.ArgumentParser(prog="python -m selftest.page", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m defian_edge.selftest.page", description=__doc__)
     parser.parse_args()
     try:
         found = reports()

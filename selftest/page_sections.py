@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from selftest.report import Outcome, Report
+    from defian_edge.selftest.report import Outcome, Report
 
 
 def card_section(name: str, report: Report) -> str:

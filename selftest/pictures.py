@@ -6,17 +6,17 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calibration.photos import evaluation_pairs
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.precision import Precision
-from runtime.images import write_png
-from runtime.profile import ShapeProfile
-from selftest.protocol import CannotRun
+from defian_edge.calibration.photos import evaluation_pairs
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.runtime.images import write_png
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.selftest.protocol import CannotRun
 
 if TYPE_CHECKING:
-    from calibration.photos import EvaluationPair
-    from selftest.protocol import Settings
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.selftest.protocol import Settings
 
 MODELS = ("defian-s-x2", "defian-s-x4")
 SIZES = ((180, 320), (360, 640), (540, 960), (720, 1280))

@@ -7,7 +7,7 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from runtime.json_values import json_ready
+from defian_edge.runtime.json_values import json_ready
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from runtime.errors import DefianError
-from runtime.files import write_whole
-from runtime.json_values import json_ready, parse_json
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import write_whole
+from defian_edge.runtime.json_values import json_ready, parse_json
 
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("schema.json")

@@ -14,15 +14,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selftest.child import BROKEN, SKIP
-from selftest.report import FAILED, PASSED, SKIPPED, Outcome
+from defian_edge.selftest.child import BROKEN, SKIP
+from defian_edge.selftest.report import FAILED, PASSED, SKIPPED, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from selftest.protocol import Settings
-    from selftest.report import Report
-    from selftest.table import Stage
+    from defian_edge.selftest.protocol import Settings
+    from defian_edge.selftest.report import Report
+    from defian_edge.selftest.table import Stage
 
 ROOT = Path(__file__).resolve().parent.parent
 RESERVE = 2.0
@@ -56,7 +56,14 @@ def run_stage(stage: Stage, settings: Settings) -> Outcome:
     result = Path(settings.folder) / f"{stage.name}.result.json"
     log = Path(settings.folder) / f"{stage.name}.log"
     result.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "selftest.child", stage.work, json.dumps(asdict(settings)), str(result)]
+    command = [
+        sys.executable,
+        "-m",
+        "defian_edge.selftest.child",
+        stage.work,
+        json.dumps(asdict(settings)),
+        str(result),
+    ]
     begun = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(

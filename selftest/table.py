@@ -14,7 +14,7 @@ class Stage:
         title: what it finds out, in a few words.
         least: seconds that must be left of the budget for it to start.
         limit: seconds after which it is ended; what it has measured until then is kept.
-        work: module and function; empty for ``selftest.stages.<name>:run``.
+        work: module and function; empty for ``defian_edge.selftest.stages.<name>:run``.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Stage:
 
     def __post_init__(self) -> None:
         if not self.work:
-            object.__setattr__(self, "work", f"selftest.stages.{self.name.replace('-', '_')}:run")
+            object.__setattr__(self, "work", f"defian_edge.selftest.stages.{self.name.replace('-', '_')}:run")
 
 
 STAGES = (

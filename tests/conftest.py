@@ -14,18 +14,18 @@ import pytest
 import torch
 from filelock import FileLock
 
-from export.precision.int8.calibrate import calibrate
-from export.precision.int8.recipe import Recipe
-from export.trace.network import Io, trace
-from models.bundled import bundled_models
-from models.checkpoint import Checkpoint, load_checkpoint
-from models.defian import Architecture, DeFiAN
+from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.trace.network import Io, trace
+from defian_edge.models.bundled import bundled_models
+from defian_edge.models.checkpoint import Checkpoint, load_checkpoint
+from defian_edge.models.defian import Architecture, DeFiAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from calibration.photos import CalibrationSet
-    from export.precision.variants import Variant
+    from defian_edge.calibration.photos import CalibrationSet
+    from defian_edge.export.precision.variants import Variant
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("DEFIAN_SHARED", REPOSITORY.parent / "shared"))

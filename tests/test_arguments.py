@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import benchmark.command
-import export.command
-import runtime.__main__
-import selftest.command
-from runtime.errors import DefianError
+import defian_edge.benchmark.command
+import defian_edge.export.command
+import defian_edge.runtime.__main__
+import defian_edge.selftest.command
+from defian_edge.runtime.errors import DefianError
 from tests.conftest import REPOSITORY
 
 PATH = ["", "  ", "~nobody-has-this-name", "~nobody-has-this-name/x", "a\0b", "n" * 5000]
@@ -33,7 +33,7 @@ BENCH = ["defian-s-x2"]
 EXPORT = ["--model", "defian-s-x2", "--out", "{out}"]
 COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
     "run": (
-        runtime.__main__,
+        defian_edge.runtime.__main__,
         "_session",
         RUN,
         {
@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
         },
     ),
     "bench": (
-        benchmark.command,
+        defian_edge.benchmark.command,
         "run_benchmark",
         BENCH,
         {
@@ -59,7 +59,7 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
         },
     ),
     "export": (
-        export.command,
+        defian_edge.export.command,
         "run_and_show",
         EXPORT,
         {
@@ -75,7 +75,7 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
         },
     ),
     "selftest": (
-        selftest.command,
+        defian_edge.selftest.command,
         "run_stages",
         ["--dry-run"],
         {
@@ -140,7 +140,7 @@ def test_every_value_that_makes_no_sense_is_refused_before_the_work(
 def test_an_engine_that_is_none_is_refused(places, capsys, engine, tmp_path):
     engine = engine.format(**places)
     with pytest.raises(SystemExit) as stopped:
-        runtime.__main__.main([places["photo"], "--engine", engine, "--out", str(tmp_path / "sr")])
+        defian_edge.runtime.__main__.main([places["photo"], "--engine", engine, "--out", str(tmp_path / "sr")])
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith("error: ")
 
@@ -148,16 +148,16 @@ def test_an_engine_that_is_none_is_refused(places, capsys, engine, tmp_path):
 @pytest.mark.parametrize("tile", SIZE)
 def test_tiles_that_are_none_are_refused(places, capsys, tile):
     with pytest.raises(SystemExit) as stopped:
-        runtime.__main__.main([word.format(**places) for word in RUN] + [f"--tile={tile}"])
+        defian_edge.runtime.__main__.main([word.format(**places) for word in RUN] + [f"--tile={tile}"])
     assert stopped.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
 def test_an_engine_that_cannot_be_built_here_is_told_before_anything_is_traced(monkeypatch, tmp_path):
-    from export import pipeline
-    from export.engine import compiler
-    from export.engine.compiler import Target
-    from export.options import ExportOptions
+    from defian_edge.export import pipeline
+    from defian_edge.export.engine import compiler
+    from defian_edge.export.engine.compiler import Target
+    from defian_edge.export.options import ExportOptions
 
     monkeypatch.setattr(pipeline, "trace", lambda *_: pytest.fail("the work began"))
     monkeypatch.setitem(compiler._MODULES, Target.TENSORRT_RTX, ("no_such_tensorrt", "rtx"))

@@ -13,8 +13,8 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from runtime.entry import printable
-from runtime.manifest import Manifest
+from defian_edge.runtime.entry import printable
+from defian_edge.runtime.manifest import Manifest
 from tests.conftest import REPOSITORY, random_checkpoint, tiny
 
 if TYPE_CHECKING:

@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
-from calibration.drift.evaluator import GraphEvaluator
-from calibration.drift.report import DriftReport, report_of
-from calibration.photos import calibration_set, evaluation_pairs
-from calibration.ranges.estimators import RangeMethod
-from export.graph import copy_of, nodes_of_type, set_constant, settle
-from export.precision.int8.calibrate import calibrate
-from export.precision.int8.recipe import HELPERS, Recipe
-from export.precision.int8.sites import Scope, Sites
-from export.reference import reference_evaluations
-from export.rewrites import apply_rewrites
-from export.tables import DRIFT_COLUMNS, drift_cells
-from export.trace.network import trace
-from models.bundled import resolve_model
-from models.checkpoint import load_checkpoint
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.drift.report import DriftReport, report_of
+from defian_edge.calibration.photos import calibration_set, evaluation_pairs
+from defian_edge.calibration.ranges.estimators import RangeMethod
+from defian_edge.export.graph import copy_of, nodes_of_type, set_constant, settle
+from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.recipe import HELPERS, Recipe
+from defian_edge.export.precision.int8.sites import Scope, Sites
+from defian_edge.export.reference import reference_evaluations
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.tables import DRIFT_COLUMNS, drift_cells
+from defian_edge.export.trace.network import trace
+from defian_edge.models.bundled import resolve_model
+from defian_edge.models.checkpoint import load_checkpoint
 from tools.study import add_calibration, add_model_and_images, table_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from calibration.photos import CalibrationSet, EvaluationPair
-    from export.precision.int8.calibrate import Calibrated
-    from models.checkpoint import Checkpoint
+    from defian_edge.calibration.photos import CalibrationSet, EvaluationPair
+    from defian_edge.export.precision.int8.calibrate import Calibrated
+    from defian_edge.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

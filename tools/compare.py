@@ -10,17 +10,17 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from calibration.drift.evaluator import session_of
-from export.engine.memory_plan import can_measure_memory, planned_activation_bytes
-from export.graph import copy_of
-from export.rewrites import apply_rewrites, select
-from export.roofline.counts import statistics
-from export.trace.network import INPUT, trace
-from models.bundled import resolve_model
-from models.checkpoint import load_checkpoint
-from runtime.errors import DefianError
-from runtime.profile import ShapeProfile
-from runtime.timing import take_turns
+from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.export.engine.memory_plan import can_measure_memory, planned_activation_bytes
+from defian_edge.export.graph import copy_of
+from defian_edge.export.rewrites import apply_rewrites, select
+from defian_edge.export.roofline.counts import statistics
+from defian_edge.export.trace.network import INPUT, trace
+from defian_edge.models.bundled import resolve_model
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.timing import take_turns
 
 LARGEST = "1x64x64,1x360x640,1x540x960"
 

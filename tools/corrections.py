@@ -17,28 +17,28 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from calibration.drift.evaluator import GraphEvaluator
-from calibration.drift.report import measure_drift
-from calibration.photos import PATCH, EvaluationPair, calibration_set, evaluation_pairs
-from export.graph import array_of, copy_of, nodes_of_type, set_constant, settle
-from export.precision.int8.calibrate import calibrate
-from export.precision.int8.recipe import Recipe
-from export.precision.int8.sites import Scope
-from export.reference import reference_evaluations
-from export.rewrites import apply_rewrites
-from export.tables import DRIFT_COLUMNS, drift_cells
-from export.trace.network import trace
-from models.bundled import resolve_model
-from models.checkpoint import load_checkpoint
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.drift.report import measure_drift
+from defian_edge.calibration.photos import PATCH, EvaluationPair, calibration_set, evaluation_pairs
+from defian_edge.export.graph import array_of, copy_of, nodes_of_type, set_constant, settle
+from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.precision.int8.sites import Scope
+from defian_edge.export.reference import reference_evaluations
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.tables import DRIFT_COLUMNS, drift_cells
+from defian_edge.export.trace.network import trace
+from defian_edge.models.bundled import resolve_model
+from defian_edge.models.checkpoint import load_checkpoint
 from tools.simulator import Simulator, Stage
 from tools.study import add_calibration, add_model_and_images, table_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
-    from calibration.photos import CalibrationSet
-    from export.precision.int8.calibrate import Calibrated
-    from models.checkpoint import Checkpoint
+    from defian_edge.calibration.photos import CalibrationSet
+    from defian_edge.export.precision.int8.calibrate import Calibrated
+    from defian_edge.models.checkpoint import Checkpoint
 
 BATCH, CROP = 4, 32
 """A step of learning sees crops of some calibration patches."""

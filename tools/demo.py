@@ -10,14 +10,14 @@ import numpy as np
 from PIL import Image, ImageDraw
 from rich.console import Console
 
-from calibration.photos import bundled_photos
-from export.command import run_and_show
-from export.engine.compiler import Target
-from export.engine.memory_plan import can_measure_memory
-from export.options import ExportOptions
-from runtime.errors import DefianError
-from runtime.images import downscale, read_image, write_png
-from runtime.session import open_session
+from defian_edge.calibration.photos import bundled_photos
+from defian_edge.export.command import run_and_show
+from defian_edge.export.engine.compiler import Target
+from defian_edge.export.engine.memory_plan import can_measure_memory
+from defian_edge.export.options import ExportOptions
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import downscale, read_image, write_png
+from defian_edge.runtime.session import open_session
 
 MODEL = "defian-s-x2"
 PHOTO = "astronaut.png"

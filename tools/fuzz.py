@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +59,8 @@ def _checkpoints() -> tuple[Callable[[Path, bytes], object], list[bytes]]:
     import safetensors.torch
     import torch
 
-    from models.checkpoint import load_checkpoint
-    from models.defian import Architecture, DeFiAN
+    from defian_edge.models.checkpoint import load_checkpoint
+    from defian_edge.models.defian import Architecture, DeFiAN
 
     state = DeFiAN(Architecture(16, 1, 1, 2)).state_dict()
     seeds = [safetensors.torch.save(state)]
@@ -78,8 +78,8 @@ def _checkpoints() -> tuple[Callable[[Path, bytes], object], list[bytes]]:
 
 
 def _manifests() -> tuple[Callable[[Path, bytes], object], list[bytes]]:
-    from runtime.manifest import EngineFacts, Manifest, manifest_path, read_manifest
-    from runtime.profile import ShapeProfile
+    from defian_edge.runtime.manifest import EngineFacts, Manifest, manifest_path, read_manifest
+    from defian_edge.runtime.profile import ShapeProfile
 
     facts = EngineFacts("tensorrt", "10.3.0", "8.7", 1, None, 1, 1.0, 1)
     profile = ShapeProfile.parse("1x64x64")

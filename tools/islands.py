@@ -8,30 +8,30 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from calibration.drift.evaluator import GraphEvaluator
-from calibration.drift.hard_images import faults_on_hard_images, hard_images
-from calibration.drift.report import DriftReport, measure_drift
-from calibration.photos import evaluation_pairs
-from calibration.ranges.fp16_range import beyond_half
-from export.options import DEFAULT_PROFILE
-from export.precision.fp16 import ISLANDS, NOTHING
-from export.precision.variants import make_half
-from export.reference import reference_evaluations, reference_outputs
-from export.rewrites import apply_rewrites
-from export.tables import DRIFT_COLUMNS, drift_cells
-from export.trace.network import trace
-from models.bundled import resolve_model
-from models.checkpoint import load_checkpoint
-from runtime.profile import ShapeProfile
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.drift.hard_images import faults_on_hard_images, hard_images
+from defian_edge.calibration.drift.report import DriftReport, measure_drift
+from defian_edge.calibration.photos import evaluation_pairs
+from defian_edge.calibration.ranges.fp16_range import beyond_half
+from defian_edge.export.options import DEFAULT_PROFILE
+from defian_edge.export.precision.fp16 import ISLANDS, NOTHING
+from defian_edge.export.precision.variants import make_half
+from defian_edge.export.reference import reference_evaluations, reference_outputs
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.tables import DRIFT_COLUMNS, drift_cells
+from defian_edge.export.trace.network import trace
+from defian_edge.models.bundled import resolve_model
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.runtime.profile import ShapeProfile
 from tools.study import add_model_and_images, table_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from calibration.photos import EvaluationPair
-    from calibration.ranges.fp16_range import BeyondHalf
-    from export.precision.fp16 import Island
-    from models.checkpoint import Checkpoint
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.calibration.ranges.fp16_range import BeyondHalf
+    from defian_edge.export.precision.fp16 import Island
+    from defian_edge.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from export.engine.build import EngineOptions, build_engine
-from export.engine.compiler import Target
-from export.tables import MEGA
-from runtime.errors import DefianError
-from runtime.profile import ShapeProfile
+from defian_edge.export.engine.build import EngineOptions, build_engine
+from defian_edge.export.engine.compiler import Target
+from defian_edge.export.tables import MEGA
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.profile import ShapeProfile
 from tools.study import table_or_error
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-import runtime.onnx_runtime  # noqa: F401 - turns ONNX Runtime's telemetry off, before it is imported below
+import defian_edge.runtime.onnx_runtime  # noqa: F401 - turns ONNX Runtime's telemetry off, before it is imported below
 
 # isort: split
 import argparse
@@ -23,21 +23,21 @@ from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, Q
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from rich.table import Table
 
-from calibration.drift.evaluator import GraphEvaluator
-from calibration.drift.report import measure_drift
-from calibration.photos import calibration_set, evaluation_pairs
-from export.engine.lowering import inline_functions
-from export.graph import copy_of
-from export.precision.int8.calibrate import calibrate
-from export.precision.int8.recipe import Recipe
-from export.precision.int8.sites import Scope
-from export.reference import reference_evaluations
-from export.rewrites import apply_rewrites
-from export.tables import DRIFT_COLUMNS, drift_cells
-from export.trace.network import trace
-from models.bundled import resolve_model
-from models.checkpoint import load_checkpoint
-from runtime.errors import DefianError
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.drift.report import measure_drift
+from defian_edge.calibration.photos import calibration_set, evaluation_pairs
+from defian_edge.export.engine.lowering import inline_functions
+from defian_edge.export.graph import copy_of
+from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.precision.int8.sites import Scope
+from defian_edge.export.reference import reference_evaluations
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.tables import DRIFT_COLUMNS, drift_cells
+from defian_edge.export.trace.network import trace
+from defian_edge.models.bundled import resolve_model
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.runtime.errors import DefianError
 from tools.study import add_calibration, add_model_and_images, table_or_error
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from export.precision.int8.sites import TAIL, is_module, is_stream
-from runtime.errors import DefianError
-from runtime.files import write_whole
+from defian_edge.export.precision.int8.sites import TAIL, is_module, is_stream
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

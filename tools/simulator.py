@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from calibration.drift.evaluator import ends_the_picture
-from calibration.ranges.estimators import LEVELS
-from export.graph import array_of, inlined
-from export.precision.int8.sites import block_sum
+from defian_edge.calibration.drift.evaluator import ends_the_picture
+from defian_edge.calibration.ranges.estimators import LEVELS
+from defian_edge.export.graph import array_of, inlined
+from defian_edge.export.precision.int8.sites import block_sum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     import onnx_ir as ir
 
-    from export.precision.int8.calibrate import Calibrated
+    from defian_edge.export.precision.int8.calibrate import Calibrated
 
 TYPES = {1: torch.float32, 2: torch.uint8, 6: torch.int32, 7: torch.int64}
 """ONNX's number of a type -> PyTorch's."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from calibration.photos import PATCH, PATCHES
-from runtime.errors import DefianError
+from defian_edge.calibration.photos import PATCH, PATCHES
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

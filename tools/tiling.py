@@ -15,19 +15,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibration.drift.metrics import psnr, psnr_y
-from calibration.photos import bundled_photos
-from runtime.errors import DefianError
-from runtime.images import downscale, images_in, read_image
-from runtime.session import open_session
-from runtime.tiles import TiledSession, Tiling
+from defian_edge.calibration.drift.metrics import psnr, psnr_y
+from defian_edge.calibration.photos import bundled_photos
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import downscale, images_in, read_image
+from defian_edge.runtime.session import open_session
+from defian_edge.runtime.tiles import TiledSession, Tiling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from runtime.interface import Session
+    from defian_edge.runtime.interface import Session
 
 PHOTOS = ("astronaut.png", "coffee.png", "motorcycle_left.png")
 """Photos that scikit-image ships."""

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.gpu.nvml import open_nvml
-from benchmark.gpu.sampler import Sampler
-from benchmark.gpu.tegra import gpu_clock
-from benchmark.statistics import STEADY_CV
+from defian_edge.benchmark.gpu.nvml import open_nvml
+from defian_edge.benchmark.gpu.sampler import Sampler
+from defian_edge.benchmark.gpu.tegra import gpu_clock
+from defian_edge.benchmark.statistics import STEADY_CV
 
 if TYPE_CHECKING:
-    from benchmark.gpu.nvml import Nvml
+    from defian_edge.benchmark.gpu.nvml import Nvml
 
 
 @dataclass(frozen=True)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.gpu.nvml import open_nvml
-from benchmark.gpu.sampler import Sampler
-from benchmark.gpu.tegra import Tegrastats, find_tegrastats
+from defian_edge.benchmark.gpu.nvml import open_nvml
+from defian_edge.benchmark.gpu.sampler import Sampler
+from defian_edge.benchmark.gpu.tegra import Tegrastats, find_tegrastats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from benchmark.gpu.nvml import Nvml
-    from runtime.profile import Shape
+    from defian_edge.benchmark.gpu.nvml import Nvml
+    from defian_edge.runtime.profile import Shape
 
 SECONDS = 2.0
 """How long a candidate runs for it, at least: counters and sensors are renewed ten times a second or so."""

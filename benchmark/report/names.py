@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.report.svg import FONT_SIZE, inches, is_narrow
+from defian_edge.benchmark.report.svg import FONT_SIZE, inches, is_narrow
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

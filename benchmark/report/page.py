@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import jinja2
 from markupsafe import Markup
 
-from benchmark.report.crops import detail_of
-from benchmark.report.plots import plots_of
-from benchmark.report.svg import SERIES
-from benchmark.sheet import signless_zero
-from benchmark.statistics_tables import statistics_tables
-from benchmark.tables import sheets
-from runtime.files import write_whole
+from defian_edge.benchmark.report.crops import detail_of
+from defian_edge.benchmark.report.plots import plots_of
+from defian_edge.benchmark.report.svg import SERIES
+from defian_edge.benchmark.sheet import signless_zero
+from defian_edge.benchmark.statistics_tables import statistics_tables
+from defian_edge.benchmark.tables import sheets
+from defian_edge.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmark.results import BenchResult
-    from benchmark.sheet import Sheet
+    from defian_edge.benchmark.results import BenchResult
+    from defian_edge.benchmark.sheet import Sheet
 
 FOLDER = Path(__file__).parent
 FILE = "index.html"

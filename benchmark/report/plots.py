@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
-from benchmark.report.columns import Sketch, in_columns
-from benchmark.report.names import name_places, shortened
-from benchmark.report.svg import GRID, INK, MUTED, WIDTHS, is_narrow, series_colour, svg_of
-from benchmark.sheet import counted
-from benchmark.tables import PLANNED
+from defian_edge.benchmark.report.columns import Sketch, in_columns
+from defian_edge.benchmark.report.names import name_places, shortened
+from defian_edge.benchmark.report.svg import GRID, INK, MUTED, WIDTHS, is_narrow, series_colour, svg_of
+from defian_edge.benchmark.sheet import counted
+from defian_edge.benchmark.tables import PLANNED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from matplotlib.axes import Axes
 
-    from benchmark.results import Measured
+    from defian_edge.benchmark.results import Measured
 
 MOST_IMAGES = 24
 MOST_TICKS = 12

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from calibration.drift.fp16_emulation import emulate_half
-from runtime.errors import DefianError
-from runtime.onnx_runtime import import_onnxruntime
+from defian_edge.calibration.drift.fp16_emulation import emulate_half
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.onnx_runtime import import_onnxruntime
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

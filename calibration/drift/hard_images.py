@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibration.drift.report import fault_of
+from defian_edge.calibration.drift.report import fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from calibration.drift.evaluator import Evaluation
+    from defian_edge.calibration.drift.evaluator import Evaluation
 
 HEIGHT, WIDTH = 24, 30
 

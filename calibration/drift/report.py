@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibration.drift.metrics import PEAK, psnr, psnr_y, ssim_y
+from defian_edge.calibration.drift.metrics import PEAK, psnr, psnr_y, ssim_y
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from calibration.drift.evaluator import Evaluation
-    from calibration.photos import EvaluationPair
+    from defian_edge.calibration.drift.evaluator import Evaluation
+    from defian_edge.calibration.photos import EvaluationPair
 
 BLACK = 2
 """A frame whose brightest value is at most this is black."""
@@ -134,7 +134,7 @@ def measure_drift(
 
     Args:
         variant: its name in reports.
-        evaluate: uint8 RGB [H, W, 3] -> :class:`~calibration.drift.evaluator.Evaluation`.
+        evaluate: uint8 RGB [H, W, 3] -> :class:`~defian_edge.calibration.drift.evaluator.Evaluation`.
         references: the PyTorch reference's result for every pair.
         pairs: the images.
         scale: border pixels left out of PSNR-Y and SSIM-Y.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.cache import cache_folder, keep, read_cached
+from defian_edge.runtime.cache import cache_folder, keep, read_cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from calibration.ranges.histogram import BINS
+from defian_edge.calibration.ranges.histogram import BINS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from calibration.ranges.histogram import Histogram
+    from defian_edge.calibration.ranges.histogram import Histogram
 
 LEVELS = 127
 """Largest integer of the symmetric quantiser; -128 is not used, so that the negative side is the mirror image."""

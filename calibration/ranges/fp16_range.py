@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from calibration.drift.evaluator import session_of
+from defian_edge.calibration.drift.evaluator import session_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from export.engine.compiler import (
+from defian_edge.export.engine.compiler import (
     ANY,
     CURRENT,
     CompilerLog,
@@ -15,16 +15,16 @@ from export.engine.compiler import (
     import_tensorrt,
     require_supported,
 )
-from export.engine.lowering import offer_plugin, require_plugin_layers, without_plugin
-from export.trace.network import INPUT
-from runtime.errors import DefianError, MissingPackageError
-from runtime.manifest import ANY_CAPABILITY, EngineFacts
+from defian_edge.export.engine.lowering import offer_plugin, require_plugin_layers, without_plugin
+from defian_edge.export.trace.network import INPUT
+from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.manifest import ANY_CAPABILITY, EngineFacts
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from export.engine.progress import BuildProgress
-    from runtime.profile import ShapeProfile
+    from defian_edge.export.engine.progress import BuildProgress
+    from defian_edge.runtime.profile import ShapeProfile
 
 MEBI = 1 << 20
 

@@ -10,8 +10,8 @@ import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from runtime.arguments import shown
-from runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.arguments import shown
+from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -16,9 +16,9 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx_ir.passes import common
 
-from export.trace.hessian_op import DOMAIN, NAME, PLUGIN_ATTRIBUTES
-from runtime.errors import DefianError
-from runtime.plugin import register
+from defian_edge.export.trace.hessian_op import DOMAIN, NAME, PLUGIN_ATTRIBUTES
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.plugin import register
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -79,7 +79,7 @@ def offer_plugin(trt: ModuleType, graph: bytes) -> int:
             "Build with --eigen function.",
         )
     if trt.__name__ == "tensorrt_rtx":
-        from export.engine.rtx_parser import let_parser_find_plugins
+        from defian_edge.export.engine.rtx_parser import let_parser_find_plugins
 
         if not let_parser_find_plugins():
             raise DefianError(

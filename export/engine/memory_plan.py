@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from export.engine.build import EngineOptions, build_engine
-from export.engine.compiler import Target, is_available
-from export.precision import Precision
-from export.precision.variants import Variant, make_half
-from export.rewrites import apply_rewrites
-from export.roofline.counts import statistics
+from defian_edge.export.engine.build import EngineOptions, build_engine
+from defian_edge.export.engine.compiler import Target, is_available
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.roofline.counts import statistics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from export.rewrites import Rewrite, RewriteResult
-    from runtime.profile import ShapeProfile
+    from defian_edge.export.rewrites import Rewrite, RewriteResult
+    from defian_edge.runtime.profile import ShapeProfile
 
 MEMORY_SM = 89
 """Activation memory in the rewrite table is that of a FP16 engine for this compute capability."""

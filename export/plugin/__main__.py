@@ -1,4 +1,4 @@
-"""``python -m export.plugin``: build the eigenvalue kernel, or print what it costs and what it saves."""
+"""``python -m defian_edge.export.plugin``: build the eigenvalue kernel, or print what it costs and what it saves."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from export.plugin.compile import ARCHITECTURES, build_fatbin, compile_report
-from export.plugin.mirror import Cache, Mirror
-from export.plugin.occupancy import MULTIPROCESSORS, occupancy
-from runtime.errors import DefianError
-from runtime.plugin.launch import CHANNELS_LAST_MULTIPLE, Features, plan
+from defian_edge.export.plugin.compile import ARCHITECTURES, build_fatbin, compile_report
+from defian_edge.export.plugin.mirror import Cache, Mirror
+from defian_edge.export.plugin.occupancy import MULTIPROCESSORS, occupancy
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.plugin.launch import CHANNELS_LAST_MULTIPLE, Features, plan
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -33,10 +33,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m export.plugin", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m defian_edge.export.plugin", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="build the fatbin that the runtime loads (needs nvcc)")
-    build.add_argument("--out", type=Path, help="folder; the installed runtime.plugin's own by default")
+    build.add_argument("--out", type=Path, help="folder; the installed defian_edge.runtime.plugin's own by default")
     report = commands.add_parser("report", help="registers, spills and occupancy per architecture (needs nvcc)")
     for command in (build, report):
         command.add_argument("--sm", type=int, action="append", choices=sorted(MULTIPROCESSORS), metavar="CAPABILITY")
@@ -76,12 +76,12 @@ def print_memory(models: list[str], profile: str) -> None:
     Raises:
         DefianError: tensorrt-rtx is not installed, a model is unknown, or the profile has another form.
     """
-    from export.engine.memory_plan import planned_activation_bytes
-    from export.rewrites import apply_rewrites
-    from export.trace.network import trace
-    from models.bundled import resolve_model
-    from models.checkpoint import load_checkpoint
-    from runtime.profile import ShapeProfile
+    from defian_edge.export.engine.memory_plan import planned_activation_bytes
+    from defian_edge.export.rewrites import apply_rewrites
+    from defian_edge.export.trace.network import trace
+    from defian_edge.models.bundled import resolve_model
+    from defian_edge.models.checkpoint import load_checkpoint
+    from defian_edge.runtime.profile import ShapeProfile
 
     shapes = ShapeProfile.parse(profile)
     print("| model | largest LR | plugin, MB | function, MB | saved, MB |")

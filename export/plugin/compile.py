@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
-from runtime.plugin.binary import COMPILE_FLAGS, ENTRY, FATBIN, FATBIN_RECORD, source_digest, source_folder
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.plugin.binary import COMPILE_FLAGS, ENTRY, FATBIN, FATBIN_RECORD, source_digest, source_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import DefianError
-from runtime.plugin.binary import source_folder
-from runtime.plugin.launch import Features, plan
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.plugin.binary import source_folder
+from defian_edge.runtime.plugin.launch import Features, plan
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

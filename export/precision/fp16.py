@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from calibration.ranges.fp16_range import BeyondHalf
-from export.graph import array_of
-from export.trace.hessian_op import DOMAIN
+from defian_edge.calibration.ranges.fp16_range import BeyondHalf
+from defian_edge.export.graph import array_of
+from defian_edge.export.trace.hessian_op import DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -50,7 +50,7 @@ def to_half(model: ir.Model, beyond: BeyondHalf = NOTHING, islands: Collection[I
     """Type the model's main graph as FP16 in place, casts included; returns the number of nodes now in FP16.
 
     Nodes that write or read a tensor of ``beyond``, and those that compute one of its sums, stay FP32;
-    :func:`calibration.ranges.fp16_range.beyond_half` measures which.
+    :func:`defian_edge.calibration.ranges.fp16_range.beyond_half` measures which.
 
     Inputs and outputs keep their types. Custom operators take features of either type, their functions
     cast inside.

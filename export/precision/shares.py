@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from export.engine.compiler import Target
-from export.graph import producer_of, with_shape
-from export.precision.int8.sites import Scope, find_sites, rescaled
-from export.roofline.bound import FLOAT_BYTES, work_of
-from export.roofline.devices import DEVICES
+from defian_edge.export.engine.compiler import Target
+from defian_edge.export.graph import producer_of, with_shape
+from defian_edge.export.precision.int8.sites import Scope, find_sites, rescaled
+from defian_edge.export.roofline.bound import FLOAT_BYTES, work_of
+from defian_edge.export.roofline.devices import DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from export.roofline.devices import Device
-    from runtime.profile import Shape
+    from defian_edge.export.roofline.devices import Device
+    from defian_edge.runtime.profile import Shape
 
 TYPES = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.INT8: "int8"}
 PLUMBING = {"QuantizeLinear", "DequantizeLinear", "Cast", "Constant", "Identity"}

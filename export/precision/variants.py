@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import onnx
 import onnx_ir as ir
 
-from export.graph import copy_of, settle
-from export.precision.fp16 import ISLANDS, NOTHING, Island, to_half
+from defian_edge.export.graph import copy_of, settle
+from defian_edge.export.precision.fp16 import ISLANDS, NOTHING, Island, to_half
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from calibration.ranges.fp16_range import BeyondHalf
-    from export.precision import Precision
+    from defian_edge.calibration.ranges.fp16_range import BeyondHalf
+    from defian_edge.export.precision import Precision
 
 
 @dataclass(frozen=True)

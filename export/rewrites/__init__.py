@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from export.rewrites.affine_folding import AffineFolding
-from export.rewrites.base import Rewrite, RewriteResult
-from export.rewrites.cheap_hessian import CheapHessian
-from export.rewrites.one_channel_dac import OneChannelDac
-from export.rewrites.recompute_shallow import RecomputeShallow
-from export.rewrites.shuffle_last import ShuffleLast
-from export.rewrites.spatial_statistics import SpatialStatistics
-from export.rewrites.transposed_convolutions import TransposedConvolutions
-from export.rewrites.upscale_output import UpscaleOutput
-from runtime.errors import DefianError
+from defian_edge.export.rewrites.affine_folding import AffineFolding
+from defian_edge.export.rewrites.base import Rewrite, RewriteResult
+from defian_edge.export.rewrites.cheap_hessian import CheapHessian
+from defian_edge.export.rewrites.one_channel_dac import OneChannelDac
+from defian_edge.export.rewrites.recompute_shallow import RecomputeShallow
+from defian_edge.export.rewrites.shuffle_last import ShuffleLast
+from defian_edge.export.rewrites.spatial_statistics import SpatialStatistics
+from defian_edge.export.rewrites.transposed_convolutions import TransposedConvolutions
+from defian_edge.export.rewrites.upscale_output import UpscaleOutput
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection

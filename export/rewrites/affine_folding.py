@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from export.graph import Emitter, array_of, only_consumer, replace_value
-from export.rewrites.base import Rewrite
+from defian_edge.export.graph import Emitter, array_of, only_consumer, replace_value
+from defian_edge.export.rewrites.base import Rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

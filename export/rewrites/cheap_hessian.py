@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from export.rewrites.base import Rewrite
-from export.trace.hessian_op import bias_row, install_body, operator_nodes, stencil
-from models.defian import DILATIONS, STENCIL_XX, STENCIL_XY, STENCIL_YY
+from defian_edge.export.rewrites.base import Rewrite
+from defian_edge.export.trace.hessian_op import bias_row, install_body, operator_nodes, stencil
+from defian_edge.models.defian import DILATIONS, STENCIL_XX, STENCIL_XY, STENCIL_YY
 
 if TYPE_CHECKING:
-    from export.graph import Emitter
+    from defian_edge.export.graph import Emitter
 
 HEADROOM = 0.25
 """Both stencils are scaled by a quarter, a power of two, so that they cannot overflow FP16 for any FP16 features."""

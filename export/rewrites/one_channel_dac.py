@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from export.graph import array_of, nodes_of_type, static_dimension
-from export.rewrites.base import Rewrite
+from defian_edge.export.graph import array_of, nodes_of_type, static_dimension
+from defian_edge.export.rewrites.base import Rewrite
 
 # Operators that treat every channel alike, so that they commute with copying one channel C times.
 CHANNELWISE = {"Sub", "Mul", "Div", "Add", "Sqrt", "ReduceMean"}

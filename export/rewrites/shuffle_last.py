@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from export.graph import nodes_of_type, only_consumer, replace_value
-from export.rewrites.base import Rewrite
+from defian_edge.export.graph import nodes_of_type, only_consumer, replace_value
+from defian_edge.export.rewrites.base import Rewrite
 
 if TYPE_CHECKING:
     import onnx_ir as ir

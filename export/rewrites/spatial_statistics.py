@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from export.graph import Emitter, array_of, nodes_of_type, producer_of, replace_value, static_dimension
-from export.rewrites.base import Rewrite
+from defian_edge.export.graph import Emitter, array_of, nodes_of_type, producer_of, replace_value, static_dimension
+from defian_edge.export.rewrites.base import Rewrite
 
 SPATIAL_AXES = (2, 3)
 

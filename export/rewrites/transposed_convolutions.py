@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.graph import Emitter, array_of, integers, nodes_of_type, replace_value
-from export.rewrites.base import Rewrite
+from defian_edge.export.graph import Emitter, array_of, integers, nodes_of_type, replace_value
+from defian_edge.export.rewrites.base import Rewrite
 
 if TYPE_CHECKING:
     import onnx_ir as ir

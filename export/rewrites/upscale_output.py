@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.graph import Emitter, array_of, integers, nodes_of_type, only_consumer, producer_of, replace_value
-from export.rewrites.base import Rewrite
-from export.rewrites.linear_tail import LinearTail, Stage
+from defian_edge.export.graph import (
+    Emitter,
+    array_of,
+    integers,
+    nodes_of_type,
+    only_consumer,
+    producer_of,
+    replace_value,
+)
+from defian_edge.export.rewrites.base import Rewrite
+from defian_edge.export.rewrites.linear_tail import LinearTail, Stage
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -34,7 +42,7 @@ class UpscaleOutput(Rewrite):
     linear and lives in the outer ring of low-resolution pixels: along the top edge it is a 1-D
     convolution of the first two rows, likewise at the other edges, and at a corner a small matrix on the
     corner's 2x2 pixels. These are computed from strips of the input, a negligible share of the work, and
-    added to the ring. :class:`~export.rewrites.linear_tail.LinearTail` derives all kernels in float64.
+    added to the ring. :class:`~defian_edge.export.rewrites.linear_tail.LinearTail` derives all kernels in float64.
 
     Precondition: Conv 3x3 - DepthToSpace (CRD), once or more, then Conv 3x3, constant weights, stride 1,
     padding 1, no bias before the last convolution, every intermediate read once.

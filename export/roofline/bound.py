@@ -11,14 +11,14 @@ import onnx_ir as ir
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from export.graph import producer_of, with_shape
-from export.roofline.counts import WEIGHTED, macs_of
+from defian_edge.export.graph import producer_of, with_shape
+from defian_edge.export.roofline.counts import WEIGHTED, macs_of
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from export.roofline.devices import Device
-    from runtime.profile import Shape
+    from defian_edge.export.roofline.devices import Device
+    from defian_edge.runtime.profile import Shape
 
 FLOAT_BYTES = 4
 PRECISIONS = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16"}

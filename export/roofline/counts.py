@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from export.graph import with_shape
+from defian_edge.export.graph import with_shape
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from runtime.profile import Shape
+    from defian_edge.runtime.profile import Shape
 
 WEIGHTED = ("Conv", "ConvTranspose")
 

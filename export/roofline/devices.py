@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from runtime.errors import DefianError
+from defian_edge.runtime.errors import DefianError
 
 TERA, GIGA = 1e12, 1e9
 _JETSON = (

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from calibration.ranges.fp16_range import LARGEST_HALF
-from export.graph import OPSET, Emitter
-from models.defian import DILATIONS, STENCIL_XX, STENCIL_XY, STENCIL_YY
-from runtime.plugin.hessian_plugin import PLUGIN_NAME, PLUGIN_NAMESPACE, PLUGIN_VERSION
+from defian_edge.calibration.ranges.fp16_range import LARGEST_HALF
+from defian_edge.export.graph import OPSET, Emitter
+from defian_edge.models.defian import DILATIONS, STENCIL_XX, STENCIL_XY, STENCIL_YY
+from defian_edge.runtime.plugin.hessian_plugin import PLUGIN_NAME, PLUGIN_NAMESPACE, PLUGIN_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Callable

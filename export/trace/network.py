@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from export.graph import OPSET, array_of
-from export.trace.hessian_op import DOMAIN, NAME, VERSION, install_body, plain_body
-from models.defian import STENCIL_XX, STENCIL_XY, STENCIL_YY, DeFiAM, HessianFilter, denormalise, normalise
-from runtime.errors import DefianError
+from defian_edge.export.graph import OPSET, array_of
+from defian_edge.export.trace.hessian_op import DOMAIN, NAME, VERSION, install_body, plain_body
+from defian_edge.models.defian import STENCIL_XX, STENCIL_XY, STENCIL_YY, DeFiAM, HessianFilter, denormalise, normalise
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-    from models.checkpoint import Checkpoint
+    from defian_edge.models.checkpoint import Checkpoint
 
 INPUT, OUTPUT = "image", "upscaled"
 MAX_BATCH, MAX_SIDE = 256, 16384

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError, MissingPackageError
+from ..errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

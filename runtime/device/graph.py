@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError, MissingPackageError
+from ..errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runtime.engine.lanes import Lane
+from .lanes import Lane
 
 if TYPE_CHECKING:
-    from runtime.device.streams import WorkStream
-    from runtime.engine.lanes import GraphPolicy, LanePool
-    from runtime.engine.loaded import LoadedEngine
-    from runtime.guard import FrameGuard
-    from runtime.manifest import Manifest
-    from runtime.profile import Shape
+    from ..device.streams import WorkStream
+    from ..guard import FrameGuard
+    from ..manifest import Manifest
+    from ..profile import Shape
+    from .lanes import GraphPolicy, LanePool
+    from .loaded import LoadedEngine
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.device.buffers import FrameBuffers
-from runtime.device.graph import CapturedGraph
-from runtime.errors import DefianError
+from ..device.buffers import FrameBuffers
+from ..device.graph import CapturedGraph
+from ..errors import DefianError
 
 if TYPE_CHECKING:
-    from runtime.device.streams import WorkStream
-    from runtime.engine.loaded import Execution, LoadedEngine
-    from runtime.profile import Shape
+    from ..device.streams import WorkStream
+    from ..profile import Shape
+    from .loaded import Execution, LoadedEngine
 
 WARM_UP_RUNS = 2
 

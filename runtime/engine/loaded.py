@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runtime.engine.rtx import RtxOptions, RtxSettings
-from runtime.errors import DefianError
+from ..errors import DefianError
+from .rtx import RtxOptions, RtxSettings
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from runtime.device.buffers import FrameBuffers
-    from runtime.engine.module import RuntimeLog
-    from runtime.manifest import Manifest
+    from ..device.buffers import FrameBuffers
+    from ..manifest import Manifest
+    from .module import RuntimeLog
 
 
 class Execution:

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError, MissingPackageError
+from ..errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
     from types import ModuleType

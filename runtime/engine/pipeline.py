@@ -6,20 +6,20 @@ from collections import deque
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from runtime.device.context import driver_errors
-from runtime.device.streams import Mark, WorkStream
-from runtime.engine.preflight import require_shape
-from runtime.errors import DefianError
-from runtime.interface import check_frame
+from ..device.context import driver_errors
+from ..device.streams import Mark, WorkStream
+from ..errors import DefianError
+from ..interface import check_frame
+from .preflight import require_shape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     import numpy as np
 
-    from runtime.device.context import DeviceContext
-    from runtime.engine.core import EngineCore
-    from runtime.engine.lanes import Lane
+    from ..device.context import DeviceContext
+    from .core import EngineCore
+    from .lanes import Lane
 
 UPLOADED, COMPUTED, DONE = range(3)
 

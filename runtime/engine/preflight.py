@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
-from runtime.manifest import ANY_CAPABILITY, command_with
+from ..errors import DefianError
+from ..manifest import ANY_CAPABILITY, command_with
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runtime.manifest import EngineFacts, Manifest
-    from runtime.profile import Shape, ShapeProfile
+    from ..manifest import EngineFacts, Manifest
+    from ..profile import Shape, ShapeProfile
 
 MEBI = 1 << 20
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runtime.cache import keep, read_cached
+from ..cache import keep, read_cached
 
 if TYPE_CHECKING:
     from pathlib import Path

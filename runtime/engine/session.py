@@ -9,15 +9,21 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runtime.cache import cache_folder
-from runtime.device.context import DeviceContext, driver_errors
-from runtime.device.streams import Mark, WorkStream
-from runtime.engine.core import EngineCore
-from runtime.engine.lanes import GraphPolicy, LanePool
-from runtime.engine.loaded import LoadedEngine
-from runtime.engine.module import RuntimeLog, import_flavour
-from runtime.engine.pipeline import FramePipeline
-from runtime.engine.preflight import (
+from ..cache import cache_folder
+from ..device.context import DeviceContext, driver_errors
+from ..device.streams import Mark, WorkStream
+from ..errors import DefianError
+from ..guard import FrameGuard
+from ..interface import check_images, require_uint8_io
+from ..manifest import read_manifest
+from ..plugin import provide
+from ..plugin.device import load_kernels
+from .core import EngineCore
+from .lanes import GraphPolicy, LanePool
+from .loaded import LoadedEngine
+from .module import RuntimeLog, import_flavour
+from .pipeline import FramePipeline
+from .preflight import (
     engine_facts,
     read_plan,
     require_device,
@@ -25,13 +31,7 @@ from runtime.engine.preflight import (
     require_shape,
     require_version,
 )
-from runtime.engine.rtx import RtxOptions
-from runtime.errors import DefianError
-from runtime.guard import FrameGuard
-from runtime.interface import check_images, require_uint8_io
-from runtime.manifest import read_manifest
-from runtime.plugin import provide
-from runtime.plugin.device import load_kernels
+from .rtx import RtxOptions
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from runtime.engine.lanes import Lane
-    from runtime.profile import Shape, ShapeProfile
+    from ..profile import Shape, ShapeProfile
+    from .lanes import Lane
 
 
 @dataclass(frozen=True)

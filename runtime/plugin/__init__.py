@@ -6,6 +6,6 @@ travels as package data in ``cuda/``. Building the binary ahead of time and meas
 
 from __future__ import annotations
 
-from runtime.plugin.registration import PLUGIN_KEY, is_registered, provide, register
+from .registration import PLUGIN_KEY, is_registered, provide, register
 
 __all__ = ["PLUGIN_KEY", "is_registered", "provide", "register"]

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from runtime.cache import VARIABLE, cache_folder, keep, read_cached
-from runtime.errors import DefianError, MissingPackageError
-from runtime.json_values import parse_json
+from ..cache import VARIABLE, cache_folder, keep, read_cached
+from ..errors import DefianError, MissingPackageError
+from ..json_values import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,7 +61,7 @@ def ahead_of_time_image(capability: tuple[int, int]) -> bytes | None:
         return None
     if too_new:
         msg = f"it has code for sm_{oldest} and newer, and the device is sm_{capability[0]}{capability[1]}"
-        hint = f"Rebuild it with: python -m export.plugin build --sm {capability[0]}{capability[1]}"
+        hint = f"Rebuild it with: python -m defian_edge.export.plugin build --sm {capability[0]}{capability[1]}"
         raise DefianError(msg, hint)
     return fatbin.read_bytes()
 
@@ -120,7 +120,9 @@ def _nvrtc() -> Any:  # noqa: ANN401 - an optional package
         nvrtc.nvrtcVersion()
     except RuntimeError as error:
         msg = f"the NVRTC library was not found: {error}"
-        hint = "Install it with: pip install nvidia-cuda-nvrtc; or build with: python -m export.plugin build"
+        hint = (
+            "Install it with: pip install nvidia-cuda-nvrtc; or build with: python -m defian_edge.export.plugin build"
+        )
         raise DefianError(msg.strip(), hint) from error
     return nvrtc
 

@@ -12,9 +12,9 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError, MissingPackageError
-from runtime.plugin.binary import kernel_images
-from runtime.plugin.launch import KERNELS, Features, LaunchPlan, block_of, plan
+from ..errors import DefianError, MissingPackageError
+from .binary import kernel_images
+from .launch import KERNELS, Features, LaunchPlan, block_of, plan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from runtime.errors import DefianError
-from runtime.plugin.device import Kernels, load_kernels
-from runtime.plugin.launch import CHANNELS_LAST_MULTIPLE, Features
+from ..errors import DefianError
+from .device import Kernels, load_kernels
+from .launch import CHANNELS_LAST_MULTIPLE, Features
 
 PLUGIN_NAME = "MaxHessianEigenvalue"
 PLUGIN_NAMESPACE = "defian"

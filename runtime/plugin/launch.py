@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from runtime.errors import DefianError
+from ..errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

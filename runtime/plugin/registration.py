@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError
-from runtime.plugin.hessian_plugin import PLUGIN_NAME, PLUGIN_NAMESPACE, PLUGIN_VERSION, creator_class
+from ..errors import DefianError
+from .hessian_plugin import PLUGIN_NAME, PLUGIN_NAMESPACE, PLUGIN_VERSION, creator_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,15 +5,15 @@ from __future__ import annotations
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from benchmark.environment import describe_environment
-from benchmark.gpu.nvml import open_nvml
-from selftest.gpu import open_gpu, scratch
+from defian_edge.benchmark.environment import describe_environment
+from defian_edge.benchmark.gpu.nvml import open_nvml
+from defian_edge.selftest.gpu import open_gpu, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from selftest.gpu import Gpu
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.gpu import Gpu
+    from defian_edge.selftest.protocol import Record, Settings
 
 PACKAGES = (
     "tensorrt_rtx_cu13",

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.engine.session import EngineSession, RunOptions
-from runtime.plugin.binary import CACHE_VARIABLE
-from selftest.building import engine_for_frames
-from selftest.protocol import CannotRun
+from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.plugin.binary import CACHE_VARIABLE
+from defian_edge.selftest.building import engine_for_frames
+from defian_edge.selftest.protocol import CannotRun
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.protocol import Record, Settings
 
 FRAMES = 100
 RUNS = 30

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from selftest.protocol import CannotRun
-from selftest.runner import ROOT
+from defian_edge.selftest.protocol import CannotRun
+from defian_edge.selftest.runner import ROOT
 
 if TYPE_CHECKING:
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.protocol import Record, Settings
 
 SUMMARY = re.compile(r"(\d+) (passed|failed|skipped|errors?|xfailed|deselected)")
 

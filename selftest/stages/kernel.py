@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import DefianError
-from runtime.plugin.device import load_kernels
-from runtime.plugin.launch import Features
-from selftest.gpu import open_gpu, scratch
-from selftest.protocol import CannotRun
-from selftest.stages.environment import copy_bandwidth, event_seconds, usable_torch
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.plugin.device import load_kernels
+from defian_edge.runtime.plugin.launch import Features
+from defian_edge.selftest.gpu import open_gpu, scratch
+from defian_edge.selftest.protocol import CannotRun
+from defian_edge.selftest.stages.environment import copy_bandwidth, event_seconds, usable_torch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from runtime.plugin.device import Kernels
-    from selftest.gpu import Gpu
-    from selftest.protocol import Record, Settings
+    from defian_edge.runtime.plugin.device import Kernels
+    from defian_edge.selftest.gpu import Gpu
+    from defian_edge.selftest.protocol import Record, Settings
 
 SIZES = ((540, 960), (180, 320))
 CHECKED = ((1, 32, 17, 23), (2, 5, 33, 65), (1, 32, 1, 2), (1, 64, 90, 160))
@@ -134,7 +134,7 @@ def _pytorch(record: Record) -> list[dict[str, Any]]:
     torch = usable_torch()
     if torch is None:
         return []
-    from models.defian import DeFiAM
+    from defian_edge.models.defian import DeFiAM
 
     rows = []
     module = DeFiAM(32, 0).cuda().requires_grad_(requires_grad=False)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.errors import DefianError
-from runtime.onnx_runtime import import_onnxruntime
-from runtime.onnx_session import OnnxSession
-from selftest.engines import against_emulation, bench
-from selftest.pictures import MODELS, SIZES, graphs_of, scale_of
-from selftest.protocol import CannotRun
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.onnx_runtime import import_onnxruntime
+from defian_edge.runtime.onnx_session import OnnxSession
+from defian_edge.selftest.engines import against_emulation, bench
+from defian_edge.selftest.pictures import MODELS, SIZES, graphs_of, scale_of
+from defian_edge.selftest.protocol import CannotRun
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.protocol import Record, Settings
 
 PROVIDER = "CUDAExecutionProvider"
 RUNS = 15

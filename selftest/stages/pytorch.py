@@ -9,17 +9,17 @@ import numpy as np
 import torch
 from torch import nn
 
-from calibration.drift.evaluator import Evaluation
-from calibration.drift.report import report_of
-from export.reference import reference_evaluations
-from models.bundled import resolve_model
-from models.checkpoint import load_checkpoint
-from models.defian import RGB_MEAN, RGB_STD, DeFiAN
-from selftest.pictures import MODELS, SIZES, pairs_of, scale_of
-from selftest.protocol import CannotRun
+from defian_edge.calibration.drift.evaluator import Evaluation
+from defian_edge.calibration.drift.report import report_of
+from defian_edge.export.reference import reference_evaluations
+from defian_edge.models.bundled import resolve_model
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.models.defian import RGB_MEAN, RGB_STD, DeFiAN
+from defian_edge.selftest.pictures import MODELS, SIZES, pairs_of, scale_of
+from defian_edge.selftest.protocol import CannotRun
 
 if TYPE_CHECKING:
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.protocol import Record, Settings
 
 DRIFT_FP32, DRIFT_FP16 = 0.002, 0.05
 """dB that a picture may lose; FP32 differs from the CPU's by the order of its sums."""

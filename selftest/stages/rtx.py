@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from export.engine.compiler import Target
-from selftest.building import prove
-from selftest.stages.rtx_target import fitting_target
+from defian_edge.export.engine.compiler import Target
+from defian_edge.selftest.building import prove
+from defian_edge.selftest.stages.rtx_target import fitting_target
 
 if TYPE_CHECKING:
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.protocol import Record, Settings
 
 
 def run(settings: Settings, record: Record) -> None:
-    """Everything that :func:`selftest.building.prove` proves."""
+    """Everything that :func:`defian_edge.selftest.building.prove` proves."""
     target = fitting_target(settings)
     record.figure("sm", target)
     prove(settings, record, Target.TENSORRT_RTX, target)

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from export.engine.compiler import ANY, CURRENT, CompilerLog, Target, import_tensorrt
-from selftest.gpu import open_gpu
-from selftest.protocol import CannotRun, out_of_memory
+from defian_edge.export.engine.compiler import ANY, CURRENT, CompilerLog, Target, import_tensorrt
+from defian_edge.selftest.gpu import open_gpu
+from defian_edge.selftest.protocol import CannotRun, out_of_memory
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from selftest.gpu import Gpu
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.gpu import Gpu
+    from defian_edge.selftest.protocol import Record, Settings
 
 FILE = "rtx-target.json"
 SIDE = 64

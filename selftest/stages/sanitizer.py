@@ -8,16 +8,16 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from selftest.gpu import open_gpu
-from selftest.protocol import CannotRun
-from selftest.runner import ROOT
+from defian_edge.selftest.gpu import open_gpu
+from defian_edge.selftest.protocol import CannotRun
+from defian_edge.selftest.runner import ROOT
 
 if TYPE_CHECKING:
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.protocol import Record, Settings
 
 TOOLS = ("memcheck", "racecheck")
 SUMMARY = re.compile(r"(?:ERROR SUMMARY|RACECHECK SUMMARY): (\d+)")
-WORK = "from selftest.stages.sanitizer import launch_all; launch_all()"
+WORK = "from defian_edge.selftest.stages.sanitizer import launch_all; launch_all()"
 
 
 def run(_settings: Settings, record: Record) -> None:
@@ -42,8 +42,8 @@ def run(_settings: Settings, record: Record) -> None:
 
 def launch_all() -> None:
     """Every kernel on every shape that is checked."""
-    from runtime.plugin.device import load_kernels
-    from selftest.stages.kernel import CHECKED, error_of
+    from defian_edge.runtime.plugin.device import load_kernels
+    from defian_edge.selftest.stages.kernel import CHECKED, error_of
 
     with open_gpu() as gpu:
         kernels = load_kernels(gpu.driver)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from runtime.engine.session import EngineSession
-from selftest.building import engine_for_frames
-from selftest.gpu import open_gpu
-from selftest.protocol import CannotRun
+from defian_edge.runtime.engine.session import EngineSession
+from defian_edge.selftest.building import engine_for_frames
+from defian_edge.selftest.gpu import open_gpu
+from defian_edge.selftest.protocol import CannotRun
 
 if TYPE_CHECKING:
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.protocol import Record, Settings
 
 FRAMES = 2000
 SHAPES = ((64, 64), (90, 160), (96, 128), (120, 90), (180, 320), (200, 64), (64, 333), (135, 240))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from export.engine.compiler import Target, import_tensorrt
-from selftest.building import prove
-from selftest.gpu import open_gpu
+from defian_edge.export.engine.compiler import Target, import_tensorrt
+from defian_edge.selftest.building import prove
+from defian_edge.selftest.gpu import open_gpu
 
 if TYPE_CHECKING:
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.protocol import Record, Settings
 
 
 def run(settings: Settings, record: Record) -> None:
-    """Everything that :func:`selftest.building.prove` proves."""
+    """Everything that :func:`defian_edge.selftest.building.prove` proves."""
     record.figure("tensorrt", import_tensorrt(Target.TENSORRT).__version__)
     with open_gpu():
         pass

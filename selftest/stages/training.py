@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from selftest.gpu import open_gpu
-from selftest.protocol import CannotRun
-from selftest.runner import ROOT
+from defian_edge.selftest.gpu import open_gpu
+from defian_edge.selftest.protocol import CannotRun
+from defian_edge.selftest.runner import ROOT
 
 if TYPE_CHECKING:
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.protocol import Record, Settings
 
 MOST_MINUTES = 5.0
 ENDING = 20.0

@@ -11,14 +11,14 @@ import pytest
 import torch
 from filelock import FileLock
 
-from benchmark.command import main
-from benchmark.report.page import write_page
-from export.engine.compiler import Target, is_available
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.precision import Precision
-from runtime.images import write_png
-from runtime.profile import ShapeProfile
+from defian_edge.benchmark.command import main
+from defian_edge.benchmark.report.page import write_page
+from defian_edge.export.engine.compiler import Target, is_available
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.runtime.images import write_png
+from defian_edge.runtime.profile import ShapeProfile
 from tests.benchmark.browser import BROWSER_OPTIONS
 from tests.benchmark.results import made_up_result
 from tests.conftest import noise, random_checkpoint, tiny
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from benchmark.results import BenchResult
+    from defian_edge.benchmark.results import BenchResult
 
 QUICK = ["--shape", "12x16", "--rounds", "2", "--seconds", "0", "--warm-up", "0"]
 

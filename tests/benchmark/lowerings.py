@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from export.engine.build import EngineOptions
-from export.engine.lowering import Eigen
-from selftest.building import write_engine
+from defian_edge.export.engine.build import EngineOptions
+from defian_edge.export.engine.lowering import Eigen
+from defian_edge.selftest.building import write_engine
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from export.engine.compiler import Target
-    from runtime.profile import ShapeProfile
+    from defian_edge.export.engine.compiler import Target
+    from defian_edge.runtime.profile import ShapeProfile
 
 
 def both_lowerings(graph: Path, folder: Path, target: Target, sm: int | None, profile: ShapeProfile) -> list[Path]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.candidates import Candidate
+from defian_edge.benchmark.candidates import Candidate
 
 
 class FakeClock:

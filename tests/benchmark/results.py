@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmark.latency import Plan, measure_latency
-from benchmark.memory import HostMemory, Memory
-from benchmark.quality import Quality, WorstImage
-from benchmark.results import BenchResult, Measured
-from calibration.drift.report import DriftReport, ImageDrift
-from runtime.manifest import EngineFacts
+from defian_edge.benchmark.latency import Plan, measure_latency
+from defian_edge.benchmark.memory import HostMemory, Memory
+from defian_edge.benchmark.quality import Quality, WorstImage
+from defian_edge.benchmark.results import BenchResult, Measured
+from defian_edge.calibration.drift.report import DriftReport, ImageDrift
+from defian_edge.runtime.manifest import EngineFacts
 from tests.benchmark.made_up import FakeClock, made_up
 from tests.doubles.enlarger import Enlarger
 

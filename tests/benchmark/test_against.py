@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from benchmark.against import differences, require_common
-from benchmark.change_table import change_table
-from benchmark.conditions import largest, other_conditions
-from benchmark.earlier import read_json
-from runtime.errors import DefianError
+from defian_edge.benchmark.against import differences, require_common
+from defian_edge.benchmark.change_table import change_table
+from defian_edge.benchmark.conditions import largest, other_conditions
+from defian_edge.benchmark.earlier import read_json
+from defian_edge.runtime.errors import DefianError
 from tests.benchmark.conftest import QUICK, bench
 
 if TYPE_CHECKING:
@@ -189,7 +189,9 @@ def test_results_without_a_common_artefact_or_shape_are_refused():
 
 
 def test_a_result_that_shares_no_shape_is_refused_before_anything_is_measured(recorded, artefacts, capsys, monkeypatch):
-    monkeypatch.setattr("benchmark.run.measure_latency", lambda *_: pytest.fail("measured before it was refused"))
+    monkeypatch.setattr(
+        "defian_edge.benchmark.run.measure_latency", lambda *_: pytest.fail("measured before it was refused")
+    )
     graph = artefacts / "tiny.fp32.onnx"
     assert bench(graph, "--shape", "20x20", "--no-memory", "--against", recorded[1]) == 2
     assert "no shape in common: 1x12x16, 2x12x16 before, 1x20x20 now" in capsys.readouterr().err

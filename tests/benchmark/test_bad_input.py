@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from runtime.images import write_png
+from defian_edge.runtime.images import write_png
 from tests.benchmark.conftest import QUICK, bench
 from tests.conftest import noise
 
@@ -91,7 +91,9 @@ def test_bad_input_gets_a_clear_error_before_anything_is_measured(case, artefact
     made = [each(tmp_path) if callable(each) else each for each in options]
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    monkeypatch.setattr("benchmark.run.measure_latency", lambda *_: pytest.fail("measured before it was refused"))
+    monkeypatch.setattr(
+        "defian_edge.benchmark.run.measure_latency", lambda *_: pytest.fail("measured before it was refused")
+    )
     assert bench(*files, *QUICK, "--no-memory", *made) == 2
     said = capsys.readouterr().err
     assert message in said, said

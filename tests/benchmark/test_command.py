@@ -7,15 +7,15 @@ import sys
 import numpy as np
 import pytest
 
-from benchmark.command import main
-from benchmark.memory import STATUS, Memory, measure_memory, probe
-from benchmark.sheet import milliseconds
-from export.engine.compiler import Target
-from export.roofline.devices import DEVICES
-from runtime.errors import DefianError
-from runtime.images import write_png
-from runtime.onnx_session import OnnxSession
-from runtime.profile import ShapeProfile
+from defian_edge.benchmark.command import main
+from defian_edge.benchmark.memory import STATUS, Memory, measure_memory, probe
+from defian_edge.benchmark.sheet import milliseconds
+from defian_edge.export.engine.compiler import Target
+from defian_edge.export.roofline.devices import DEVICES
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import write_png
+from defian_edge.runtime.onnx_session import OnnxSession
+from defian_edge.runtime.profile import ShapeProfile
 from tests.benchmark.conftest import QUICK, bench
 from tests.benchmark.lowerings import both_lowerings
 from tests.conftest import REPOSITORY, noise
@@ -74,7 +74,7 @@ def test_the_tables_name_every_artefact_and_mark_bounds_as_bounds(artefacts, cap
 
 def test_engines_without_a_gpu_get_bounds_and_the_compilers_memory_and_no_latency(artefacts, capsys, monkeypatch):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
-    monkeypatch.setattr("benchmark.candidates.has_gpu", lambda: False)
+    monkeypatch.setattr("defian_edge.benchmark.candidates.has_gpu", lambda: False)
     monkeypatch.setenv("COLUMNS", "200")
     assert bench(artefacts / "tiny.int8.tensorrt-rtx.engine", *QUICK, "--device", "rtx4090") == 0
     said = capsys.readouterr().out
@@ -85,7 +85,7 @@ def test_engines_without_a_gpu_get_bounds_and_the_compilers_memory_and_no_latenc
 
 def test_engines_of_both_lowerings_stand_side_by_side(artefacts, tmp_path, capsys, monkeypatch):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
-    monkeypatch.setattr("benchmark.candidates.has_gpu", lambda: False)
+    monkeypatch.setattr("defian_edge.benchmark.candidates.has_gpu", lambda: False)
     monkeypatch.setenv("COLUMNS", "200")
     profile = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")
     engines = both_lowerings(artefacts / "tiny.fp32.onnx", tmp_path, Target.TENSORRT_RTX, 89, profile)
@@ -127,8 +127,8 @@ def test_a_budget_that_is_exceeded_makes_the_exit_status_one(artefacts, tmp_path
     # HR is a step away from what the FP32 graph gives, so that INT8 has something to lose.
     graphs = [artefacts / "tiny.pth", artefacts / "tiny.int8.onnx"]
     lr = noise(24, 24, 3)
-    from export.reference import upscale
-    from models.checkpoint import load_checkpoint
+    from defian_edge.export.reference import upscale
+    from defian_edge.models.checkpoint import load_checkpoint
 
     sr = upscale(load_checkpoint(artefacts / "tiny.pth").network(), lr[None])[0]
     write_png(tmp_path / "lr" / "one.png", lr)
@@ -161,14 +161,14 @@ def test_a_network_that_runs_out_of_memory_gets_a_clear_error(artefacts, capsys,
         def fails(*_, error=error):
             raise error
 
-        monkeypatch.setattr("benchmark.run.measure_latency", fails)
+        monkeypatch.setattr("defian_edge.benchmark.run.measure_latency", fails)
         assert bench(artefacts / "tiny.fp32.onnx", *QUICK, "--no-memory") == 2
         assert "Not enough memory for an LR batch of 1x12x16." in capsys.readouterr().err
 
     def breaks(*_):
         raise RuntimeError("another mistake")
 
-    monkeypatch.setattr("benchmark.run.measure_latency", breaks)
+    monkeypatch.setattr("defian_edge.benchmark.run.measure_latency", breaks)
     with pytest.raises(RuntimeError, match="another mistake"):
         main([str(artefacts / "tiny.fp32.onnx"), *QUICK, "--no-memory"])
 
@@ -186,7 +186,9 @@ def test_threads_reach_both_libraries_the_memorys_process_and_the_record(artefac
 
     monkeypatch.setattr(OnnxSession, "__init__", watched)
     started = []
-    monkeypatch.setattr("benchmark.run.measure_memory", lambda *given: started.append(given) or Memory(None))
+    monkeypatch.setattr(
+        "defian_edge.benchmark.run.measure_memory", lambda *given: started.append(given) or Memory(None)
+    )
     try:
         files = artefacts / "tiny.pth", artefacts / "tiny.fp32.onnx"
         assert bench(*files, *QUICK, "--threads", "1", "--json", tmp_path / "b.json") == 0
@@ -203,7 +205,7 @@ def test_threads_reach_both_libraries_the_memorys_process_and_the_record(artefac
 
 def test_the_memory_of_a_graph_is_measured_without_pytorch_in_the_process(artefacts):
     script = (
-        "import sys; from benchmark.memory import probe; probe(sys.argv[1], (1, 8, 8), 'cpu', 1); "
+        "import sys; from defian_edge.benchmark.memory import probe; probe(sys.argv[1], (1, 8, 8), 'cpu', 1); "
         "sys.exit('torch' in sys.modules)"
     )
     command = [sys.executable, "-c", script, str(artefacts / "tiny.fp32.onnx")]
@@ -212,7 +214,7 @@ def test_the_memory_of_a_graph_is_measured_without_pytorch_in_the_process(artefa
 
 def test_help_is_quick_and_needs_no_heavy_package():
     script = (
-        "import sys\nfrom benchmark.command import main\n"
+        "import sys\nfrom defian_edge.benchmark.command import main\n"
         "try:\n    main(['--help'])\nexcept SystemExit as stopped:\n    assert not stopped.code\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'onnx_ir', 'matplotlib', 'skimage', 'rich'} & set(sys.modules)\n"
         "assert not heavy, heavy"

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.candidates import open_candidates
-from benchmark.latency import DEVICE, PARTS, Plan, doubts, measure_latency
+from defian_edge.benchmark.candidates import open_candidates
+from defian_edge.benchmark.latency import DEVICE, PARTS, Plan, doubts, measure_latency
 from tests.benchmark.made_up import FakeClock, made_up
 
 SHAPE = (4, 90, 160)
@@ -116,7 +116,7 @@ def test_a_cpu_in_use_beside_a_gpu_and_half_precision_on_a_cpu_are_said(monkeypa
     candidates = [made_up("graph", lambda images: images, kind="onnx", precision="int8")]
     assert [each for each in doubts(candidates, [], "cpu") if "FP16 kernels" in each]
     assert not [each for each in doubts(candidates, [], "cpu") if "there is a GPU" in each]
-    monkeypatch.setattr("benchmark.latency.has_gpu", lambda: True)
+    monkeypatch.setattr("defian_edge.benchmark.latency.has_gpu", lambda: True)
     assert [each for each in doubts(candidates, [], "cpu") if "there is a GPU" in each]
     assert doubts(candidates, [], "cuda") == []
     checkpoint = [made_up("net", lambda images: images, kind="pytorch", precision="fp32")]

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.report.page import write_page
-from benchmark.sheet import Sheet
-from calibration.drift.report import DriftReport, ImageDrift
+from defian_edge.benchmark.report.page import write_page
+from defian_edge.benchmark.sheet import Sheet
+from defian_edge.calibration.drift.report import DriftReport, ImageDrift
 from tests.benchmark.browser import SIZES, opened
 from tests.benchmark.results import NAMES, with_images
 

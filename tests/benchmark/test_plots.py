@@ -8,14 +8,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.quality import Quality, WorstImage
-from benchmark.report.columns import AROUND, Sketch, in_columns
-from benchmark.report.crops import SIDE, amplification, busiest, detail_of
-from benchmark.report.page import write_page
-from benchmark.report.plots import at_least, plots_of, visible_range
-from benchmark.results import BenchResult, Measured
-from benchmark.tables import PLANNED, memory_table, sheets
-from calibration.drift.report import DriftReport, ImageDrift
+from defian_edge.benchmark.quality import Quality, WorstImage
+from defian_edge.benchmark.report.columns import AROUND, Sketch, in_columns
+from defian_edge.benchmark.report.crops import SIDE, amplification, busiest, detail_of
+from defian_edge.benchmark.report.page import write_page
+from defian_edge.benchmark.report.plots import at_least, plots_of, visible_range
+from defian_edge.benchmark.results import BenchResult, Measured
+from defian_edge.benchmark.tables import PLANNED, memory_table, sheets
+from defian_edge.calibration.drift.report import DriftReport, ImageDrift
 from tests.benchmark.results import planned, quality, with_images
 from tests.conftest import noise
 

@@ -11,14 +11,14 @@ import json
 import numpy as np
 import pytest
 
-from benchmark.latency import PARTS
-from export.engine.compiler import Target, is_available
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.precision import Precision
-from runtime.errors import DefianError
-from runtime.profile import ShapeProfile
-from runtime.session import open_session
+from defian_edge.benchmark.latency import PARTS
+from defian_edge.export.engine.compiler import Target, is_available
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.session import open_session
 from tests.benchmark.conftest import bench
 from tests.benchmark.lowerings import both_lowerings
 from tests.conftest import noise

@@ -5,22 +5,22 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmark.budget import Budget
-from benchmark.inputs import images_of, pixels_sha256
-from benchmark.options import BenchOptions
-from benchmark.quality import cropped_pairs, cropped_photos, measure_quality
-from benchmark.tiling import EvaluatedSession, require_fit, tile_remark
-from calibration.drift.evaluator import Evaluation
-from calibration.drift.metrics import luma, psnr, psnr_y
-from calibration.photos import EvaluationPair, evaluation_pairs
-from export.reference import upscale
-from models.bundled import bundled_models
-from models.checkpoint import load_checkpoint
-from runtime.errors import DefianError
-from runtime.files import sha256_of
-from runtime.images import write_png
-from runtime.profile import ShapeProfile
-from runtime.tiles import TiledSession, Tiling
+from defian_edge.benchmark.budget import Budget
+from defian_edge.benchmark.inputs import images_of, pixels_sha256
+from defian_edge.benchmark.options import BenchOptions
+from defian_edge.benchmark.quality import cropped_pairs, cropped_photos, measure_quality
+from defian_edge.benchmark.tiling import EvaluatedSession, require_fit, tile_remark
+from defian_edge.calibration.drift.evaluator import Evaluation
+from defian_edge.calibration.drift.metrics import luma, psnr, psnr_y
+from defian_edge.calibration.photos import EvaluationPair, evaluation_pairs
+from defian_edge.export.reference import upscale
+from defian_edge.models.bundled import bundled_models
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import sha256_of
+from defian_edge.runtime.images import write_png
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.tiles import TiledSession, Tiling
 from tests.benchmark.made_up import made_up
 from tests.conftest import noise
 from tests.doubles.enlarger import Enlarger

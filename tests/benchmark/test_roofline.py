@@ -5,16 +5,16 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from benchmark.candidates import Candidate, graph_of
-from export.graph import Emitter
-from export.precision import Precision
-from export.precision.variants import make_half
-from export.rewrites import apply_rewrites
-from export.roofline.bound import Bound, Work, bound_of, work_of, work_of_network
-from export.roofline.counts import statistics
-from export.roofline.devices import DEVICES, device_named, device_of
-from runtime.errors import DefianError
-from runtime.manifest import read_manifest
+from defian_edge.benchmark.candidates import Candidate, graph_of
+from defian_edge.export.graph import Emitter
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.variants import make_half
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.roofline.bound import Bound, Work, bound_of, work_of, work_of_network
+from defian_edge.export.roofline.counts import statistics
+from defian_edge.export.roofline.devices import DEVICES, device_named, device_of
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.manifest import read_manifest
 from tests.conftest import REPOSITORY, random_checkpoint, tiny
 
 SHAPE = (2, 90, 160)

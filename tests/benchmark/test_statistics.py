@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmark.statistics import compare, median_interval, summarise
+from defian_edge.benchmark.statistics import compare, median_interval, summarise
 
 RANDOM = np.random.default_rng(3)
 

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from benchmark.sheet import Sheet, milliseconds
-from benchmark.terminal import FILE_WIDTH, open_console, show_sheet
+from defian_edge.benchmark.sheet import Sheet, milliseconds
+from defian_edge.benchmark.terminal import FILE_WIDTH, open_console, show_sheet
 
 SHEET = Sheet(
     "Latency [at] 1x64x96",

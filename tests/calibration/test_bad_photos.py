@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calibration.drift.evaluator import GraphEvaluator
-from calibration.photos import calibration_set
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.precision import Precision
-from export.precision.int8.calibrate import calibrate
-from export.precision.int8.recipe import Recipe
-from export.precision.int8.sites import Scope
-from export.rewrites import apply_rewrites
-from runtime.errors import DefianError
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.photos import calibration_set
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.precision.int8.sites import Scope
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.runtime.errors import DefianError
 from tests.conftest import noise, random_checkpoint, tiny
 
 

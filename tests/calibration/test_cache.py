@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from calibration.photos import calibration_set
-from calibration.ranges import cache
-from export.precision.int8.calibrate import calibrate
-from export.precision.int8.recipe import Recipe
-from export.rewrites import apply_rewrites
+from defian_edge.calibration.photos import calibration_set
+from defian_edge.calibration.ranges import cache
+from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.rewrites import apply_rewrites
 from tests.conftest import random_checkpoint, tiny
 
 

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from calibration.drift.evaluator import Evaluation, session_of
-from calibration.drift.fp16_emulation import emulate_half
-from calibration.drift.metrics import psnr, psnr_y, ssim_y
-from calibration.drift.report import DriftReport, ImageDrift, report_of
-from calibration.photos import EvaluationPair, calibration_set, evaluation_pairs
-from calibration.ranges.histogram import BINS, Histogram
-from export.graph import Emitter
-from runtime.errors import DefianError
-from runtime.images import write_png
+from defian_edge.calibration.drift.evaluator import Evaluation, session_of
+from defian_edge.calibration.drift.fp16_emulation import emulate_half
+from defian_edge.calibration.drift.metrics import psnr, psnr_y, ssim_y
+from defian_edge.calibration.drift.report import DriftReport, ImageDrift, report_of
+from defian_edge.calibration.photos import EvaluationPair, calibration_set, evaluation_pairs
+from defian_edge.calibration.ranges.histogram import BINS, Histogram
+from defian_edge.export.graph import Emitter
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import write_png
 from tests.conftest import noise
 
 magnitudes = arrays(np.float32, st.integers(1, 400), elements=st.floats(-1e4, 1e4, width=32))

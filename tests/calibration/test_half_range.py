@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from calibration.ranges.fp16_range import HEADROOM, LARGEST_HALF, BeyondHalf, beyond_half
-from export.graph import Emitter, settle
+from defian_edge.calibration.ranges.fp16_range import HEADROOM, LARGEST_HALF, BeyondHalf, beyond_half
+from defian_edge.export.graph import Emitter, settle
 from tests.conftest import REPOSITORY
 
 LIMIT = LARGEST_HALF / HEADROOM
@@ -94,7 +94,7 @@ def test_a_tensor_too_small_for_fp16_is_named_unless_it_is_zero_or_larger_elsewh
 def test_no_map_is_kept_until_the_end():
     program = (
         "import resource, sys; import numpy as np; from tests.calibration.test_half_range import chain; "
-        "from calibration.ranges.fp16_range import beyond_half; model = chain(200); "
+        "from defian_edge.calibration.ranges.fp16_range import beyond_half; model = chain(200); "
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
         "beyond_half(model, [np.full((1024, 1024, 3), 9, np.uint8)]); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"

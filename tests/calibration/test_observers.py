@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.ranges.observers import ChannelMaxima, JointMoment
+from defian_edge.calibration.ranges.observers import ChannelMaxima, JointMoment
 
 
 def tensors(count=3, channels=4, size=9):

@@ -10,8 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from calibration.ranges.estimators import CLIPPING, LARGEST_PERCENTILE, LEVELS, SMALLEST_SHARE, RangeMethod, range_of
-from calibration.ranges.histogram import BINS, Histogram
+from defian_edge.calibration.ranges.estimators import (
+    CLIPPING,
+    LARGEST_PERCENTILE,
+    LEVELS,
+    SMALLEST_SHARE,
+    RangeMethod,
+    range_of,
+)
+from defian_edge.calibration.ranges.histogram import BINS, Histogram
 
 magnitudes = arrays(np.float32, st.integers(1, 400), elements=st.floats(-1e4, 1e4, width=32))
 

@@ -9,8 +9,8 @@ import re
 import onnx_ir as ir
 import pytest
 
-from runtime.manifest import Manifest
-from runtime.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, Tiling
+from defian_edge.runtime.manifest import Manifest
+from defian_edge.runtime.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, Tiling
 from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
 from tests.doubles.enlarger import Enlarger
 from tools.tiling import main, measure

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from runtime.manifest import EngineFacts, Manifest
-from runtime.profile import ShapeProfile
+from defian_edge.runtime.manifest import EngineFacts, Manifest
+from defian_edge.runtime.profile import ShapeProfile
 
 GRAPH = Path(os.environ.get("DEFIAN_GRAPH", ""))
 FACTS = EngineFacts("tensorrt", "10.3.0", "8.9", 1 << 20, 1 << 20, 1 << 20, 1.0, 10)

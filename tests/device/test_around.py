@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.__main__ import main
-from runtime.errors import DefianError
-from runtime.images import read_image
-from runtime.plugin import PLUGIN_KEY, device
-from runtime.session import open_session
-from runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.__main__ import main
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import read_image
+from defian_edge.runtime.plugin import PLUGIN_KEY, device
+from defian_edge.runtime.session import open_session
+from defian_edge.runtime.tiles import TiledSession, Tiling
 from tests.device.engines import GRAPH, Reference, noise, write_engine
 from tests.doubles.enlarger import Enlarger
 from tests.doubles.tensorrt_module import NEEDS_PLUGIN

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runtime.manifest import Manifest
+from defian_edge.runtime.manifest import Manifest
 from tests.device.engines import GRAPH, write_engine
 from tests.runtime import engine_checks
 from tests.runtime.engine_checks import *  # noqa: F403

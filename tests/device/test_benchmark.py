@@ -8,13 +8,13 @@ import sys
 
 import pytest
 
-from benchmark.command import main
-from benchmark.gpu.memory import DeviceMemoryMeter
-from benchmark.gpu.nvml import Nvml
-from benchmark.latency import DEVICE, PARTS, SUMMANDS
-from benchmark.memory import measure_memory, probe
-from runtime.engine.session import EngineSession
-from runtime.errors import DefianError
+from defian_edge.benchmark.command import main
+from defian_edge.benchmark.gpu.memory import DeviceMemoryMeter
+from defian_edge.benchmark.gpu.nvml import Nvml
+from defian_edge.benchmark.latency import DEVICE, PARTS, SUMMANDS
+from defian_edge.benchmark.memory import measure_memory, probe
+from defian_edge.runtime.engine.session import EngineSession
+from defian_edge.runtime.errors import DefianError
 from tests.conftest import REPOSITORY
 from tests.device.engines import noise, write_engine
 from tests.doubles.nvml import made_up_nvml, process
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("trt")
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch) -> None:
     for module in ("candidates", "latency", "run"):
-        monkeypatch.setattr(f"benchmark.{module}.has_gpu", lambda: True)
+        monkeypatch.setattr(f"defian_edge.benchmark.{module}.has_gpu", lambda: True)
     monkeypatch.setenv("COLUMNS", "200")
 
 
@@ -39,7 +39,7 @@ def elsewhere(tmp_path, monkeypatch) -> None:
         "import sys\nfrom tests.doubles.tensorrt_module import TensorRt\nsys.modules[__name__] = TensorRt()\n"
     )
     (folder / "sitecustomize.py").write_text(
-        "import benchmark.environment\nbenchmark.environment.has_gpu = lambda: True\n"
+        "import defian_edge.benchmark.environment\ndefian_edge.benchmark.environment.has_gpu = lambda: True\n"
     )
     before = [each for each in sys.path if each]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(REPOSITORY), *before]))
@@ -137,7 +137,7 @@ def test_energy_and_a_moving_clock_of_a_card_with_nvml_are_told(tmp_path, monkey
         TotalEnergyConsumption=lambda: next(joules), ClockInfo=lambda: next(clocks), CurrentClocksEventReasons=0x4
     )
     monkeypatch.setitem(sys.modules, "pynvml", nvml)
-    monkeypatch.setattr("benchmark.gpu.energy.SECONDS", 0.0)
+    monkeypatch.setattr("defian_edge.benchmark.gpu.energy.SECONDS", 0.0)
     path = tmp_path / "bench.json"
     arguments = [*QUICK[:-1], "--no-memory", "--json", path]
     assert bench(write_engine(tmp_path), *arguments) == 0
@@ -152,7 +152,7 @@ def test_energy_and_a_moving_clock_of_a_card_with_nvml_are_told(tmp_path, monkey
 
 
 def test_a_session_stays_usable_beside_the_meter(tmp_path):
-    from runtime.session import open_session
+    from defian_edge.runtime.session import open_session
 
     with DeviceMemoryMeter(None) as meter, open_session(write_engine(tmp_path)) as session:
         meter.take()

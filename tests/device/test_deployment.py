@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from runtime.images import read_image
+from defian_edge.runtime.images import read_image
 from tests.device.engines import noise, write_engine
 from tests.doubles import tensorrt_module
 from tests.doubles.deployment import deploy, run_alone

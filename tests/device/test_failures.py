@@ -7,9 +7,9 @@ import gc
 import numpy as np
 import pytest
 
-from runtime.engine.session import EngineSession, RunOptions
-from runtime.errors import DefianError
-from runtime.session import open_session
+from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.session import open_session
 from tests.device.engines import frames, noise, write_engine
 from tests.doubles.standin_driver import ALL
 

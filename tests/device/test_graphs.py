@@ -7,10 +7,10 @@ import sys
 import numpy as np
 import pytest
 
-from runtime.cache import keep, read_cached
-from runtime.device.graph import import_bindings
-from runtime.engine.session import EngineSession, RunOptions
-from runtime.session import open_session
+from defian_edge.runtime.cache import keep, read_cached
+from defian_edge.runtime.device.graph import import_bindings
+from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.session import open_session
 from tests.device.engines import noise, write_engine
 
 pytestmark = pytest.mark.usefixtures("trt")

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from runtime.device.streams import WorkStream
-from runtime.engine.session import EngineSession, RunOptions
-from runtime.session import open_session
-from runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.device.streams import WorkStream
+from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.session import open_session
+from defian_edge.runtime.tiles import TiledSession, Tiling
 from tests.device.engines import frames, noise, write_engine
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from runtime.interface import Session
+    from defian_edge.runtime.interface import Session
     from tests.doubles.standin_driver import StandInDriver
 
 

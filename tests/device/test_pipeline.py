@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from runtime.device.streams import Mark, WorkStream
-from runtime.engine.session import EngineSession, RunOptions
-from runtime.errors import DefianError
-from runtime.guard import FrameGuard
-from runtime.session import open_session
-from runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.device.streams import Mark, WorkStream
+from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.guard import FrameGuard
+from defian_edge.runtime.session import open_session
+from defian_edge.runtime.tiles import TiledSession, Tiling
 from tests.device.engines import frames, noise, write_engine
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import numpy as np
 import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 import pytest
 
-from runtime.device import context
-from runtime.engine.session import RunOptions
-from runtime.errors import DefianError
-from runtime.session import open_session
+from defian_edge.runtime.device import context
+from defian_edge.runtime.engine.session import RunOptions
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.session import open_session
 from tests.device.engines import COMMAND, noise, write_engine
 
 if TYPE_CHECKING:

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from calibration.photos import EvaluationPair
-from runtime.engine.session import EngineSession
-from runtime.errors import DefianError, MissingPackageError
-from runtime.files import sha256_of
-from runtime.manifest import Manifest
-from selftest import building, engines
-from selftest.protocol import CannotRun, Record, Settings
-from selftest.stages import frames, soak
+from defian_edge.calibration.photos import EvaluationPair
+from defian_edge.runtime.engine.session import EngineSession
+from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.files import sha256_of
+from defian_edge.runtime.manifest import Manifest
+from defian_edge.selftest import building, engines
+from defian_edge.selftest.protocol import CannotRun, Record, Settings
+from defian_edge.selftest.stages import frames, soak
 from tests.device.engines import GRAPH, Reference, noise, write_engine
 
 if TYPE_CHECKING:
-    from export.engine.lowering import Eigen
+    from defian_edge.export.engine.lowering import Eigen
 
 pytestmark = pytest.mark.usefixtures("trt")
 

@@ -11,10 +11,10 @@ import numpy as np
 import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 import pytest
 
-from runtime.device.streams import WorkStream
-from runtime.engine.session import EngineSession, RunOptions
-from runtime.errors import DefianError
-from runtime.session import open_session
+from defian_edge.runtime.device.streams import WorkStream
+from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.session import open_session
 from tests.device.engines import PROFILE, noise, write_engine
 
 pytestmark = pytest.mark.usefixtures("trt")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from runtime.guard import FrameGuard
-from runtime.manifest import Manifest
-from runtime.profile import ShapeProfile
+from defian_edge.runtime.guard import FrameGuard
+from defian_edge.runtime.manifest import Manifest
+from defian_edge.runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from export.plugin.mirror import Mirror, Options
-from runtime.plugin.launch import Features
+from defian_edge.export.plugin.mirror import Mirror, Options
+from defian_edge.runtime.plugin.launch import Features
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from runtime.cache import cache_folder
+from defian_edge.runtime.cache import cache_folder
 
 PYCUDA = "pycuda==2026.1"
 SOURCE = Path(__file__).with_name("cuda")

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from skimage import data
 
-from models.bundled import resolve_model
-from models.checkpoint import load_checkpoint
-from models.defian import DILATIONS, DeFiAM, HessianFilter, normalise
+from defian_edge.models.bundled import resolve_model
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.models.defian import DILATIONS, DeFiAM, HessianFilter, normalise
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,7 +21,7 @@ AROUND_A_VECTOR = tuple((1, 5, 4, width) for width in (3, 4, 5, 7, 8, 9, 15, 16,
 
 
 def reference(features: NDArray[Any], bias: NDArray[np.float32], dtype: torch.dtype = torch.float32) -> NDArray[Any]:
-    """models.defian's own filters with the given biases, averaged over the channels: [N, 3, H, W]."""
+    """defian_edge.models.defian's own filters with the given biases, averaged over the channels: [N, 3, H, W]."""
     x = torch.from_numpy(features.astype(np.float64)).to(dtype)
     maps = []
     with torch.no_grad():

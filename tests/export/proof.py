@@ -8,12 +8,12 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from calibration.drift.evaluator import session_of
-from export.graph import copy_of
-from models.defian import denormalise, normalise
+from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.export.graph import copy_of
+from defian_edge.models.defian import denormalise, normalise
 
 if TYPE_CHECKING:
-    from models.checkpoint import Checkpoint
+    from defian_edge.models.checkpoint import Checkpoint
 
 
 def without_rounding(model: ir.Model) -> ir.Model:

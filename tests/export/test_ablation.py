@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calibration.photos import calibration_set, evaluation_pairs
+from defian_edge.calibration.photos import calibration_set, evaluation_pairs
 from tests.conftest import random_checkpoint, tiny
 from tools.ablation import ablate, constant_share, trials
 from tools.islands import measure_islands

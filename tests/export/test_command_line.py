@@ -10,9 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from export.reference import reference_outputs
-from models.checkpoint import load_checkpoint
-from runtime.manifest import read_manifest
+from defian_edge.export.reference import reference_outputs
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.runtime.manifest import read_manifest
 from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def test_a_variant_over_the_drift_budget_is_refused_and_named(checkpoint, photos
 
 def test_help_is_answered_without_loading_the_heavy_packages():
     script = (
-        "import sys\nfrom typer.testing import CliRunner\nfrom export.command import app\n"
+        "import sys\nfrom typer.testing import CliRunner\nfrom defian_edge.export.command import app\n"
         "result = CliRunner().invoke(app, ['--help'])\n"
         "assert result.exit_code == 0 and '--max-drift' in result.output\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'onnx_ir', 'tensorrt_rtx', 'polygraphy', 'skimage', 'numpy'}\n"

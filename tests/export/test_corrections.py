@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from calibration.drift.evaluator import GraphEvaluator
-from calibration.photos import PATCH, calibration_set, evaluation_pairs
-from export.graph import copy_of
-from export.precision.int8.calibrate import calibrate
-from export.precision.int8.qdq import insert_qdq
-from export.precision.int8.recipe import Recipe
-from export.precision.int8.sites import Scope, block_sum
-from export.precision.variants import make_half
-from export.rewrites import apply_rewrites
-from export.trace.network import trace
-from runtime.images import write_png
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.photos import PATCH, calibration_set, evaluation_pairs
+from defian_edge.export.graph import copy_of
+from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.qdq import insert_qdq
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.precision.int8.sites import Scope, block_sum
+from defian_edge.export.precision.variants import make_half
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.trace.network import trace
+from defian_edge.runtime.images import write_png
 from tests.conftest import random_checkpoint, tiny
 from tools import corrections
 from tools.corrections import CORRECTIONS, Learning

@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
-from calibration.drift.report import DriftReport, ImageDrift
-from calibration.photos import calibration_set
-from export.precision.int8.calibrate import calibrate
-from export.precision.int8.mixed_precision import choose
-from export.precision.int8.recipe import Recipe
-from export.precision.int8.sensitivity import Validation, as_json, rank
-from export.precision.int8.shares import Shares
-from export.precision.int8.sites import ConvolutionSite, Scope, Sites, is_module
-from export.reference import reference_evaluations
-from export.rewrites import apply_rewrites
+from defian_edge.calibration.drift.report import DriftReport, ImageDrift
+from defian_edge.calibration.photos import calibration_set
+from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.mixed_precision import choose
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.precision.int8.sensitivity import Validation, as_json, rank
+from defian_edge.export.precision.int8.shares import Shares
+from defian_edge.export.precision.int8.sites import ConvolutionSite, Scope, Sites, is_module
+from defian_edge.export.reference import reference_evaluations
+from defian_edge.export.rewrites import apply_rewrites
 from tests.conftest import random_checkpoint, tiny
 
 COST = {"a": 0.001, "b": 0.02, "c": 0.1, "d": 0.004}

@@ -3,18 +3,26 @@ from __future__ import annotations
 import pytest
 from rich.progress import Progress
 
-from calibration.photos import calibration_set
-from export.engine.build import EngineOptions, build_engine
-from export.engine.compiler import ANY, CURRENT, Target, import_tensorrt, is_available, parse_sm, require_supported
-from export.engine.memory_plan import planned_activation_bytes
-from export.engine.progress import BuildProgress
-from export.precision import Precision
-from export.precision.variants import Variant, make_half
-from export.rewrites import apply_rewrites
-from export.trace.network import Io
-from runtime.errors import DefianError
-from runtime.manifest import ANY_CAPABILITY
-from runtime.profile import ShapeProfile
+from defian_edge.calibration.photos import calibration_set
+from defian_edge.export.engine.build import EngineOptions, build_engine
+from defian_edge.export.engine.compiler import (
+    ANY,
+    CURRENT,
+    Target,
+    import_tensorrt,
+    is_available,
+    parse_sm,
+    require_supported,
+)
+from defian_edge.export.engine.memory_plan import planned_activation_bytes
+from defian_edge.export.engine.progress import BuildProgress
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.trace.network import Io
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.manifest import ANY_CAPABILITY
+from defian_edge.runtime.profile import ShapeProfile
 from tests.conftest import make_int8, random_checkpoint, tiny
 
 PROFILE = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")

@@ -6,11 +6,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from calibration.drift.evaluator import GraphEvaluator
-from export.precision.variants import make_half
-from export.reference import reference_evaluations, reference_outputs
-from export.rewrites import apply_rewrites
-from runtime.errors import DefianError
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.export.precision.variants import make_half
+from defian_edge.export.reference import reference_evaluations, reference_outputs
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.runtime.errors import DefianError
 from tests.conftest import noise, random_checkpoint, tiny
 
 

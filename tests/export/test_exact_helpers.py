@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from calibration.drift.evaluator import session_of
-from calibration.photos import calibration_set, evaluation_pairs
-from calibration.ranges.observers import ChannelMaxima, observe
-from export.graph import array_of, copy_of
-from export.precision.int8.channel_scaling import scalable, scale_channels
-from export.precision.int8.measure import equalised, measured
-from export.precision.int8.recipe import Recipe
-from export.precision.int8.sites import Scope, find_sites, origin_of
-from export.precision.int8.upscale_basis import LinearSum, best_basis, side_channels
-from export.rewrites import apply_rewrites
-from export.trace.network import Io
-from models.defian import Architecture
+from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.calibration.photos import calibration_set, evaluation_pairs
+from defian_edge.calibration.ranges.observers import ChannelMaxima, observe
+from defian_edge.export.graph import array_of, copy_of
+from defian_edge.export.precision.int8.channel_scaling import scalable, scale_channels
+from defian_edge.export.precision.int8.measure import equalised, measured
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.precision.int8.sites import Scope, find_sites, origin_of
+from defian_edge.export.precision.int8.upscale_basis import LinearSum, best_basis, side_channels
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.trace.network import Io
+from defian_edge.models.defian import Architecture
 from tests.conftest import noise, random_checkpoint, tiny
 
 NONE = Recipe(equalise=False, channels=False, side=False, basis=False)

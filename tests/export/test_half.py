@@ -7,24 +7,24 @@ import onnx_ir as ir
 import pytest
 from onnx_ir.passes import common
 
-from calibration.drift.evaluator import GraphEvaluator, session_of
-from calibration.drift.fp16_emulation import emulate_half
-from calibration.drift.hard_images import faults_on_hard_images, hard_images
-from calibration.drift.report import measure_drift
-from calibration.photos import calibration_set, evaluation_pairs
-from calibration.ranges.fp16_range import LARGEST_HALF, BeyondHalf, beyond_half
-from export.precision import Precision
-from export.precision.int8.calibrate import calibrate
-from export.precision.int8.recipe import Recipe
-from export.precision.int8.shares import Shares
-from export.precision.int8.sites import Scope, find_sites
-from export.precision.variants import Variant, make_half
-from export.reference import reference_evaluations, reference_outputs
-from export.rewrites import apply_rewrites
-from export.rewrites.cheap_hessian import cheap_body
-from export.trace.hessian_op import install_body, plain_body
-from models.bundled import bundled_models
-from models.checkpoint import load_checkpoint
+from defian_edge.calibration.drift.evaluator import GraphEvaluator, session_of
+from defian_edge.calibration.drift.fp16_emulation import emulate_half
+from defian_edge.calibration.drift.hard_images import faults_on_hard_images, hard_images
+from defian_edge.calibration.drift.report import measure_drift
+from defian_edge.calibration.photos import calibration_set, evaluation_pairs
+from defian_edge.calibration.ranges.fp16_range import LARGEST_HALF, BeyondHalf, beyond_half
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.precision.int8.shares import Shares
+from defian_edge.export.precision.int8.sites import Scope, find_sites
+from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.reference import reference_evaluations, reference_outputs
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.rewrites.cheap_hessian import cheap_body
+from defian_edge.export.trace.hessian_op import install_body, plain_body
+from defian_edge.models.bundled import bundled_models
+from defian_edge.models.checkpoint import load_checkpoint
 from tests.conftest import make_int8, noise, random_checkpoint, tiny
 
 HALF, FULL = ir.DataType.FLOAT16, ir.DataType.FLOAT

@@ -9,20 +9,20 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from calibration.drift.evaluator import GraphEvaluator, session_of
-from calibration.drift.report import measure_drift
-from calibration.photos import calibration_set, evaluation_pairs
-from calibration.ranges.estimators import LEVELS
-from export.precision.int8.calibrate import calibrate
-from export.precision.int8.qdq import QuantisationPlan, insert_qdq
-from export.precision.int8.recipe import Recipe
-from export.precision.int8.rounding import half_scale
-from export.precision.int8.sites import ConvolutionSite, FeatureSite, Scope, Sites, find_sites, rescaled
-from export.precision.shares import feature_names, realised
-from export.precision.variants import make_half
-from export.reference import reference_evaluations
-from export.rewrites import ALL, apply_rewrites
-from runtime.errors import DefianError
+from defian_edge.calibration.drift.evaluator import GraphEvaluator, session_of
+from defian_edge.calibration.drift.report import measure_drift
+from defian_edge.calibration.photos import calibration_set, evaluation_pairs
+from defian_edge.calibration.ranges.estimators import LEVELS
+from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.qdq import QuantisationPlan, insert_qdq
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.precision.int8.rounding import half_scale
+from defian_edge.export.precision.int8.sites import ConvolutionSite, FeatureSite, Scope, Sites, find_sites, rescaled
+from defian_edge.export.precision.shares import feature_names, realised
+from defian_edge.export.precision.variants import make_half
+from defian_edge.export.reference import reference_evaluations
+from defian_edge.export.rewrites import ALL, apply_rewrites
+from defian_edge.runtime.errors import DefianError
 from tests.conftest import make_int8, noise, random_checkpoint, tiny
 
 EXPECTED = re.compile(r"^(body\.\d+\.body_block\.\d+\.block\.[02]|tail|upscale|body\.\d+\.coder\.0\.(en|de)coder\.\d)$")
@@ -192,8 +192,8 @@ def test_every_site_is_found_behind_the_helpers_whatever_rewrite_is_missing(trac
 
 @pytest.mark.parametrize("scale", [2, 4])
 def test_the_trained_networks_are_int8_to_97_percent_of_their_macs(traced, scale):
-    from models.bundled import bundled_models
-    from models.checkpoint import load_checkpoint
+    from defian_edge.models.bundled import bundled_models
+    from defian_edge.models.checkpoint import load_checkpoint
 
     model = traced(load_checkpoint(bundled_models()[f"defian-s-x{scale}"]))
     apply_rewrites(model)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.precision import Precision
-from export.precision.int8.recipe import Recipe
-from export.precision.int8.sites import Scope
-from export.tables import refusals
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.precision.int8.sites import Scope
+from defian_edge.export.tables import refusals
 from tests.conftest import random_checkpoint, tiny
 
 

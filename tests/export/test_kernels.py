@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from calibration.photos import calibration_set
-from export.engine.build import EngineOptions, build_engine
-from export.engine.compiler import Target, is_available
-from export.precision.int8.sites import Scope
-from export.rewrites import apply_rewrites
-from models.defian import Architecture
-from runtime.profile import ShapeProfile
+from defian_edge.calibration.photos import calibration_set
+from defian_edge.export.engine.build import EngineOptions, build_engine
+from defian_edge.export.engine.compiler import Target, is_available
+from defian_edge.export.precision.int8.sites import Scope
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.models.defian import Architecture
+from defian_edge.runtime.profile import ShapeProfile
 from tests.conftest import make_int8, random_checkpoint
 from tools import kernels
 from tools.kernels import Kernel, Tensor, int8_convolutions, kernels_in, moved_bytes

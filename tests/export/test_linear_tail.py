@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from export.rewrites.linear_tail import LinearTail, Stage
+from defian_edge.export.rewrites.linear_tail import LinearTail, Stage
 
 
 def stages(scale: int, channels: int = 3) -> list[Stage]:

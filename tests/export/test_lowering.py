@@ -13,24 +13,30 @@ import onnxruntime
 import pytest
 import torch
 
-from calibration.photos import calibration_set
-from export.engine.build import EngineOptions, build_engine
-from export.engine.compiler import Target, import_tensorrt, is_available
-from export.engine.lowering import Eigen, inline_functions, offer_plugin, require_plugin_layers, without_plugin
-from export.engine.memory_plan import planned_activation_bytes
-from export.graph import copy_of
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.precision import Precision
-from export.precision.variants import Variant, make_half
-from export.rewrites import apply_rewrites
-from models.bundled import bundled_models
-from models.checkpoint import load_checkpoint
-from runtime.errors import DefianError
-from runtime.images import write_png
-from runtime.manifest import read_manifest
-from runtime.plugin import PLUGIN_KEY
-from runtime.profile import ShapeProfile
+from defian_edge.calibration.photos import calibration_set
+from defian_edge.export.engine.build import EngineOptions, build_engine
+from defian_edge.export.engine.compiler import Target, import_tensorrt, is_available
+from defian_edge.export.engine.lowering import (
+    Eigen,
+    inline_functions,
+    offer_plugin,
+    require_plugin_layers,
+    without_plugin,
+)
+from defian_edge.export.engine.memory_plan import planned_activation_bytes
+from defian_edge.export.graph import copy_of
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.models.bundled import bundled_models
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import write_png
+from defian_edge.runtime.manifest import read_manifest
+from defian_edge.runtime.plugin import PLUGIN_KEY
+from defian_edge.runtime.profile import ShapeProfile
 from tests.conftest import REPOSITORY, make_int8, noise, random_checkpoint, tiny
 
 NAMED = {"plugin_namespace": b"defian", "plugin_version": b"1"}
@@ -129,7 +135,7 @@ def test_the_function_is_taken_even_where_the_plugin_is_registered_already(varia
 @needs_rtx
 @pytest.mark.parametrize(("model", "limit"), [("defian-s-x2", 280.0), ("defian-s-x4", 300.0)])
 def test_the_plugin_needs_less_activation_memory_and_the_command_says_so(model, limit):
-    command = [sys.executable, "-m", "export.plugin", "memory", "--model", model]
+    command = [sys.executable, "-m", "defian_edge.export.plugin", "memory", "--model", model]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert done.returncode == 0, done.stderr
     row = [cell.strip() for cell in done.stdout.splitlines()[-1].strip("| ").split("|")]
@@ -178,7 +184,7 @@ def test_a_graph_without_the_node_has_no_plugin_lowering(variants):
 @needs_rtx
 def test_a_system_whose_parser_would_abort_is_told_before_it_does(variants, monkeypatch):
     trt = import_tensorrt(Target.TENSORRT_RTX)
-    monkeypatch.setattr("export.engine.rtx_parser.let_parser_find_plugins", lambda: False)
+    monkeypatch.setattr("defian_edge.export.engine.rtx_parser.let_parser_find_plugins", lambda: False)
     with pytest.raises(DefianError, match=r"end this process[\s\S]*--eigen function"):
         offer_plugin(trt, variants[Precision.FP16].serialise())
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from export.plugin import compile as compiling
-from export.plugin.__main__ import main
-from export.plugin.compile import (
+from defian_edge.export.plugin import compile as compiling
+from defian_edge.export.plugin.__main__ import main
+from defian_edge.export.plugin.compile import (
     ARCHITECTURES,
     SPILLS_ALLOWED,
     KernelReport,
@@ -20,10 +20,10 @@ from export.plugin.compile import (
     parse_report,
     refuse_spills,
 )
-from export.plugin.occupancy import MULTIPROCESSORS, occupancy
-from runtime.errors import DefianError
-from runtime.plugin import binary
-from runtime.plugin.launch import KERNELS, block_of
+from defian_edge.export.plugin.occupancy import MULTIPROCESSORS, occupancy
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.plugin import binary
+from defian_edge.runtime.plugin.launch import KERNELS, block_of
 
 if TYPE_CHECKING:
     from pathlib import Path

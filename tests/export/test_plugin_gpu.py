@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from runtime.errors import DefianError
-from runtime.plugin.device import cuda_driver, load_kernels
-from runtime.plugin.launch import Features
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.plugin.device import cuda_driver, load_kernels
+from defian_edge.runtime.plugin.launch import Features
 from tests.conftest import REPOSITORY
 from tests.export.hessian_cases import SHAPES, random_case, reference
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from runtime.plugin.device import Kernels
+    from defian_edge.runtime.plugin.device import Kernels
 
 pytestmark = pytest.mark.gpu
 

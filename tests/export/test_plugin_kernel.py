@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from export.plugin.mirror import Mirror, Variation, compile_mirror
-from runtime.plugin import launch
-from runtime.plugin.binary import source_folder
+from defian_edge.export.plugin.mirror import Mirror, Variation, compile_mirror
+from defian_edge.runtime.plugin import launch
+from defian_edge.runtime.plugin.binary import source_folder
 from tests.export.hessian_cases import AROUND_A_VECTOR, SHAPES, checkpoint_case, photo_features, random_case, reference
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from export.plugin.mirror import Cache, Mirror
-from export.plugin.occupancy import MULTIPROCESSORS
-from runtime.plugin.launch import Features, plan
+from defian_edge.export.plugin.mirror import Cache, Mirror
+from defian_edge.export.plugin.occupancy import MULTIPROCESSORS
+from defian_edge.runtime.plugin.launch import Features, plan
 
 LAYOUTS = pytest.mark.parametrize("channels_last", [False, True], ids=["linear", "channels-last"])
 T4 = Cache(resident=40, l2_bytes=4096 * 1024)

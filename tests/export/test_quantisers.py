@@ -7,8 +7,8 @@ import importlib.util
 import pytest
 import torch
 
-from calibration.photos import evaluation_pairs
-from runtime.images import write_png
+from defian_edge.calibration.photos import evaluation_pairs
+from defian_edge.runtime.images import write_png
 from tests.conftest import random_checkpoint, tiny
 from tools import quantisers
 

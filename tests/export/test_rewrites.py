@@ -4,13 +4,13 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from calibration.photos import bundled_photos
-from export.graph import Emitter, nodes_of_type
-from export.rewrites import ALL, apply_rewrites, select
-from export.roofline.counts import statistics
-from models.defian import Architecture, small
-from runtime.errors import DefianError
-from runtime.images import downscale, read_image
+from defian_edge.calibration.photos import bundled_photos
+from defian_edge.export.graph import Emitter, nodes_of_type
+from defian_edge.export.rewrites import ALL, apply_rewrites, select
+from defian_edge.export.roofline.counts import statistics
+from defian_edge.models.defian import Architecture, small
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import downscale, read_image
 from tests.conftest import noise, random_checkpoint, realistic_checkpoint, tiny
 from tests.export.proof import relative_error, run_graph, run_reference
 

@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calibration.ranges.estimators import LEVELS
-from export.precision.int8.rounding import round_to_nearest
+from defian_edge.calibration.ranges.estimators import LEVELS
+from defian_edge.export.precision.int8.rounding import round_to_nearest
 
 
 @given(st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 4), st.sampled_from([0.05, 1.0, 50.0]))

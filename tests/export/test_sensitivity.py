@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.errors import DefianError
+from defian_edge.runtime.errors import DefianError
 from tools.sensitivity_plot import SHOWN, draw, kind_of, load_harms, main
 
 HARMS = [{"group": f"body.{i // 10}.body_block.{i % 10}", "excess_error": 0.001 * i} for i in range(30)]

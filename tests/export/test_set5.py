@@ -6,16 +6,16 @@ import math
 
 import pytest
 
-from calibration.drift.report import report_of
-from calibration.photos import evaluation_pairs
-from export.options import ExportOptions
-from export.pipeline import run_export
-from export.precision import Precision
-from export.precision.int8.recipe import Recipe
-from export.precision.int8.sites import Scope
-from export.reference import reference_evaluations
-from models.bundled import bundled_models
-from models.checkpoint import load_checkpoint
+from defian_edge.calibration.drift.report import report_of
+from defian_edge.calibration.photos import evaluation_pairs
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.int8.recipe import Recipe
+from defian_edge.export.precision.int8.sites import Scope
+from defian_edge.export.reference import reference_evaluations
+from defian_edge.models.bundled import bundled_models
+from defian_edge.models.checkpoint import load_checkpoint
 
 CARD = {2: 37.631, 4: 31.442}
 """PSNR-Y on Set5 of models/weights/README.md."""

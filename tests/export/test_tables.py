@@ -6,14 +6,14 @@ from typing import Any
 
 import onnx_ir as ir
 
-from calibration.ranges.fp16_range import BeyondHalf
-from export.options import ExportOptions
-from export.pipeline import Artefact
-from export.precision import Precision
-from export.precision.fp16 import NOTHING
-from export.precision.shares import Realised
-from export.precision.variants import Variant
-from export.tables import int8_lines, range_lines
+from defian_edge.calibration.ranges.fp16_range import BeyondHalf
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import Artefact
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.fp16 import NOTHING
+from defian_edge.export.precision.shares import Realised
+from defian_edge.export.precision.variants import Variant
+from defian_edge.export.tables import int8_lines, range_lines
 
 SHARES: Any = {"int8": 1.0}
 REALISED = Realised(SHARES, SHARES, SHARES, {"int8": 10}, 10)

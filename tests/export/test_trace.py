@@ -8,16 +8,16 @@ import onnx_ir as ir
 import pytest
 import torch
 
-from calibration.drift.evaluator import session_of
-from export.rewrites import apply_rewrites
-from export.trace.hessian_op import operator_nodes
-from export.trace.network import Io, has_standard_stencils
-from models.defian import Architecture, small
+from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.trace.hessian_op import operator_nodes
+from defian_edge.export.trace.network import Io, has_standard_stencils
+from defian_edge.models.defian import Architecture, small
 from tests.conftest import noise, random_checkpoint, realistic_checkpoint, tiny
 from tests.export.proof import relative_error, run_graph, run_reference
 
 if TYPE_CHECKING:
-    from models.defian import DeFiAM
+    from defian_edge.models.defian import DeFiAM
 
 SHAPES = [(1, 17, 23), (2, 64, 64), (1, 180, 320)]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from export.engine.compiler import Target
-from export.precision.shares import OF_CAPABILITY, Realised, verdict
+from defian_edge.export.engine.compiler import Target
+from defian_edge.export.precision.shares import OF_CAPABILITY, Realised, verdict
 
 SHARES = ({"fp16": 1.0}, {"fp16": 1.0}, {"fp16": 1.0})
 

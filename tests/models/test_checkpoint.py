@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from models.bundled import bundled_models, resolve_model
-from models.checkpoint import load_checkpoint
-from models.defian import Architecture, DeFiAN, small
-from runtime.errors import DefianError
+from defian_edge.models.bundled import bundled_models, resolve_model
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.models.defian import Architecture, DeFiAN, small
+from defian_edge.runtime.errors import DefianError
 from tests.conftest import SHARED, random_checkpoint, tiny
 
 

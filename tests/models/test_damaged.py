@@ -17,10 +17,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 
-from models import checkpoint
-from models.checkpoint import load_checkpoint, shapes_of
-from models.defian import Architecture, DeFiAN, large, small
-from runtime.errors import DefianError
+from defian_edge.models import checkpoint
+from defian_edge.models.checkpoint import load_checkpoint, shapes_of
+from defian_edge.models.defian import Architecture, DeFiAN, large, small
+from defian_edge.runtime.errors import DefianError
 from tests.conftest import random_checkpoint, tiny
 
 STATE = dict(random_checkpoint(tiny()).state)
@@ -158,7 +158,7 @@ def test_what_is_no_checkpoint_is_called_what_it_is(tmp_path, name, suffix):
 
 
 def test_a_file_that_unpacks_into_more_than_the_limit_is_not_unpacked(tmp_path, monkeypatch):
-    monkeypatch.setattr("models.reading.MOST_BYTES", 1 << 20)
+    monkeypatch.setattr("defian_edge.models.reading.MOST_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "c.pth", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.writestr("archive/data/0", bytes(2 << 20))
     with pytest.raises(DefianError, match="at most 0 GiB unpacked"):

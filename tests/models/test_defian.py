@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from models.defian import DeFiAN, HessianFilter, large, small
+from defian_edge.models.defian import DeFiAN, HessianFilter, large, small
 
 
 @pytest.mark.parametrize(

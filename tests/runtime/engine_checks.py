@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from runtime.engine.session import EngineSession, RunOptions
-from runtime.errors import DefianError
-from runtime.manifest import manifest_path
-from runtime.onnx_session import OnnxSession
-from runtime.session import open_session
-from runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.engine.session import EngineSession, RunOptions
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.manifest import manifest_path
+from defian_edge.runtime.onnx_session import OnnxSession
+from defian_edge.runtime.session import open_session
+from defian_edge.runtime.tiles import TiledSession, Tiling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calibration.ranges import cache as ranges
-from runtime import cache
-from runtime.cache import CacheWarning, cache_folder, keep, read_cached
-from runtime.plugin.binary import kernel_images
+from defian_edge.calibration.ranges import cache as ranges
+from defian_edge.runtime import cache
+from defian_edge.runtime.cache import CacheWarning, cache_folder, keep, read_cached
+from defian_edge.runtime.plugin.binary import kernel_images
 
 
 def test_what_is_kept_is_found_and_nobody_else_may_read_or_write_it(tmp_path):

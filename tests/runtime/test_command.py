@@ -14,13 +14,13 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from runtime.__main__ import main
-from runtime.errors import DefianError
-from runtime.guard import SuspiciousFrameWarning
-from runtime.images import read_image, read_photo
-from runtime.jobs import plan_jobs
-from runtime.manifest import Manifest
-from runtime.onnx_session import OnnxSession
+from defian_edge.runtime.__main__ import main
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.guard import SuspiciousFrameWarning
+from defian_edge.runtime.images import read_image, read_photo
+from defian_edge.runtime.jobs import plan_jobs
+from defian_edge.runtime.manifest import Manifest
+from defian_edge.runtime.onnx_session import OnnxSession
 from tests.conftest import noise, random_checkpoint, tiny
 from tests.runtime.test_progress import Terminal
 

@@ -10,12 +10,12 @@ import onnx_ir as ir
 import pytest
 from filelock import FileLock
 
-from export.engine.build import EngineOptions, build_engine
-from export.engine.compiler import Target, is_available
-from runtime.engine.session import EngineSession
-from runtime.errors import DefianError
-from runtime.manifest import Manifest
-from runtime.profile import ShapeProfile
+from defian_edge.export.engine.build import EngineOptions, build_engine
+from defian_edge.export.engine.compiler import Target, is_available
+from defian_edge.runtime.engine.session import EngineSession
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.manifest import Manifest
+from defian_edge.runtime.profile import ShapeProfile
 from tests.conftest import random_checkpoint, tiny
 from tests.runtime.engine_checks import *  # noqa: F403
 from tests.runtime.engine_checks import noise

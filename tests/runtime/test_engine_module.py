@@ -14,14 +14,14 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from calibration.drift.evaluator import session_of
-from runtime.device.context import import_pycuda
-from runtime.engine.module import KEPT_MESSAGES, RuntimeLog, import_flavour
-from runtime.engine.preflight import needed_bytes, require_device, require_shape
-from runtime.errors import DefianError, MissingPackageError
-from runtime.images import read_image
-from runtime.manifest import ANY_CAPABILITY, EngineFacts, Manifest
-from runtime.profile import ShapeProfile
+from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.runtime.device.context import import_pycuda
+from defian_edge.runtime.engine.module import KEPT_MESSAGES, RuntimeLog, import_flavour
+from defian_edge.runtime.engine.preflight import needed_bytes, require_device, require_shape
+from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.images import read_image
+from defian_edge.runtime.manifest import ANY_CAPABILITY, EngineFacts, Manifest
+from defian_edge.runtime.profile import ShapeProfile
 from tests.conftest import noise, random_checkpoint, tiny
 from tests.doubles.deployment import deploy, run_alone
 
@@ -144,7 +144,7 @@ def test_a_flavour_that_is_not_installed_or_does_not_load_is_told_apart(monkeypa
     def broken(_: str) -> None:
         raise OSError("libnvinfer.so.10: cannot open shared object file")
 
-    monkeypatch.setattr("runtime.engine.module.importlib", SimpleNamespace(import_module=broken))
+    monkeypatch.setattr("defian_edge.runtime.engine.module.importlib", SimpleNamespace(import_module=broken))
     with pytest.raises(DefianError, match="installed but does not load: libnvinfer"):
         import_flavour("tensorrt")
 

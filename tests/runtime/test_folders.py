@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from calibration.photos import evaluation_pairs
-from runtime.batch import Batch
-from runtime.errors import DefianError
-from runtime.files import DiskFullError
-from runtime.folders import files_below
-from runtime.images import images_in, read_image
-from runtime.jobs import plan, plan_jobs
-from runtime.media import is_video
-from runtime.quality import original_of
-from runtime.resume import Resume
+from defian_edge.calibration.photos import evaluation_pairs
+from defian_edge.runtime.batch import Batch
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import DiskFullError
+from defian_edge.runtime.folders import files_below
+from defian_edge.runtime.images import images_in, read_image
+from defian_edge.runtime.jobs import plan, plan_jobs
+from defian_edge.runtime.media import is_video
+from defian_edge.runtime.quality import original_of
+from defian_edge.runtime.resume import Resume
 from tests.conftest import SHARED, noise
 from tests.doubles.enlarger import Enlarger
 

@@ -11,10 +11,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.errors import DefianError
-from runtime.manifest import Manifest, manifest_path, read_manifest
-from runtime.onnx_session import OnnxSession
-from runtime.session import open_session
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.manifest import Manifest, manifest_path, read_manifest
+from defian_edge.runtime.onnx_session import OnnxSession
+from defian_edge.runtime.session import open_session
 from tests.conftest import noise
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from calibration.drift.evaluator import session_of
-from calibration.photos import bundled_photos
-from export.reference import reference_outputs
-from runtime.guard import FrameGuard, SuspiciousFrameWarning, is_suspicious, suspicious_place
-from runtime.images import read_image
+from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.calibration.photos import bundled_photos
+from defian_edge.export.reference import reference_outputs
+from defian_edge.runtime.guard import FrameGuard, SuspiciousFrameWarning, is_suspicious, suspicious_place
+from defian_edge.runtime.images import read_image
 from tests.conftest import noise, random_checkpoint, tiny
 
 

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 
-from runtime import decoding
-from runtime.batch import Batch
-from runtime.errors import DefianError
-from runtime.images import SUFFIXES, read_image, read_photo, write_png
-from runtime.jobs import plan_jobs
-from runtime.resume import Resume
+from defian_edge.runtime import decoding
+from defian_edge.runtime.batch import Batch
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import SUFFIXES, read_image, read_photo, write_png
+from defian_edge.runtime.jobs import plan_jobs
+from defian_edge.runtime.resume import Resume
 from tests.conftest import SHARED, noise
 from tests.doubles.enlarger import Enlarger
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from export.plugin.mirror import Mirror, aligned, to_channels_last
-from runtime.errors import DefianError
-from runtime.plugin import PLUGIN_KEY, binary, device, provide, register
-from runtime.plugin.device import load_kernels
-from runtime.plugin.hessian_plugin import creator_class, format_is_supported, plugin_class
-from runtime.plugin.launch import KERNELS, Features, plan
+from defian_edge.export.plugin.mirror import Mirror, aligned, to_channels_last
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.plugin import PLUGIN_KEY, binary, device, provide, register
+from defian_edge.runtime.plugin.device import load_kernels
+from defian_edge.runtime.plugin.hessian_plugin import creator_class, format_is_supported, plugin_class
+from defian_edge.runtime.plugin.launch import KERNELS, Features, plan
 from tests.doubles.launch_driver import LaunchDriver, Status
 from tests.export.hessian_cases import random_case, reference
 

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from export.plugin.mirror import Mirror
-from runtime.cache import keep, read_cached
-from runtime.errors import DefianError
-from runtime.plugin import binary
-from runtime.plugin.device import TOOLKIT_HINT, load_kernels
-from runtime.plugin.launch import KERNELS
+from defian_edge.export.plugin.mirror import Mirror
+from defian_edge.runtime.cache import keep, read_cached
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.plugin import binary
+from defian_edge.runtime.plugin.device import TOOLKIT_HINT, load_kernels
+from defian_edge.runtime.plugin.launch import KERNELS
 from tests.doubles.launch_driver import LaunchDriver
 
 if TYPE_CHECKING:

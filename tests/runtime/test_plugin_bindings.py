@@ -12,7 +12,7 @@ INSTANTIATE = """
 import gc, importlib, json, os, sys, types
 
 trt = importlib.import_module(sys.argv[1])
-from runtime.plugin.hessian_plugin import creator_class, features_of, format_is_supported
+from defian_edge.runtime.plugin.hessian_plugin import creator_class, features_of, format_is_supported
 
 creator = creator_class(trt)()
 plugin = creator.create_plugin("eig", trt.PluginFieldCollection([]), trt.TensorRTPhase.RUNTIME)

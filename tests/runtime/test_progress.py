@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 
-from runtime.progress import ProgressBar
+from defian_edge.runtime.progress import ProgressBar
 
 
 class Terminal(io.StringIO):

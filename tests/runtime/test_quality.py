@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from runtime.errors import DefianError
-from runtime.quality import compare
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.quality import compare
 from tests.conftest import noise
 
 
 def test_quality_is_that_of_the_literature():
-    from calibration.drift.metrics import psnr_y, ssim_y
+    from defian_edge.calibration.drift.metrics import psnr_y, ssim_y
 
     first, second = noise(40, 50, 3), np.bitwise_xor(noise(40, 50, 3), noise(40, 50, 3, seed=1) >> 5)
     quality = compare(first, second, 2)

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.batch import Batch
-from runtime.files import write_whole
-from runtime.images import read_image
-from runtime.jobs import Job, plan_jobs
-from runtime.resume import RECORDS, Fingerprint, Resume
-from runtime.temporary import PREFIX, unfinished_file
+from defian_edge.runtime.batch import Batch
+from defian_edge.runtime.files import write_whole
+from defian_edge.runtime.images import read_image
+from defian_edge.runtime.jobs import Job, plan_jobs
+from defian_edge.runtime.resume import RECORDS, Fingerprint, Resume
+from defian_edge.runtime.temporary import PREFIX, unfinished_file
 from tests.conftest import REPOSITORY, noise
 from tests.doubles.enlarger import Enlarger
 
@@ -170,7 +170,7 @@ def test_what_was_written_is_told_even_if_another_run_has_replaced_it(tmp_path):
 CHILD = """
 import sys, time
 from pathlib import Path
-from runtime.temporary import unfinished_file
+from defian_edge.runtime.temporary import unfinished_file
 with unfinished_file(Path(sys.argv[1])) as path:
     path.write_bytes(b"half")
     print(path, flush=True)

@@ -15,15 +15,15 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from calibration.drift.evaluator import session_of
-from runtime.__main__ import main
-from runtime.errors import DefianError
-from runtime.files import write_whole
-from runtime.images import downscale, images_in, read_image
-from runtime.manifest import EngineFacts, Manifest, manifest_path, read_manifest
-from runtime.profile import ShapeProfile
-from runtime.session import open_session
-from runtime.timing import take_turns
+from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.runtime.__main__ import main
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import write_whole
+from defian_edge.runtime.images import downscale, images_in, read_image
+from defian_edge.runtime.manifest import EngineFacts, Manifest, manifest_path, read_manifest
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.session import open_session
+from defian_edge.runtime.timing import take_turns
 from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
 
 
@@ -224,7 +224,7 @@ def test_a_bad_photo_alone_exits_with_2_and_leaves_nothing(graph, tmp_path, phot
 
 def test_the_runtime_needs_neither_torch_nor_onnx():
     script = (
-        "import sys, runtime.session, runtime.__main__, runtime.timing\n"
+        "import sys, defian_edge.runtime.session, defian_edge.runtime.__main__, defian_edge.runtime.timing\n"
         "extra = {'torch', 'onnx', 'onnx_ir', 'skimage', 'typer', 'rich'} & set(sys.modules)\nassert not extra, extra"
     )
     done = run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY)

@@ -25,9 +25,9 @@ time.sleep(1.5)
 assert not opened, opened
 """
 ENTRIES = {
-    "the runtime": "from runtime.onnx_runtime import import_onnxruntime; import_onnxruntime()",
-    "drift": "import calibration.drift.evaluator",
-    "calibration": "import export.precision.int8.calibrate",
+    "the runtime": "from defian_edge.runtime.onnx_runtime import import_onnxruntime; import_onnxruntime()",
+    "drift": "import defian_edge.calibration.drift.evaluator",
+    "calibration": "import defian_edge.export.precision.int8.calibrate",
 }
 
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runtime import memory
-from runtime.errors import DefianError
-from runtime.profile import ShapeProfile
-from runtime.tiles import TiledSession, Tiling, starts, tiles_that_fit, weights
+from defian_edge.runtime import memory
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.tiles import TiledSession, Tiling, starts, tiles_that_fit, weights
 from tests.conftest import noise
 from tests.doubles.enlarger import Enlarger
 

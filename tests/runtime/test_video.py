@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from runtime.errors import DefianError
-from runtime.video import FrameTimes, upscale_video
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.video import FrameTimes, upscale_video
 from tests.doubles.enlarger import Enlarger
 
 if TYPE_CHECKING:

@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runtime.batch import Batch
-from runtime.errors import DefianError
-from runtime.jobs import plan_jobs
-from runtime.resume import Resume
-from runtime.video import upscale_video
+from defian_edge.runtime.batch import Batch
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.jobs import plan_jobs
+from defian_edge.runtime.resume import Resume
+from defian_edge.runtime.video import upscale_video
 from tests.conftest import SHARED, noise
 from tests.doubles.enlarger import Enlarger
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from runtime.video import Film
+    from defian_edge.runtime.video import Film
 
 av = pytest.importorskip("av", reason="PyAV is not installed")
 

@@ -9,11 +9,11 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from selftest.protocol import CannotRun
-from selftest.table import Stage
+from defian_edge.selftest.protocol import CannotRun
+from defian_edge.selftest.table import Stage
 
 if TYPE_CHECKING:
-    from selftest.protocol import Record, Settings
+    from defian_edge.selftest.protocol import Record, Settings
 
 NAMES = ("measures", "wrong", "lacks", "package", "own", "breaks", "dies", "sleeps", "dozes", "memory", "idle")
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from selftest.report import SCHEMA_FILE
-from selftest.table import STAGES
+from defian_edge.selftest.report import SCHEMA_FILE
+from defian_edge.selftest.table import STAGES
 from tests.conftest import REPOSITORY
 from tests.doubles.standin import ToolkitMissingError, build
 

@@ -9,17 +9,17 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from calibration.photos import EvaluationPair
-from export.engine.compiler import Target, is_available
-from export.engine.lowering import Eigen
-from runtime.errors import DefianError
-from runtime.files import sha256_of
-from runtime.manifest import Manifest, read_manifest
-from runtime.onnx_session import OnnxSession
-from selftest import building, engines, pictures
-from selftest.pictures import graphs_of
-from selftest.protocol import CannotRun, Record, Settings
-from selftest.stages import onnx_cuda
+from defian_edge.calibration.photos import EvaluationPair
+from defian_edge.export.engine.compiler import Target, is_available
+from defian_edge.export.engine.lowering import Eigen
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import sha256_of
+from defian_edge.runtime.manifest import Manifest, read_manifest
+from defian_edge.runtime.onnx_session import OnnxSession
+from defian_edge.selftest import building, engines, pictures
+from defian_edge.selftest.pictures import graphs_of
+from defian_edge.selftest.protocol import CannotRun, Record, Settings
+from defian_edge.selftest.stages import onnx_cuda
 from tests.conftest import noise, random_checkpoint, tiny
 
 

@@ -7,13 +7,13 @@ import json
 import jsonschema
 import pytest
 
-from runtime.errors import DefianError
-from selftest.page import BEGIN, NOTHING, PAGE, README, REPORTS, page, reports, with_rows
-from selftest.report import SCHEMA_FILE, Outcome, Report
+from defian_edge.runtime.errors import DefianError
+from defian_edge.selftest.page import BEGIN, NOTHING, PAGE, README, REPORTS, page, reports, with_rows
+from defian_edge.selftest.report import SCHEMA_FILE, Outcome, Report
 
 
 def test_the_page_follows_from_the_reports():
-    assert PAGE.read_text(encoding="utf-8") == page(reports()), "make it again: python -m selftest.page"
+    assert PAGE.read_text(encoding="utf-8") == page(reports()), "make it again: python -m defian_edge.selftest.page"
 
 
 @pytest.mark.parametrize("path", sorted(REPORTS.glob("*.json")), ids=lambda path: path.stem)
@@ -26,7 +26,7 @@ def test_every_kept_report_is_whole_and_fits_the_schema(path):
 
 def test_readmes_rows_follow_from_the_reports():
     readme = README.read_text(encoding="utf-8")
-    assert readme == with_rows(readme, reports()), "make them again: python -m selftest.page"
+    assert readme == with_rows(readme, reports()), "make them again: python -m defian_edge.selftest.page"
     assert BEGIN in readme
     assert "none was at hand to measure it" in with_rows(readme, [])
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from runtime.errors import DefianError
-from selftest.protocol import Settings, out_of_memory
-from selftest.report import SCHEMA_FILE, Outcome, Report, read_report
-from selftest.runner import run_stages
+from defian_edge.runtime.errors import DefianError
+from defian_edge.selftest.protocol import Settings, out_of_memory
+from defian_edge.selftest.report import SCHEMA_FILE, Outcome, Report, read_report
+from defian_edge.selftest.runner import run_stages
 from tests.conftest import REPOSITORY
 from tests.selftest.made_up import NAMES, stage
 

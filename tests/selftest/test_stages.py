@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from selftest.protocol import CannotRun, Record, Settings
-from selftest.stages import gpu_tests, kernel, sanitizer, training
-from selftest.stages.environment import newer_than_the_driver
-from selftest.stages.pytorch import Upscaler
+from defian_edge.selftest.protocol import CannotRun, Record, Settings
+from defian_edge.selftest.stages import gpu_tests, kernel, sanitizer, training
+from defian_edge.selftest.stages.environment import newer_than_the_driver
+from defian_edge.selftest.stages.pytorch import Upscaler
 from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
 from tests.export.hessian_cases import random_case, reference
 
@@ -160,7 +160,7 @@ def test_the_kernels_reference_in_numpy_is_that_of_the_network():
 
 
 def test_the_network_in_pytorch_gives_the_references_picture():
-    from export.reference import upscale
+    from defian_edge.export.reference import upscale
 
     network = random_checkpoint(tiny()).network()
     images = noise(1, 9, 12, 3)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from runtime.images import read_image, write_png
+from defian_edge.runtime.images import read_image, write_png
 from tools.train import run as run_module
 from tools.train.journal import Journal
 from tools.train.options import TrainOptions
@@ -52,7 +52,7 @@ OPTIONS = TrainOptions(
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """Three natural pictures of 64 x 60 pixels."""
-    from calibration.photos import bundled_photos
+    from defian_edge.calibration.photos import bundled_photos
 
     folder = tmp_path_factory.mktemp("pictures")
     photo = read_image(bundled_photos(("astronaut.png",))[0])

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.checkpoint import load_checkpoint
-from models.defian import DeFiAN
-from runtime.images import read_image
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.models.defian import DeFiAN
+from defian_edge.runtime.images import read_image
 from tests.conftest import tiny
 from tests.tools.conftest import lines_in, run, state_in
 from tools.train.command import main
@@ -73,8 +73,8 @@ def test_minutes_end_in_time_with_the_cosine_at_its_end(whole_options):
 @pytest.mark.parametrize("scale", [3, 4])
 def test_another_scale_begins_near_to_what_the_given_one_knows(scale, bundled_x2, set5, tmp_path):
     """On a picture: sharper than nothing known, long before a step was made."""
-    from calibration.drift.metrics import psnr_y
-    from models.defian import denormalise, normalise, small
+    from defian_edge.calibration.drift.metrics import psnr_y
+    from defian_edge.models.defian import denormalise, normalise, small
 
     path = tmp_path / "x2.pth"
     torch.save({"state_dict": bundled_x2.state}, path)

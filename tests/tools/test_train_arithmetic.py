@@ -9,9 +9,9 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from calibration.photos import EvaluationPair
-from models.defian import DILATIONS, Architecture, DeFiAN, HessianFilter, normalise, small
-from runtime.images import downscale
+from defian_edge.calibration.photos import EvaluationPair
+from defian_edge.models.defian import DILATIONS, Architecture, DeFiAN, HessianFilter, normalise, small
+from defian_edge.runtime.images import downscale
 from tests.conftest import noise, tiny
 from tools.train import counts
 from tools.train.flat import ALIGNMENT, Layout

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from calibration.photos import EvaluationPair
-from runtime.errors import DefianError
-from runtime.images import downscale, read_image, write_png
+from defian_edge.calibration.photos import EvaluationPair
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import downscale, read_image, write_png
 from tests.conftest import noise
 from tools.train.patches import BLOCK, PatchBank
 from tools.train.pictures import named_pairs, read_pictures

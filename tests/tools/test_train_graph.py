@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from calibration.photos import EvaluationPair
-from models.defian import DeFiAN
-from runtime.errors import DefianError
+from defian_edge.calibration.photos import EvaluationPair
+from defian_edge.models.defian import DeFiAN
+from defian_edge.runtime.errors import DefianError
 from tests.conftest import noise, tiny
 from tools.train.device import Runner, device_named
 from tools.train.patches import BLOCK, PatchBank

@@ -12,9 +12,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from models.defian import DeFiAN
-from runtime.errors import DefianError
-from runtime.images import read_image, write_png
+from defian_edge.models.defian import DeFiAN
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import read_image, write_png
 from tests.conftest import REPOSITORY, tiny
 from tests.tools.conftest import run
 from tools.train import command as command_module

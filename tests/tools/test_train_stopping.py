@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from models.checkpoint import load_checkpoint
+from defian_edge.models.checkpoint import load_checkpoint
 from tests.conftest import REPOSITORY
 from tests.tools.conftest import run, state_in
 from tools.train import device as device_module

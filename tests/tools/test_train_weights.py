@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from calibration.drift.metrics import psnr_y
-from calibration.photos import evaluation_pairs
-from export.reference import reference_outputs
-from models.checkpoint import load_checkpoint
+from defian_edge.calibration.drift.metrics import psnr_y
+from defian_edge.calibration.photos import evaluation_pairs
+from defian_edge.export.reference import reference_outputs
+from defian_edge.models.checkpoint import load_checkpoint
 from tests.conftest import REPOSITORY
 
 FOLDER = REPOSITORY / "tools" / "train" / "weights"

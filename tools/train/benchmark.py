@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from calibration.photos import EvaluationPair
-from runtime.errors import DefianError
-from runtime.files import require_writable_folder, write_whole
+from defian_edge.calibration.photos import EvaluationPair
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import require_writable_folder, write_whole
 from tools.train.device import Runner, set_up, words
 from tools.train.patches import BLOCK, PatchBank
 from tools.train.pictures import read_pictures

@@ -12,7 +12,7 @@ import time
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
-from runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 BEGUN = time.monotonic()
 """Minutes count from here, as near to the process's start as this program can see."""

@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from calibration.photos import EvaluationPair
-from models.defian import DeFiAN, small
+from defian_edge.calibration.photos import EvaluationPair
+from defian_edge.models.defian import DeFiAN, small
 from tools.train.hessian import PLAIN, EigenvalueMaps
 from tools.train.network import CODER, attention, ending, residual_block
 from tools.train.patches import PatchBank

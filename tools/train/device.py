@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.autograd import set_multithreading_enabled
 
-from runtime.errors import DefianError
+from defian_edge.runtime.errors import DefianError
 from tools.train.limits import TimeIsUpError, time_limit
 from tools.train.network import Regions
 from tools.train.patches import BLOCK

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.defian import DILATIONS
+from defian_edge.models.defian import DILATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,8 +8,8 @@ import math
 import time
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError
-from runtime.files import write_whole
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError
+from defian_edge.runtime.errors import DefianError
 from tools.train.clock import PLANNED, UNKNOWN_END
 from tools.train.patches import BLOCK
 from tools.train.saved import Saved, save_training, save_weights

@@ -1,4 +1,4 @@
-"""DeFiAN's forward pass for training: the arithmetic of ``models.defian`` as functions of their weights.
+"""DeFiAN's forward pass for training: the arithmetic of ``defian_edge.models.defian`` as functions of their weights.
 
 So all fifty residual blocks share one compiled graph, and all five Hessians another three. Attention and end of the
 network are a twelfth of the traffic and stay as they are.
@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from models.defian import DAC_EPSILON, DeFiAN
+from defian_edge.models.defian import DAC_EPSILON, DeFiAN
 from tools.train.hessian import EigenvalueMaps, Kernels, carried_back, maps_of, slopes_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from models.defian import Architecture
+    from defian_edge.models.defian import Architecture
 
 FROZEN = (".grad_xx.", ".grad_yy.", ".grad_xy.")
 CODER = ("encoder.0", "encoder.2", "encoder.4", "decoder.0", "decoder.2", "decoder.4", "gate")

@@ -7,11 +7,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path  # noqa: TC003 - a dataclass field
 from typing import TYPE_CHECKING, Any
 
-from runtime.errors import DefianError
+from defian_edge.runtime.errors import DefianError
 from tools.train.resampling import FILTERS
 
 if TYPE_CHECKING:
-    from models.defian import Architecture
+    from defian_edge.models.defian import Architecture
 
 PRECISIONS = ("bf16", "fp32")
 IDENTITY = ("scale", "size", "batch", "patch", "rate", "warm_up", "seed", "lr_filter", "holdout", "precision")
@@ -120,7 +120,7 @@ class TrainOptions:
         Raises:
             DefianError: the size names none.
         """
-        from models.defian import REDUCTION, Architecture, large, small
+        from defian_edge.models.defian import REDUCTION, Architecture, large, small
 
         if self.size.upper() in ("S", "L"):
             return small(self.scale) if self.size.upper() == "S" else large(self.scale)

@@ -15,7 +15,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from calibration.photos import EvaluationPair
+    from defian_edge.calibration.photos import EvaluationPair
 
 BLOCK = 256
 """Steps whose draws are made, and uploaded, at a time."""

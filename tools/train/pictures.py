@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from calibration.photos import EvaluationPair, evaluation_pairs
-from runtime.errors import DefianError
-from runtime.images import images_in, read_image
+from defian_edge.calibration.photos import EvaluationPair, evaluation_pairs
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import images_in, read_image
 from tools.train.resampling import lr_and_hr
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def named_pairs(
     """Validation sets that the command line names: ``validation`` (HR pictures) and ``pairs`` (LR and HR folders).
 
     Raises:
-        DefianError: as :func:`calibration.photos.evaluation_pairs`, or only one of LR and HR is given.
+        DefianError: as :func:`defian_edge.calibration.photos.evaluation_pairs`, or only one of LR and HR is given.
     """
     if (lr_pictures is None) != (hr_pictures is None):
         raise DefianError(

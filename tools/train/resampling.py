@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from runtime.images import downscale
+from defian_edge.runtime.images import downscale
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

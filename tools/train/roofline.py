@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from models.defian import DeFiAN
+from defian_edge.models.defian import DeFiAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from models.defian import Architecture
+    from defian_edge.models.defian import Architecture
 
 PASSES = 3
 """Forward, and backward by the maps and by the weights: as many operations and bytes as the forward pass each."""

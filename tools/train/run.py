@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from runtime.errors import DefianError
-from runtime.files import require_writable_folder, write_whole
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import require_writable_folder, write_whole
 from tools.train.clock import Clock
 from tools.train.device import Runner, set_up, words
 from tools.train.journal import Journal

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from models.checkpoint import load_checkpoint
-from models.defian import DeFiAN
-from runtime.errors import DefianError
-from runtime.files import write_whole
+from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.models.defian import DeFiAN
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.files import write_whole
 from tools.train.network import complete
 from tools.train.schedule import Plan
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from models.defian import Architecture
+    from defian_edge.models.defian import Architecture
     from tools.train.options import TrainOptions
 
 TRAINING_FILE = "last.train.pt"

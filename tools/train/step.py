@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from models.defian import RGB_MEAN, RGB_STD
+from defian_edge.models.defian import RGB_MEAN, RGB_STD
 from tools.train.flat import ALIGNMENT, Layout
 from tools.train.network import Regions, loss_of, reads_half, trained_names
 from tools.train.patches import BLOCK, COLUMNS
 from tools.train.update import Rule, State, update
 
 if TYPE_CHECKING:
-    from models.defian import DeFiAN
+    from defian_edge.models.defian import DeFiAN
     from tools.train.patches import PatchBank
 
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from calibration.drift.metrics import luma, psnr
-from models.defian import DeFiAN, denormalise, normalise
+from defian_edge.calibration.drift.metrics import luma, psnr
+from defian_edge.models.defian import DeFiAN, denormalise, normalise
 from tools.train.network import complete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from calibration.photos import EvaluationPair
-    from models.defian import Architecture
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.models.defian import Architecture
 
 
 class Validator:

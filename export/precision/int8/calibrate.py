@@ -9,27 +9,27 @@ from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
 
-from calibration.ranges import cache
-from calibration.ranges.estimators import range_of
-from calibration.ranges.histogram import Histogram
-from export.graph import array_of, copy_of, nodes_of_type, settle
-from export.precision import Precision
-from export.precision.fp16 import NOTHING
-from export.precision.int8.measure import equalised, measured
-from export.precision.int8.qdq import QuantisationPlan, insert_qdq
-from export.precision.int8.rounding import round_to_nearest
-from export.precision.int8.sites import Sites, find_sites, is_stream
-from export.precision.variants import Variant, make_half
-from runtime.onnx_runtime import import_onnxruntime
+from defian_edge.calibration.ranges import cache
+from defian_edge.calibration.ranges.estimators import range_of
+from defian_edge.calibration.ranges.histogram import Histogram
+from defian_edge.export.graph import array_of, copy_of, nodes_of_type, settle
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.fp16 import NOTHING
+from defian_edge.export.precision.int8.measure import equalised, measured
+from defian_edge.export.precision.int8.qdq import QuantisationPlan, insert_qdq
+from defian_edge.export.precision.int8.rounding import round_to_nearest
+from defian_edge.export.precision.int8.sites import Sites, find_sites, is_stream
+from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.runtime.onnx_runtime import import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import numpy as np
 
-    from calibration.photos import CalibrationSet
-    from calibration.ranges.fp16_range import BeyondHalf
-    from export.precision.int8.recipe import Recipe
+    from defian_edge.calibration.photos import CalibrationSet
+    from defian_edge.calibration.ranges.fp16_range import BeyondHalf
+    from defian_edge.export.precision.int8.recipe import Recipe
 
 STREAM_ROUNDINGS = 2.0
 """Weight of rounding against clipping in a residual stream, which every block rounds again (docs/quantisation.md)."""

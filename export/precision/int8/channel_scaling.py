@@ -13,10 +13,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.graph import Emitter, array_of, only_consumer, producer_of
-from export.precision.int8.equalisation import divide_inputs, multiply_outputs, to_one_range
-from export.precision.int8.sites import BLOCK, CARRIED, SCALED, UNSCALED, BlockSum, Scope, block_sum, find_sites
-from export.precision.int8.upscale_basis import LinearSum
+from defian_edge.export.graph import Emitter, array_of, only_consumer, producer_of
+from defian_edge.export.precision.int8.equalisation import divide_inputs, multiply_outputs, to_one_range
+from defian_edge.export.precision.int8.sites import (
+    BLOCK,
+    CARRIED,
+    SCALED,
+    UNSCALED,
+    BlockSum,
+    Scope,
+    block_sum,
+    find_sites,
+)
+from defian_edge.export.precision.int8.upscale_basis import LinearSum
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

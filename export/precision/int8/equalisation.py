@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.graph import array_of, only_consumer, producer_of, set_constant
-from export.precision.int8.sites import BLOCK
+from defian_edge.export.graph import array_of, only_consumer, producer_of, set_constant
+from defian_edge.export.precision.int8.sites import BLOCK
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from calibration.ranges.histogram import Histogram
-from calibration.ranges.observers import ChannelMaxima, JointMoment, observe
-from export.graph import array_of, copy_of, settle
-from export.precision.int8.channel_scaling import scalable, scale_channels
-from export.precision.int8.equalisation import equalisable, equalise_blocks
-from export.precision.int8.sites import find_sites
-from export.precision.int8.upscale_basis import WINDOW, LinearSum
+from defian_edge.calibration.ranges.histogram import Histogram
+from defian_edge.calibration.ranges.observers import ChannelMaxima, JointMoment, observe
+from defian_edge.export.graph import array_of, copy_of, settle
+from defian_edge.export.precision.int8.channel_scaling import scalable, scale_channels
+from defian_edge.export.precision.int8.equalisation import equalisable, equalise_blocks
+from defian_edge.export.precision.int8.sites import find_sites
+from defian_edge.export.precision.int8.upscale_basis import WINDOW, LinearSum
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     import onnx_ir as ir
 
-    from calibration.photos import CalibrationSet
-    from export.precision.int8.recipe import Recipe
+    from defian_edge.calibration.photos import CalibrationSet
+    from defian_edge.export.precision.int8.recipe import Recipe
 
 
 def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterator[tuple[str, np.ndarray]]:

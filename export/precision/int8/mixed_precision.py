@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from export.precision.int8.sensitivity import rank
+from defian_edge.export.precision.int8.sensitivity import rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from calibration.drift.report import DriftReport
-    from export.precision.int8.calibrate import Calibrated
-    from export.precision.int8.sensitivity import Harm, Validation
-    from export.precision.int8.shares import Shares
-    from export.precision.int8.sites import Sites
+    from defian_edge.calibration.drift.report import DriftReport
+    from defian_edge.export.precision.int8.calibrate import Calibrated
+    from defian_edge.export.precision.int8.sensitivity import Harm, Validation
+    from defian_edge.export.precision.int8.shares import Shares
+    from defian_edge.export.precision.int8.sites import Sites
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from export.graph import Emitter, array_of, nodes_of_type, replace_value
-from export.precision.int8.rounding import half_scale
-from export.precision.int8.sites import Sites
+from defian_edge.export.graph import Emitter, array_of, nodes_of_type, replace_value
+from defian_edge.export.precision.int8.rounding import half_scale
+from defian_edge.export.precision.int8.sites import Sites
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from calibration.ranges.estimators import CLIPPING, RangeMethod
-from export.precision.int8.sites import Scope
-from runtime.arguments import shown
-from runtime.errors import DefianError
+from defian_edge.calibration.ranges.estimators import CLIPPING, RangeMethod
+from defian_edge.export.precision.int8.sites import Scope
+from defian_edge.runtime.arguments import shown
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from calibration.ranges.estimators import LEVELS
+from defian_edge.calibration.ranges.estimators import LEVELS
 
 SMALLEST_HALF = float(np.finfo(np.float16).tiny)
 

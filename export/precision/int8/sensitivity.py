@@ -6,18 +6,18 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from calibration.drift.evaluator import GraphEvaluator
-from calibration.drift.metrics import PEAK
-from calibration.drift.report import DriftReport, json_ready, measure_drift
-from export.precision.int8.sites import Sites
+from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.drift.metrics import PEAK
+from defian_edge.calibration.drift.report import DriftReport, json_ready, measure_drift
+from defian_edge.export.precision.int8.sites import Sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from calibration.drift.evaluator import Evaluation
-    from calibration.photos import EvaluationPair
-    from export.precision.int8.calibrate import Calibrated
-    from export.precision.int8.shares import Shares
+    from defian_edge.calibration.drift.evaluator import Evaluation
+    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.export.precision.int8.calibrate import Calibrated
+    from defian_edge.export.precision.int8.shares import Shares
 
 
 @dataclass(frozen=True)

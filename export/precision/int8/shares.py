@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from export.graph import nodes_of_type, with_shape
-from export.precision.int8.sites import Scope, Sites, find_sites, origin_of
-from export.roofline.counts import macs_of
+from defian_edge.export.graph import nodes_of_type, with_shape
+from defian_edge.export.precision.int8.sites import Scope, Sites, find_sites, origin_of
+from defian_edge.export.roofline.counts import macs_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir

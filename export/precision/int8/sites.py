@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from export.graph import array_of, nodes_of_type, only_consumer, producer_of
+from defian_edge.export.graph import array_of, nodes_of_type, only_consumer, producer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

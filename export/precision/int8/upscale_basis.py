@@ -23,8 +23,8 @@ import numpy as np
 from scipy.fft import dct
 from scipy.linalg import hadamard
 
-from export.graph import Emitter, array_of, integers, only_consumer, producer_of, set_constant
-from export.precision.int8.sites import TAIL, UPSCALE
+from defian_edge.export.graph import Emitter, array_of, integers, only_consumer, producer_of, set_constant
+from defian_edge.export.precision.int8.sites import TAIL, UPSCALE
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -75,7 +75,7 @@ class LinearSum:
 
         Args:
             moment: second moment of (windows of the image, 1, pixels of the sum), as
-                :class:`~calibration.ranges.observers.JointMoment` measures it.
+                :class:`~defian_edge.calibration.ranges.observers.JointMoment` measures it.
             side: move what the image predicts into side channels.
             basis: change the basis of the sum.
         """

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from calibration.ranges.fp16_range import beyond_half
-from export.precision.fp16 import by_measurement
-from export.precision.int8.calibrate import calibrate
-from export.precision.int8.mixed_precision import Coverage, choose
-from export.precision.int8.sensitivity import Validation, as_json, rank
-from export.precision.int8.shares import Shares
-from export.reference import reference_evaluations
+from defian_edge.calibration.ranges.fp16_range import beyond_half
+from defian_edge.export.precision.fp16 import by_measurement
+from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.mixed_precision import Coverage, choose
+from defian_edge.export.precision.int8.sensitivity import Validation, as_json, rank
+from defian_edge.export.precision.int8.shares import Shares
+from defian_edge.export.reference import reference_evaluations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
 
-    from calibration.photos import CalibrationSet
-    from export.options import ExportOptions
-    from export.precision.variants import Variant
-    from models.checkpoint import Checkpoint
+    from defian_edge.calibration.photos import CalibrationSet
+    from defian_edge.export.options import ExportOptions
+    from defian_edge.export.precision.variants import Variant
+    from defian_edge.models.checkpoint import Checkpoint
 
 
 def needs_validation(options: ExportOptions) -> bool:
