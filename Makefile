@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint gpu env clean
+.PHONY: demo test lint gpu fuzz env clean
 
 env: $(READY)
 
@@ -35,6 +35,12 @@ lint: env
 	$(BIN)/python -m tools.link_rooms
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	cd build/lint && ../../$(BIN)/lint-imports
+
+# Ten minutes of mutated checkpoints and manifests; what breaks a reader is left in build/fuzz.
+fuzz: env
+	$(BIN)/python -m pip install -q atheris
+	$(BIN)/python -m tools.fuzz checkpoint --seconds 450
+	$(BIN)/python -m tools.fuzz manifest --seconds 150
 
 clean:
 	rm -rf build dist *.egg-info .cache

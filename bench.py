@@ -1,6 +1,17 @@
 """Benchmark checkpoints, graphs and engines: ``python bench.py --help``. The work is done in ``benchmark/``."""
 
-from defian_edge.benchmark.command import main
+from __future__ import annotations
+
+
+def main() -> None:
+    """Load and run the command; whatever ends it meanwhile ends it properly."""
+    from defian_edge.runtime.entry import begin
+
+    begin()
+    from defian_edge.benchmark.command import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

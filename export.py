@@ -1,6 +1,17 @@
 """Export a DeFiAN checkpoint: ``python export.py --help``. The work is done in the package ``export/``."""
 
-from defian_edge.export.command import main
+from __future__ import annotations
+
+
+def main() -> None:
+    """Load and run the command; whatever ends it meanwhile ends it properly."""
+    from defian_edge.runtime.entry import begin
+
+    begin()
+    from defian_edge.export.command import main as run
+
+    run()
+
 
 if __name__ == "__main__":
     main()

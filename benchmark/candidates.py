@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defian_edge.benchmark.environment import has_gpu
-from defian_edge.models.bundled import bundled_models, resolve_model
+from defian_edge.models.bundled import SUFFIXES, bundled_models, resolve_model
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import sha256_of
 from defian_edge.runtime.manifest import read_manifest
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from defian_edge.runtime.interface import Session
     from defian_edge.runtime.manifest import Manifest
     from defian_edge.runtime.profile import ShapeProfile
-
-CHECKPOINTS = (".pth", ".pt", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -71,7 +69,7 @@ def uses_gpu(artefact: Path, provider: str) -> bool:
     """Whether a GPU runs the artefact: an engine always, a graph by its provider, a checkpoint never."""
     if artefact.suffix == ".onnx":
         return provider != "cpu"
-    return artefact.suffix not in CHECKPOINTS and artefact.name not in bundled_models()
+    return artefact.suffix.lower() not in SUFFIXES and artefact.name not in bundled_models()
 
 
 def open_candidates(artefacts: Iterable[str], provider: str, stack: ExitStack, threads: int = 0) -> list[Candidate]:
@@ -134,7 +132,7 @@ class _Opener:
 
 def _open(artefact: str, name: str, session_of: _Opener) -> Candidate:
     path = Path(artefact)
-    if artefact in bundled_models() or path.suffix in CHECKPOINTS:
+    if artefact in bundled_models() or path.suffix.lower() in SUFFIXES:
         return _open_checkpoint(resolve_model(artefact), name)
     manifest = read_manifest(path)
     kind = "onnx" if path.suffix == ".onnx" else "engine"

@@ -7,7 +7,6 @@ import importlib.util
 import shlex
 import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defian_edge.benchmark.budget import Budget
@@ -17,6 +16,8 @@ from defian_edge.benchmark.options import BenchOptions
 from defian_edge.benchmark.packed import has_pytorch, own_pack
 from defian_edge.benchmark.run import run_benchmark
 from defian_edge.benchmark.tiling import parse_tiling
+from defian_edge.runtime.arguments import choice_of, count_of, most_threads, number_of, path_of, shown, text_of
+from defian_edge.runtime.entry import INTERRUPTED, NOBODY_READS, finish, printable, status_of
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.files import require_writable_folder
 from defian_edge.runtime.onnx_session import PROVIDERS
@@ -24,17 +25,24 @@ from defian_edge.runtime.profile import Shape, ShapeProfile
 from defian_edge.runtime.tiles import DEFAULT_OVERLAP
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from defian_edge.benchmark.sheet import Sheet
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits with 0, 1 (a budget was exceeded) or 2 (bad usage or input)."""
+    """Run the command line; exits with 0, 1 (a budget was exceeded), 2 (bad usage or input) or 130 (interrupted)."""
     given = sys.argv[1:] if arguments is None else arguments
     try:
         sys.exit(_run(_parser().parse_args(given), shlex.join(["python", "bench.py", *given])))
     except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        status = status_of(error) or INTERRUPTED
+        if status != NOBODY_READS:
+            print("interrupted; nothing was written", file=sys.stderr)
+        finish(status)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,37 +50,81 @@ def _parser() -> argparse.ArgumentParser:
         prog="bench.py", description="Speed, limits and drift of checkpoints, graphs and engines, measured in one run."
     )
     parser.add_argument(
-        "artefacts", nargs="+", metavar="ARTEFACT", help="bundled model, .pth, .onnx, .engine; the first is the base"
+        "artefacts",
+        nargs="+",
+        type=text_of("ARTEFACT"),
+        metavar="ARTEFACT",
+        help="bundled model, .pth, .onnx, .engine; the first is the base",
     )
     parser.add_argument("--shape", default="180x320", help="height x width of the LR image")
     parser.add_argument("--batch", default="1", help="images per run; several separated by commas")
-    parser.add_argument("--rounds", type=int, default=Plan.rounds, help="samples per artefact, at least")
-    parser.add_argument("--seconds", type=float, default=Plan.seconds, help="timed seconds per artefact, at least")
-    parser.add_argument("--warm-up", type=float, default=Plan.warm_up_seconds, help="untimed seconds per artefact")
-    parser.add_argument("--provider", default="cpu", choices=sorted(PROVIDERS), help="what runs the graphs")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves each library its choice")
+    parser.add_argument(
+        "--rounds", type=count_of("--rounds", 1), default=Plan.rounds, help="samples per artefact, at least"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=number_of("--seconds", 0, 1e5, "seconds"),
+        default=Plan.seconds,
+        help="timed seconds per artefact, at least",
+    )
+    parser.add_argument(
+        "--warm-up",
+        type=number_of("--warm-up", 0, 1e5, "seconds"),
+        default=Plan.warm_up_seconds,
+        help="untimed seconds per artefact",
+    )
+    parser.add_argument(
+        "--provider",
+        default="cpu",
+        type=choice_of("--provider", sorted(PROVIDERS)),
+        help="cpu, cuda or tensorrt: what runs the graphs",
+    )
+    parser.add_argument(
+        "--threads",
+        type=count_of("--threads", 0, most_threads()),
+        default=0,
+        help="CPU threads; 0 leaves each library its choice",
+    )
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory, which takes a process each")
     parser.add_argument("--no-energy", action="store_true", help="do not measure energy, which takes 2 s each")
     parser.add_argument("--device", help="bounds for a device of the table, such as orin-nano, rtx4090 or h100")
     drift = parser.add_argument_group("drift")
-    drift.add_argument("--dataset", type=Path, help="folder of HR images; LR is made by Pillow's bicubic")
-    drift.add_argument("--lr", type=Path, help="folder of LR images, with --hr")
-    drift.add_argument("--hr", type=Path, help="folder of HR images of the same names")
+    drift.add_argument(
+        "--dataset", type=path_of("--dataset"), help="folder of HR images; LR is made by Pillow's bicubic"
+    )
+    drift.add_argument("--lr", type=path_of("--lr"), help="folder of LR images, with --hr")
+    drift.add_argument("--hr", type=path_of("--hr"), help="folder of HR images of the same names")
     drift.add_argument(
         "--reference",
+        type=text_of("--reference"),
         help="checkpoint to measure against, by default found by its hash; or a reference pack (.zip) and its photos, "
         "by default the artefact's own where there is no PyTorch",
     )
     drift.add_argument("--tile", help="HxW in LR pixels: measure what tiles of this size cost as well")
-    drift.add_argument("--overlap", type=int, default=DEFAULT_OVERLAP, help="LR pixels that neighbouring tiles share")
-    drift.add_argument("--max-drift", type=float, help="budget per image in dB; exit status 1 above it")
-    drift.add_argument("--max-mean-drift", type=float, help="budget of the mean in dB")
-    drift.add_argument("--max-tile-drift", type=float, help="budget per image of what tiles cost in dB; needs --tile")
-    drift.add_argument("--min-psnr-to-reference", type=float, help="least PSNR against the reference's output in dB")
+    overlap = count_of("--overlap", 0, 50_000, "LR pixels")
+    drift.add_argument("--overlap", type=overlap, default=DEFAULT_OVERLAP, help="LR pixels that neighbours share")
+    drift.add_argument(
+        "--max-drift", type=number_of("--max-drift", what="dB"), help="budget per image in dB; exit status 1 above it"
+    )
+    drift.add_argument(
+        "--max-mean-drift", type=number_of("--max-mean-drift", what="dB"), help="budget of the mean in dB"
+    )
+    drift.add_argument(
+        "--max-tile-drift",
+        type=number_of("--max-tile-drift", what="dB"),
+        help="budget per image of what tiles cost in dB; needs --tile",
+    )
+    drift.add_argument(
+        "--min-psnr-to-reference",
+        type=number_of("--min-psnr-to-reference", what="dB"),
+        help="least PSNR against the reference's output in dB",
+    )
     results = parser.add_argument_group("results")
-    results.add_argument("--json", type=Path, help="file for figures, definitions and raw samples")
-    results.add_argument("--report", type=Path, metavar="DIR", help="folder for a self-contained index.html")
-    results.add_argument("--against", type=Path, help="earlier --json file to compare with")
+    results.add_argument("--json", type=path_of("--json"), help="file for figures, definitions and raw samples")
+    results.add_argument(
+        "--report", type=path_of("--report"), metavar="DIR", help="folder for a self-contained index.html"
+    )
+    results.add_argument("--against", type=path_of("--against"), help="earlier --json file to compare with")
     return parser
 
 
@@ -112,13 +164,13 @@ def _run(options: argparse.Namespace, command: str) -> int:
     terminal.show(result, console)
     if options.json is not None:
         result.write(options.json)
-        console.print(f"wrote {options.json}", soft_wrap=True)
+        print(f"wrote {printable(options.json)}")
     for table in changes:
         terminal.show_sheet(table, console)
     if options.report is not None:
         from defian_edge.benchmark.report.page import write_page
 
-        console.print(f"wrote {write_page(result, options.report, changes)}", soft_wrap=True)
+        print(f"wrote {printable(write_page(result, options.report, changes))}")
     return 1 if result.over_budget else 0
 
 
@@ -168,6 +220,6 @@ def _shape(batch: str, shape: str) -> Shape:
         return ShapeProfile.parse(f"{batch}x{shape}").optimum
     except DefianError as error:
         raise DefianError(
-            f"--shape {shape!r} with --batch {batch!r}: expected height x width such as 360x640, at least two pixels, "
-            "and batches such as 1,4."
+            f"--shape {shown(shape)} with --batch {shown(batch)}: expected height x width such as 360x640, at least "
+            "two pixels, and batches such as 1,4."
         ) from error

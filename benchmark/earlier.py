@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
 from defian_edge.benchmark.results import SCHEMA
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.json_values import parse_json
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,7 +32,7 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DefianError(f"No benchmark result at {path}.", "Write one with: python bench.py ... --json FILE")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
     except (OSError, ValueError) as error:
         raise DefianError(f"{path} is not JSON ({error}).", "Write it again with --json.") from error
     found = content.get("schema") if isinstance(content, dict) else None

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from defian_edge.benchmark.packed import has_pytorch, is_pack, references_of
 from defian_edge.benchmark.tiling import in_tiles
 from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.models.bundled import bundled_models, resolve_model
+from defian_edge.runtime.decoding import UNREADABLE, opened
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import sha256_of
 from defian_edge.runtime.images import images_in, read_image
@@ -208,10 +208,11 @@ def cropped_pairs(lr: Path, hr: Path, scale: int) -> list[str]:
     small = {path.stem: path for path in images_in(lr)}
     sentences = []
     for path in images_in(hr):
-        if path.stem not in small:
+        low = small.get(path.stem) or small.get(f"{path.stem}x{scale}")
+        if low is None:
             sentences.append(f"{path.name} has no LR image of its name in {lr} and is left out.")
             continue
-        height, width = (side * scale for side in read_image(small[path.stem]).shape[:2])
+        height, width = (side * scale for side in read_image(low).shape[:2])
         found = read_image(path).shape[:2]
         if found != (height, width):
             sentences.append(
@@ -229,9 +230,9 @@ def cropped_photos(dataset: Path, scale: int) -> list[str]:
     sentences = []
     for path in images_in(dataset):
         try:
-            with Image.open(path) as image:
+            with opened(path) as image:
                 width, height = image.size
-        except OSError:
+        except (DefianError, *UNREADABLE):
             continue  # reading it in earnest gives the error
         if width % scale or height % scale:
             fitting = f"{width - width % scale}x{height - height % scale}"

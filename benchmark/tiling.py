@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from defian_edge.runtime.arguments import shown
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.guard import FrameGuard
 from defian_edge.runtime.manifest import Manifest
@@ -28,8 +29,8 @@ def parse_tiling(tile: str, overlap: int) -> Tiling:
     Raises:
         DefianError: another form, or an overlap of more than half a tile.
     """
-    if not re.fullmatch(r"\d{1,5}x\d{1,5}", tile):
-        raise DefianError(f"--tile {tile}: expected a size such as 192x192.")
+    if not re.fullmatch(r"[0-9]{1,5}x[0-9]{1,5}", tile):
+        raise DefianError(f"--tile {shown(tile)}: expected a size such as 192x192.")
     height, width = map(int, tile.split("x"))
     return Tiling(height, width, overlap)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import downscale, images_in, read_image
+from defian_edge.runtime.quality import without_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,7 +178,7 @@ def evaluation_pairs(
 
     Folders are searched recursively. HR photos are cropped to a multiple of the scale and their LR made by Pillow's
     bicubic filter; a photo is called by its file stem, or by its path in the folder if another one has that stem. LR
-    and HR folders are matched by file stem.
+    and HR folders are matched by file stem, DIV2K's ``0801x2`` with ``0801``.
 
     Raises:
         DefianError: folders without images, LR without HR, two of one stem, sizes that do not fit the scale, or that
@@ -216,16 +217,17 @@ def _matched(lr: Path, hr: Path, scale: int) -> list[EvaluationPair]:
     high = _by_stem(hr)
     pairs = []
     for path in _by_stem(lr).values():
-        if path.stem not in high:
+        counterpart = high.get(path.stem) or high.get(without_scale(path.stem, scale))
+        if counterpart is None:
             raise DefianError(
                 f"{path} has no counterpart: expected an image named {path.stem!r} in {hr}.",
                 "Add it, take the LR image away, or give the HR folder alone with --dataset.",
             )
-        small, large = read_image(path), read_image(high[path.stem])
+        small, large = read_image(path), read_image(counterpart)
         height, width = small.shape[0] * scale, small.shape[1] * scale
         if not (0 <= large.shape[0] - height < scale and 0 <= large.shape[1] - width < scale):
             raise DefianError(
-                f"{high[path.stem]}: expected {width}x{height} pixels for scale {scale} of {path.name}, "
+                f"{counterpart}: expected {width}x{height} pixels for scale {scale} of {path.name}, "
                 f"found {large.shape[1]}x{large.shape[0]}.",
                 f"Give the LR folder of scale {scale} and the HR images that it was made from.",
             )

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import sys
+from pathlib import Path
 
 from defian_edge import __version__
+from defian_edge.runtime.entry import begin
 
 COMMANDS = {
     "export": ("defian_edge.export.command", "export a checkpoint to graphs and engines with a measured drift"),
@@ -35,6 +37,13 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(2)
 
 
+def entry() -> None:
+    """``defian``, and ``defian-run`` and its like: the command is named by the program."""
+    begin()
+    _, _, name = Path(sys.argv[0]).stem.partition("-")
+    main([name, *sys.argv[1:]] if name in COMMANDS else None)
+
+
 def _usage() -> list[str]:
     return [
         f"usage: defian [--version] {{{','.join(COMMANDS)}}} ...",
@@ -46,4 +55,4 @@ def _usage() -> list[str]:
 
 
 if __name__ == "__main__":
-    main()
+    entry()

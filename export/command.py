@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
+from defian_edge.runtime.arguments import count_of, number_of, path_of, shown
+from defian_edge.runtime.entry import INTERRUPTED, NOBODY_READS, Terminated, finish, printable, status_of
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 try:
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.pipeline import ExportResult
 
+FILE_WIDTH = 132
+"""Columns of what is written to a file or a pipe, which have no width of their own."""
 Choice = TypeVar("Choice", bound=Enum)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -30,15 +35,20 @@ def _list_models(value: bool) -> None:
     if value:
         from defian_edge.models.bundled import bundled_models
 
-        for name, path in bundled_models().items():
-            print(f"{name}\t{path}")
+        try:
+            for name, path in bundled_models().items():
+                print(f"{name}\t{path}", flush=True)
+        except BrokenPipeError:  # typer would make 1 of it
+            finish(NOBODY_READS)
         raise typer.Exit
 
 
 @app.command(help="Export a DeFiAN checkpoint to ONNX graphs and TensorRT engines with a measured drift.")
 def export(
     model: Annotated[str, typer.Option(help="Bundled name, or path of a .pth or .safetensors checkpoint.")],
-    out: Annotated[Path, typer.Option(help="Folder for graphs, engines and manifests.")] = Path("build"),
+    out: Annotated[
+        Path, typer.Option(parser=path_of("--out"), metavar="DIR", help="Folder for graphs, engines and manifests.")
+    ] = Path("build"),
     precision: Annotated[list[str] | None, typer.Option(help="fp32, fp16, int8; repeatable. Default: all.")] = None,
     target: Annotated[str, typer.Option(help="onnx, tensorrt (this device), tensorrt-rtx (ahead of time).")] = "onnx",
     sm: Annotated[
@@ -48,8 +58,18 @@ def export(
         "1x64x64,1x360x640,1x540x960"
     ),
     io: Annotated[str, typer.Option(help="uint8 (NHWC RGB) or float (normalised NCHW, for parity tests).")] = "uint8",
-    calibration: Annotated[Path | None, typer.Option(help="Folder of HR photos for INT8. Default: bundled.")] = None,
-    patches: Annotated[int, typer.Option(help="LR calibration patches of 96x96 pixels.")] = 64,
+    calibration: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_of("--calibration"), metavar="DIR", help="Folder of HR photos for INT8. Default: bundled."
+        ),
+    ] = None,
+    patches: Annotated[
+        int,
+        typer.Option(
+            parser=count_of("--patches", 1, 100_000), metavar="N", help="LR calibration patches of 96x96 pixels."
+        ),
+    ] = 64,
     ranges: Annotated[str, typer.Option(help="Activation ranges: mse, percentile (99.999), entropy, minmax.")] = "mse",
     int8_scope: Annotated[
         str, typer.Option(help="convolutions, or features: every feature map of C channels as well.")
@@ -60,11 +80,23 @@ def export(
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Measure what each part of the network costs in INT8.")
     ] = False,
-    dataset: Annotated[Path | None, typer.Option(help="Folder of HR photos to measure drift on.")] = None,
-    lr: Annotated[Path | None, typer.Option(help="Folder of LR images, with --hr.")] = None,
-    hr: Annotated[Path | None, typer.Option(help="Folder of HR images of the same names.")] = None,
+    dataset: Annotated[
+        Path | None,
+        typer.Option(parser=path_of("--dataset"), metavar="DIR", help="Folder of HR photos to measure drift on."),
+    ] = None,
+    lr: Annotated[
+        Path | None, typer.Option(parser=path_of("--lr"), metavar="DIR", help="Folder of LR images, with --hr.")
+    ] = None,
+    hr: Annotated[
+        Path | None, typer.Option(parser=path_of("--hr"), metavar="DIR", help="Folder of HR images of the same names.")
+    ] = None,
     max_drift: Annotated[
-        float | None, typer.Option(help="Drift budget per image in dB; exit status 1 above it.")
+        float | None,
+        typer.Option(
+            parser=number_of("--max-drift", what="dB"),
+            metavar="DB",
+            help="Drift budget per image in dB; exit status 1 above it.",
+        ),
     ] = None,
     eigen: Annotated[
         str, typer.Option(help="Eigenvalue step: plugin (one kernel), function, or inline; see docs/plugin.md.")
@@ -80,8 +112,18 @@ def export(
         float, typer.Option(help="MB of the pictures for `python -m runtime verify` at most; 0 for none.")
     ] = 8.0,
     rewrite_memory: Annotated[bool, typer.Option(help="Plan memory after every rewrite with TensorRT-RTX.")] = True,
-    workspace: Annotated[int | None, typer.Option(help="Compiler workspace in MiB; 1024 on an 8 GB Jetson.")] = None,
-    optimisation_level: Annotated[int | None, typer.Option(help="Builder optimisation level, 0 to 5.")] = None,
+    workspace: Annotated[
+        int | None,
+        typer.Option(
+            parser=count_of("--workspace", 1), metavar="MIB", help="Compiler workspace in MiB; 1024 on an 8 GB Jetson."
+        ),
+    ] = None,
+    optimisation_level: Annotated[
+        int | None,
+        typer.Option(
+            parser=count_of("--optimisation-level", 0, 5), metavar="N", help="Builder optimisation level, 0 to 5."
+        ),
+    ] = None,
     list_models: Annotated[  # noqa: ARG001
         bool, typer.Option("--list-models", is_eager=True, callback=_list_models, help="List the bundled models.")
     ] = False,
@@ -125,7 +167,13 @@ def export(
         rewrite_memory=rewrite_memory,
         command=shlex.join(["python", "export.py", *sys.argv[1:]]),
     )
-    result = run_and_show(options)
+    try:
+        result = run_and_show(options)
+    except (KeyboardInterrupt, BrokenPipeError) as error:  # click would make 1 of both
+        status = status_of(error) or INTERRUPTED
+        if status != NOBODY_READS:
+            print("interrupted; nothing was written", file=sys.stderr)
+        finish(status)
     if not result.passed:
         raise typer.Exit(1)
 
@@ -135,22 +183,25 @@ def _choice(kind: type[Choice], text: str, option: str) -> Choice:
         return kind(text)
     except ValueError as error:
         choices = ", ".join(member.value for member in kind)
-        raise DefianError(f"{option} {text!r}: expected one of {choices}.") from error
+        raise DefianError(f"{option} {shown(text)}: expected one of {choices}.") from error
 
 
 def run_and_show(options: ExportOptions) -> ExportResult:
     """Run an export with its progress on standard error, then print its tables."""
+    from rich.markup import escape
     from rich.progress import Progress
 
     from defian_edge.export.engine.progress import BuildProgress
     from defian_edge.export.pipeline import run_export
 
     console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = FILE_WIDTH
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("starting", total=None)
         result = run_export(
             options,
-            say=lambda text: progress.update(task, description=text),
+            say=lambda text: progress.update(task, description=escape(text)),
             progress=lambda description: BuildProgress(progress, description),
         )
     show(result, options, console)
@@ -159,25 +210,27 @@ def run_and_show(options: ExportOptions) -> ExportResult:
 
 def show(result: ExportResult, options: ExportOptions, console: Console) -> None:
     """Print the tables of an export."""
+    from rich.markup import escape
+
     from defian_edge.export import tables
 
-    console.print(f"{result.checkpoint.name}: {result.checkpoint.architecture}")
+    console.print(escape(f"{result.checkpoint.name}: {result.checkpoint.architecture}"))
     console.print(tables.rewrite_table(result.steps, options.profile))
     if any(artefact.drift for artefact in result.artefacts):
         console.print(tables.drift_table(result.artefacts, options.max_drift))
     if any(artefact.realised for artefact in result.artefacts):
         console.print(tables.realised_table(result.artefacts))
     for line in [*tables.range_lines(result.artefacts), *tables.int8_lines(result.artefacts, result.half, options)]:
-        console.print(line, soft_wrap=True)
+        console.print(escape(line), soft_wrap=True)
     if any(artefact.engine for artefact in result.artefacts):
         console.print(tables.engine_table(result.artefacts))
     for artefact in result.artefacts:
         for path in artefact.files:
-            console.print(f"wrote {path}", soft_wrap=True)
+            print(f"wrote {printable(path)}")
     if result.pack is not None:
-        console.print(f"wrote {options.out / result.pack.name}{tables.pack_words(result.pack)}", soft_wrap=True)
+        print(f"wrote {printable(options.out / result.pack.name)}{tables.pack_words(result.pack)}")
     for line in tables.refusals(result.artefacts, options.max_drift):
-        console.print(f"[red]refused[/red] {line}", soft_wrap=True)
+        console.print(f"[red]refused[/red] {escape(line)}", soft_wrap=True)
 
 
 def main() -> None:
@@ -185,8 +238,10 @@ def main() -> None:
     try:
         app()
     except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
+    except SystemExit as ended:  # typer makes 130 of every KeyboardInterrupt
+        sys.exit(Terminated.latest if ended.code == INTERRUPTED and Terminated.latest else ended.code)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from defian_edge.calibration.drift.hard_images import hard_images
 from defian_edge.calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import beyond_half
-from defian_edge.export.engine.build import BuiltEngine, EngineOptions, build_engine
+from defian_edge.export.engine.build import BuiltEngine, EngineOptions, build_engine, require_target
 from defian_edge.export.engine.compiler import ANY, CURRENT, Target
 from defian_edge.export.engine.kernels import planned_traffic
 from defian_edge.export.engine.lowering import Eigen, inline_functions
@@ -207,6 +207,8 @@ def _inputs(options: ExportOptions) -> _Inputs:
         if needs_validation(options):
             patches.split()
     require_writable_folder(options.out)
+    if options.target is not Target.ONNX:
+        require_target(_engine_options(options))
     return _Inputs(checkpoint, rewrites, pairs, patches)
 
 
@@ -238,17 +240,8 @@ def _within(report: DriftReport, budget: float | None) -> bool:
 
 
 def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], BuildProgress] | None) -> BuiltEngine:
-    engine_options = EngineOptions(
-        target=options.target,
-        profile=options.profile,
-        uint8=options.io is Io.UINT8,
-        sm=options.sm,
-        workspace_mib=options.workspace_mib,
-        optimisation_level=options.optimisation_level,
-        plugin=options.eigen is Eigen.PLUGIN,
-    )
     display = None if progress is None else progress(f"{variant.precision.value} engine")
-    graph = variant.serialise()
+    graph, engine_options = variant.serialise(), _engine_options(options)
     built = build_engine(graph, engine_options, display)
     if options.target is not Target.TENSORRT_RTX or options.sm in (ANY, CURRENT):
         return built  # their logs list no kernels with sizes, or this machine may lack the GPU
@@ -262,6 +255,18 @@ def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], 
     if traffic is None:
         return built
     return replace(built, facts=replace(built.facts, kernels=traffic.kernels, moved_bytes=traffic.bytes))
+
+
+def _engine_options(options: ExportOptions) -> EngineOptions:
+    return EngineOptions(
+        target=options.target,
+        profile=options.profile,
+        uint8=options.io is Io.UINT8,
+        sm=options.sm,
+        workspace_mib=options.workspace_mib,
+        optimisation_level=options.optimisation_level,
+        plugin=options.eigen is Eigen.PLUGIN,
+    )
 
 
 def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], options: ExportOptions) -> Artefact:

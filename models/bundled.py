@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from defian_edge.runtime.arguments import path_of, shown
 from defian_edge.runtime.errors import DefianError
 
 WEIGHTS = Path(__file__).parent / "weights"
+SUFFIXES = frozenset({".pth", ".pt", ".ckpt", ".bin", ".safetensors"})
+"""Of checkpoints, in any case; what is in a file is told by its content."""
 
 
 def bundled_models() -> dict[str, Path]:
@@ -23,10 +26,10 @@ def resolve_model(model: str) -> Path:
     bundled = bundled_models()
     if model in bundled:
         return bundled[model]
-    path = Path(model).expanduser()
+    path = path_of("model")(model)
     if path.is_file():
         return path
     raise DefianError(
-        f"No model {model!r}: expected a bundled name ({', '.join(bundled)}) or the path of a .pth or "
+        f"No model {shown(model)}: expected a bundled name ({', '.join(bundled)}) or the path of a .pth or "
         ".safetensors file."
     )

@@ -2,42 +2,89 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .errors import DefianError
+from .temporary import unfinished_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-def write_whole(path: Path, data: bytes, option: str = "--out") -> None:
+class DiskFullError(DefianError):
+    """There is no space left for a result, nor for any that follows."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """A file as it was written, whatever another process renames over it later.
+
+    Attributes:
+        size: bytes.
+        modified: nanoseconds.
+        number: the file system's number of the file.
+        sha256: of the bytes.
+    """
+
+    size: int
+    modified: int
+    number: int
+    sha256: str
+
+
+def write_whole(path: Path, data: bytes, option: str = "--out", mode: int = 0o666) -> Written:
     """Write to a temporary name in the same folder and rename, so that no reader ever sees half a file.
 
-    ``option`` is the one of the command line that named the path, for the hint.
+    The bytes are on the disk before the name is, so that neither a crash nor a loss of power leaves half a file.
+    ``option`` is the one of the command line that named the path, for the hint; of ``mode`` the umask
+    takes its share.
 
     Raises:
+        DiskFullError: there is no space left.
         DefianError: the folder cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with unfinished_file(path, mode) as unfinished:
+            with unfinished.open("wb") as stream:
+                stream.write(data)
+            return rename_whole(unfinished, path)
     except OSError as error:
-        raise DefianError(f"Cannot write {path}: {error.strerror}.", f"Choose another place with {option}.") from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except OSError as error:
-        Path(temporary).unlink(missing_ok=True)
-        raise DefianError(
-            f"Cannot write {path}: {error.strerror}.", f"Free some space or choose another {option}."
-        ) from error
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        raise cannot_write(path, error, option) from error
+
+
+def rename_whole(unfinished: Path, target: Path) -> Written:
+    """Give a finished file its name once its bytes are on the disk.
+
+    Raises:
+        OSError: the disk is full, or the target is a folder.
+    """
+    with unfinished.open("rb") as stream:
+        os.fsync(stream.fileno())
+        found = os.fstat(stream.fileno())
+    written = Written(found.st_size, found.st_mtime_ns, found.st_ino, sha256_of(unfinished))
+    unfinished.replace(target)
+    with suppress(OSError):  # Windows opens no folders, some file systems sync none
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return written
+
+
+def cannot_write(path: Path, error: OSError, option: str = "--out") -> DefianError:
+    """What to say of a file that could not be written: it is the disk's fault, or the place's."""
+    if error.errno in FULL:
+        return DiskFullError(f"Cannot write {path}: {error.strerror}.", f"Free some space, or choose another {option}.")
+    return DefianError(f"Cannot write {path}: {error.strerror}.", f"Choose another place with {option}.")
 
 
 def sha256_of(path: Path) -> str:

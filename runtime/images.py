@@ -3,57 +3,87 @@
 from __future__ import annotations
 
 import io
-import struct
-from typing import TYPE_CHECKING
+import math
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from .colour import to_srgb
+from .decoding import UNREADABLE, eight_bits, opened, upright
 from .errors import DefianError
 from .files import write_whole
+from .folders import files_below
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
-UNREADABLE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    EOFError,
-    ArithmeticError,
-    MemoryError,
-    struct.error,
-    Image.DecompressionBombError,
+    from .files import Written
+
+SUFFIXES = frozenset(
+    {
+        *(".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".tif", ".tiff", ".webp", ".avif"),
+        *(".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".gif"),
+    }
 )
-"""What Pillow raises at broken files; its own UnidentifiedImageError is an OSError."""
-SCALELESS = frozenset({"I", "F"})
-"""Pillow's modes of 32-bit integers and floats, which it would clip at 255."""
+"""Files of a folder that are photos; what is in a file is told by its content."""
+_ORIENTATION, _EXIF, _GPS = 0x0112, 0x8769, 0x8825
+_SIZES = (0xA002, 0xA003)
+_KEPT = frozenset({270, 271, 272, 305, 306, 315, 33432, _EXIF, _GPS, *range(0x9C9B, 0x9CA0)})
+"""Tags that say something of a picture and not of how its file is made: description, camera, date, author, place."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture, and what its file says of it.
+
+    Attributes:
+        pixels: uint8 RGB [H, W, 3], upright, in sRGB.
+        exif: the EXIF block without orientation and sizes; empty for none.
+        dpi: dots per inch across and down; None if the file does not say.
+        left_out: further pages or frames of the file, which are not in ``pixels``.
+        remarks: what could not be read as it is meant.
+    """
+
+    pixels: np.ndarray
+    exif: bytes = b""
+    dpi: tuple[float, float] | None = None
+    left_out: int = 0
+    remarks: tuple[str, ...] = ()
 
 
 def read_image(path: Path) -> np.ndarray:
-    """A photo as uint8 RGB [H, W, 3], turned as its EXIF orientation says.
+    """A photo as uint8 RGB [H, W, 3], turned as its EXIF orientation says, in sRGB.
 
-    Grey becomes RGB, 16 bits become 8, alpha is dropped.
+    Grey becomes RGB, more than 8 bits are rounded to 8, colours are converted from the ICC profile, alpha is dropped,
+    and of several pages or frames the first is taken.
 
     Raises:
-        DefianError: the file is missing, Pillow cannot decode it, or its values have no white to be scaled by.
+        DefianError: the file is missing, is of no format that is named, cannot be decoded, has too many pixels, or its
+            values have no white to be scaled by.
+    """
+    return read_photo(path).pixels
+
+
+def read_photo(path: Path) -> Photo:
+    """A photo and what its file says of it.
+
+    Raises:
+        DefianError: as ``read_image``.
     """
     try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            sixteen_bits = upright.mode.startswith("I;16") or (upright.mode == "I" and image.format == "PNG")
-            if upright.mode in SCALELESS and not sixteen_bits:
-                raise DefianError(
-                    f"{path}: expected 8 or 16 bits a channel, found Pillow's mode {upright.mode} with no known white.",
-                    "Convert it to an 8-bit PNG.",
-                )
-            if sixteen_bits:
-                grey = np.rint(np.asarray(upright) / 257).astype(np.uint8)
-                return np.stack([grey] * 3, axis=-1)
-            return np.asarray(upright.convert("RGB"))
+        with opened(path) as image, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of tags that it does not know
+            left_out = _frames(image) - 1
+            decoded = eight_bits(image, path)
+            said = image.getexif()
+            turned = upright(decoded, said.get(_ORIENTATION, 1))
+            picture, remark = to_srgb(turned, image.info.get("icc_profile"))
+            exif, lost = _kept(said)
+            remarks = tuple(each for each in (remark, lost) if each)
+            return Photo(np.asarray(picture), exif, _dpi(image.info.get("dpi")), left_out, remarks)
     except FileNotFoundError as error:
         raise DefianError(f"No image at {path}.") from error
     except IsADirectoryError as error:
@@ -65,22 +95,75 @@ def read_image(path: Path) -> np.ndarray:
         ) from error
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
-    """Write uint8 RGB [H, W, 3] as PNG; the file appears whole or not at all."""
+def _frames(image: Image.Image) -> int:
+    """Pages or frames. The further pictures of a telephone's JPEG (depth, gain map) are none."""
+    if image.format == "MPO":
+        return 1
+    try:
+        return int(getattr(image, "n_frames", 1))
+    except UNREADABLE:
+        return 1
+
+
+def _kept(said: Image.Exif) -> tuple[bytes, str]:
+    """The EXIF block to write, and what was lost."""
+    try:
+        kept = Image.Exif()
+        for tag in said:
+            if tag in (_EXIF, _GPS):
+                kept.get_ifd(tag).update({k: v for k, v in said.get_ifd(tag).items() if k not in _SIZES})
+            elif tag in _KEPT:
+                kept[tag] = said[tag]
+        empty = not kept and not any(kept.get_ifd(tag) for tag in (_EXIF, _GPS))
+        return (b"" if empty else kept.tobytes()), ""
+    except UNREADABLE as error:
+        return b"", f"its EXIF block cannot be written again ({error or type(error).__name__}) and is left out"
+
+
+def _dpi(said: Any) -> tuple[float, float] | None:  # noqa: ANN401
+    try:
+        across, down = (float(each) for each in said)
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+    good = all(math.isfinite(each) and 1 <= each <= 1e5 for each in (across, down))
+    return (across, down) if good else None
+
+
+def write_png(path: Path, image: np.ndarray, source: Photo | None = None) -> Written:
+    """Write uint8 RGB [H, W, 3] as PNG; the file appears whole or not at all.
+
+    Args:
+        path: the file.
+        image: the pixels.
+        source: the photo whose EXIF block and resolution the file gets.
+
+    Raises:
+        DefianError: it cannot be written.
+    """
+    extras: dict[str, Any] = {}
+    if source is not None and source.exif:
+        extras["exif"] = source.exif
+    if source is not None and source.dpi is not None:
+        extras["dpi"] = source.dpi
     buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=4)
-    write_whole(path, buffer.getvalue())
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=4, **extras)
+    return write_whole(path, buffer.getvalue())
 
 
 def images_in(folder: Path) -> list[Path]:
     """All image files below a folder, recursively, in one deterministic order (by path).
 
     Raises:
-        DefianError: the folder is missing or holds no image.
+        DefianError: the folder is missing, cannot be read in all its parts, or holds no image.
     """
     if not folder.is_dir():
         raise DefianError(f"No folder at {folder}.", "Give a folder of photos.")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+    below = files_below(folder)
+    if below.unreadable:
+        raise DefianError(
+            f"The folder {below.unreadable[0]} cannot be read.", "Make it readable, or give another folder."
+        )
+    paths = [path for path in below.files if path.suffix.lower() in SUFFIXES]
     if not paths:
         raise DefianError(
             f"No image below {folder}: expected files ending in {', '.join(sorted(SUFFIXES))}.",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from .errors import DefianError
+from .folders import files_below
 from .images import SUFFIXES
-from .video import KEPT_CONTAINERS, VIDEO_SUFFIXES, is_unfinished
+from .media import VIDEO_SUFFIXES, is_medium, is_video
+from .video import KEPT_CONTAINERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,29 +23,75 @@ class Job:
 
     source: Path
     target: Path
+    is_video: bool = False
 
-    @property
-    def is_video(self) -> bool:
-        """Whether the source is a video, by its suffix."""
-        return self.source.suffix.lower() in VIDEO_SUFFIXES
+
+@dataclass
+class Plan:
+    """What is to be done.
+
+    Attributes:
+        jobs: in the order of the inputs.
+        no_media: how many files of the folders are neither photo nor video, and are left.
+        unreadable: folders that may not be looked into.
+    """
+
+    jobs: list[Job] = field(default_factory=list)
+    no_media: int = 0
+    unreadable: list[Path] = field(default_factory=list)
 
 
 def plan_jobs(inputs: Iterable[Path], out: Path) -> list[Job]:
+    """The jobs of ``plan``."""
+    return plan(inputs, out).jobs
+
+
+def plan(inputs: Iterable[Path], out: Path) -> Plan:
     """Every photo and video with its target; folders are searched, and their structure is kept.
 
-    Results in an ``out`` that lies below a folder are no sources, nor is what an interrupted run has left of a video.
+    Results in an ``out`` that lies below a folder are no sources, nor is what an interrupted run has left of a video. A
+    file that is named twice is done once. Where several files of a folder differ only in their suffix, results keep it:
+    ``cat.jpg`` beside ``cat.png`` becomes ``cat.jpg.png``.
 
     Raises:
-        DefianError: an input is missing, a folder holds nothing, or two sources would become the same file.
+        DefianError: an input is missing, the folders hold nothing, or two sources would become the same file.
     """
-    jobs: list[Job] = []
+    made = Plan()
+    places: list[tuple[Path, Path]] = []
     for source in inputs:
         if source.is_dir():
-            jobs += [Job(path, _target(path, out / path.relative_to(source))) for path in _media_in(source, out)]
+            places += [(path, out / path.relative_to(source)) for path in _media_in(source, out, made)]
         elif source.is_file():
-            jobs.append(Job(source, _target(source, out / source.name)))
+            places.append((source, out / source.name))
         else:
             raise DefianError(f"No photo, video or folder at {source}.")
+    once: dict[Path, tuple[Path, Path]] = {}
+    for source, place in places:
+        once.setdefault(source.resolve(), (source, place))
+    made.jobs = _distinct([_job(source, place) for source, place in once.values()], [each for _, each in once.values()])
+    _require_distinct(made.jobs)
+    return made
+
+
+def _job(source: Path, place: Path) -> Job:
+    suffix, video = source.suffix.lower(), is_video(source)
+    if not video:
+        return Job(source, place.with_suffix(".png"))
+    return Job(source, place.with_suffix(suffix if suffix in KEPT_CONTAINERS else ".mkv"), is_video=True)
+
+
+def _distinct(jobs: list[Job], places: list[Path]) -> list[Job]:
+    """Results that would have one name keep their sources' suffix, but for the one whose source has that name."""
+    taken = Counter(job.target for job in jobs)
+    return [
+        replace(job, target=place.with_name(place.name + job.target.suffix))
+        if taken[job.target] > 1 and place != job.target
+        else job
+        for job, place in zip(jobs, places, strict=True)
+    ]
+
+
+def _require_distinct(jobs: list[Job]) -> None:
     seen: dict[Path, Path] = {}
     for job in jobs:
         if job.target in seen:
@@ -52,26 +101,21 @@ def plan_jobs(inputs: Iterable[Path], out: Path) -> list[Job]:
         if job.target.resolve() == job.source.resolve():
             raise DefianError(f"{job.source} would be overwritten by its own result.", "Choose another --out folder.")
         seen[job.target] = job.source
-    return jobs
 
 
-def _target(source: Path, place: Path) -> Path:
-    suffix = source.suffix.lower()
-    if suffix not in VIDEO_SUFFIXES:
-        return place.with_suffix(".png")
-    return place.with_suffix(suffix if suffix in KEPT_CONTAINERS else ".mkv")
-
-
-def _media_in(folder: Path, out: Path) -> list[Path]:
-    wanted = SUFFIXES | VIDEO_SUFFIXES
+def _media_in(folder: Path, out: Path, made: Plan) -> list[Path]:
     root, results = folder.resolve(), out.resolve()
-    below = [path for path in sorted(folder.rglob("*")) if path.suffix.lower() in wanted and path.is_file()]
+    below = files_below(folder)
+    made.unreadable += below.unreadable
     paths = []
-    for path in below:
-        place = path.relative_to(folder)
-        is_result = not root.is_relative_to(results) and (root / place).is_relative_to(results)
-        if not is_result and not any(map(is_unfinished, place.parts[:-1])):
+    for path in below.files:
+        if not root.is_relative_to(results) and (root / path.relative_to(folder)).is_relative_to(results):
+            continue
+        if is_medium(path):
             paths.append(path)
-    if not paths:
-        raise DefianError(f"No photo or video below {folder}: expected files ending in {', '.join(sorted(wanted))}.")
+        else:
+            made.no_media += 1
+    if not paths and not below.unreadable:
+        wanted = ", ".join(sorted(SUFFIXES | VIDEO_SUFFIXES))
+        raise DefianError(f"No photo or video below {folder}: expected files ending in {wanted}.")
     return paths

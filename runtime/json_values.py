@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
+
+
+def parse_json(text: str | bytes) -> Any:  # noqa: ANN401
+    """What a JSON text says.
+
+    Raises:
+        ValueError: it is no JSON, or nested deeper than Python can follow.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 def json_ready(value: Any) -> Any:  # noqa: ANN401 - any of JSON's types

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import DefianError
 from .files import sha256_of, write_whole
+from .json_values import parse_json
 from .producer import other_schema
 from .profile import ShapeProfile
 
@@ -18,7 +19,10 @@ SCHEMA = 1
 ANY_CAPABILITY = "any"
 """Compute capability of an engine that was built for no particular GPU; TensorRT-RTX decides when it loads it."""
 NoneType = type(None)
-TEXTS = ("file", "sha256", "model", "precision", "io", "checkpoint_sha256", "command")
+REBUILD = "Rebuild it with export.py."
+TEXTS = ("file", "sha256", "model", "precision", "io", "checkpoint_sha256", "command", "parent_sha256", "eigen")
+SCALES = (2, 3, 4)
+MOST_LETTERS = 80
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,7 @@ def read_manifest(file: Path, *, verify: bool = True) -> Manifest:
 
 def _parse(path: Path) -> Manifest:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_bytes())
         schema = content["schema"]
         if schema != SCHEMA:
             raise other_schema(path, SCHEMA, schema, content.get("built_by"))
@@ -165,8 +169,16 @@ def _parse(path: Path) -> Manifest:
         ) from error
     _require_types(path, manifest, TEXTS, str)
     _require_types(path, manifest, ("scale",), int)
-    _require_types(path, manifest, ("built_by",), str)
-    _require_types(path, manifest, ("reference",), dict)
+    _require_types(path, manifest, ("built_by", "use"), str)
+    _require_types(path, manifest, ("calibration", "drift", "reference"), dict)
+    if manifest.scale not in SCALES:
+        expected = ", ".join(map(str, SCALES))
+        raise DefianError(f"{path}: expected a scale of {expected}, found {shortened(manifest.scale)}.", REBUILD)
+    for name in ("rewrites", "plugins"):
+        if not all(isinstance(each, str) for each in getattr(manifest, name)):
+            raise DefianError(
+                f"{path}: expected {name} as a list of str, found {shortened(getattr(manifest, name))}.", REBUILD
+            )
     if manifest.engine is not None:
         _require_types(path, manifest.engine, ("flavour", "version", "compute_capability"), str)
         _require_types(path, manifest.engine, ("engine_bytes",), int)
@@ -176,8 +188,15 @@ def _parse(path: Path) -> Manifest:
     return manifest
 
 
+def shortened(value: object) -> str:
+    """A value in an error; what nobody would read to its end is cut."""
+    text = repr(value)
+    return text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}..."
+
+
 def _require_types(path: Path, holder: object, names: tuple[str, ...], kind: type | tuple[type, ...]) -> None:
     for name in names:
-        if not isinstance(value := getattr(holder, name), kind):
+        value = getattr(holder, name)
+        if not isinstance(value, kind) or isinstance(value, bool):
             expected = " or ".join(each.__name__ for each in (kind if isinstance(kind, tuple) else (kind,)))
-            raise DefianError(f"{path}: expected {name} as {expected}, found {value!r}.", "Rebuild it with export.py.")
+            raise DefianError(f"{path}: expected {name} as {expected}, found {shortened(value)}.", REBUILD)

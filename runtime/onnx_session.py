@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import DefianError, MissingPackageError
+from .errors import DefianError
+from .graph_io import require_one_picture, require_scale, require_size
 from .guard import FrameGuard
 from .interface import check_frame, check_images, require_uint8_io
 from .manifest import Manifest, read_manifest
+from .onnx_runtime import import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -36,15 +38,13 @@ class OnnxSession:
         threads: CPU threads, 0 for ONNX Runtime's choice.
 
     Raises:
-        DefianError: the file does not fit its manifest, or the provider cannot run here. There is no
+        DefianError: the file does not fit its manifest, takes or gives anything but one picture, does not enlarge it by
+            the manifest's scale, or the provider cannot run here. There is no
             silent fall-back to the CPU, neither of the graph nor of its convolutions.
     """
 
     def __init__(self, path: Path, provider: str = "cpu", threads: int = 0) -> None:
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise MissingPackageError("onnxruntime", "cpu", f"Running {path.name}") from error
+        onnxruntime = import_onnxruntime(f"Running {path.name}")
         if provider not in PROVIDERS:
             raise DefianError(f"No provider {provider!r}: expected one of {', '.join(PROVIDERS)}.")
         self.manifest: Manifest = read_manifest(path)
@@ -59,7 +59,8 @@ class OnnxSession:
         try:
             self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
         except Exception as error:  # ONNX Runtime raises its own exception types, which share no other base
-            raise DefianError(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise DefianError(f"ONNX Runtime cannot load {path}: {said}") from error
         self._session.disable_fallback()  # or its Python layer would do a run again on the CPU when the provider fails
         self.provider: str = self._session.get_providers()[0]
         if self.provider != PROVIDERS[provider]:
@@ -68,6 +69,11 @@ class OnnxSession:
                 "Install onnxruntime-gpu and the CUDA libraries, or ask for --provider cpu.",
             )
         self._left_over = "" if provider == "cpu" else self._left_on_the_cpu()
+        require_one_picture(self._session, self.manifest)
+        if (
+            provider != "tensorrt"
+        ):  # it would build an engine for the small picture; there the first result is looked at
+            require_scale(self._session, self.manifest)
 
     def _left_on_the_cpu(self) -> str:
         """What the provider left to the CPU, for ``describe``: shape arithmetic at most.
@@ -105,6 +111,7 @@ class OnnxSession:
             said = (str(error).splitlines() or [type(error).__name__])[0]
             hint = "If memory is short, use tiles (--tile 192x192) or a smaller batch."
             raise DefianError(f"ONNX Runtime failed at upscaling {shape}: {said}", hint) from error
+        require_size(images, upscaled, self.manifest)
         self.guard.see(images, upscaled)
         return upscaled
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from .arguments import shown
 from .errors import DefianError
 
 FORM = "minimum,optimum,maximum as NxHxW, for example 1x64x64,1x360x640,1x540x960"
@@ -43,8 +44,10 @@ class ShapeProfile:
         parts = text.split(",")
         if len(parts) == 1:
             parts *= 3
-        if len(parts) != 3 or not all(re.fullmatch(r"\d{1,6}x\d{1,6}x\d{1,6}", part.strip()) for part in parts):
-            raise DefianError(f"Profile {text!r} has another form than expected.", f"Give {FORM}.")
+        if len(parts) != 3 or not all(
+            re.fullmatch(r"[0-9]{1,6}x[0-9]{1,6}x[0-9]{1,6}", part.strip()) for part in parts
+        ):
+            raise DefianError(f"Profile {shown(text)} has another form than expected.", f"Give {FORM}.")
         sizes = [tuple(int(number) for number in part.strip().split("x")) for part in parts]
         return cls(*((s[0], s[1], s[2]) for s in sizes))
 

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
+from .entry import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
@@ -59,7 +61,7 @@ class ProgressBar:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
             self._drawn = float("-inf")
-        print(text, file=stream or sys.stdout)
+        print(printable(text), file=stream or sys.stdout, flush=True)
 
     def __enter__(self) -> ProgressBar:
         return self

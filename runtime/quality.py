@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +13,6 @@ from .errors import DefianError, MissingPackageError
 from .images import SUFFIXES, read_image
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
 WINDOW = 11
@@ -70,25 +69,40 @@ def compare(upscaled: NDArray[np.uint8], original: NDArray[np.uint8], scale: int
     return Quality(math.inf if error == 0 else 10 * math.log10(255**2 / error), float(similarity))
 
 
-def original_of(result: Path, originals: Path, root: Path) -> NDArray[np.uint8]:
+def original_of(result: Path, originals: Path, root: Path, scale: int) -> NDArray[np.uint8]:
     """The original that belongs to a result: the file itself, or that of the same relative name in a folder.
 
     Args:
         result: the upscaled file.
         originals: a file or a folder of originals.
         root: the folder below which results lie.
+        scale: of the network, which DIV2K puts behind the names of its LR images.
 
     Raises:
         DefianError: there is none, or it cannot be read.
     """
     if originals.is_file():
         return read_image(originals)
-    stem = originals / result.relative_to(root).with_suffix("")
-    for path in sorted(stem.parent.glob(f"{_literal(stem.name)}.*")):
-        if path.suffix.lower() in SUFFIXES:
-            return read_image(path)
-    raise DefianError(f"No original for {result}: expected {stem}.png or the like.", "Check the folder of --compare.")
+    place = originals / result.relative_to(root)
+    stem = place.stem
+    photos = [path for path in sorted(place.parent.glob("*")) if path.suffix.lower() in SUFFIXES]
+    by_name, by_stem = ({path.name: path for path in photos}, {path.stem: path for path in reversed(photos)})
+    shorter = Path(stem).stem if Path(stem).suffix.lower() in SUFFIXES else stem  # cat.jpg.png, of cat.jpg
+    found = (
+        by_name.get(place.name)
+        or by_name.get(stem)
+        or by_stem.get(stem)
+        or by_stem.get(shorter)
+        or by_stem.get(without_scale(shorter, scale))
+    )
+    if found is None:
+        expected = place.with_suffix(".png")
+        raise DefianError(
+            f"No original for {result}: expected {expected} or the like.", "Check the folder of --compare."
+        )
+    return read_image(found)
 
 
-def _literal(name: str) -> str:
-    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+def without_scale(stem: str, scale: int) -> str:
+    """The name of an HR image by that of its LR image, as DIV2K has them: ``0801`` for ``0801x2``."""
+    return stem.removesuffix(f"x{scale}")

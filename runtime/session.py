@@ -36,7 +36,7 @@ def open_session(
             engine that gives a wrong picture on this device.
     """
     path = Path(path)
-    if path.suffix != ".onnx" and not manifest_path(path).is_file():
+    if path.is_file() and path.suffix != ".onnx" and not manifest_path(path).is_file():
         raise DefianError(
             f"{path.name}: expected a graph (.onnx) or engine (.engine) with its manifest, found no {path.name}.json.",
             "Build it with export.py, and copy both files.",

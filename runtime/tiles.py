@@ -128,16 +128,21 @@ class TiledSession:
     Args:
         session: what upscales the tiles; an engine works on the next tile while the last is blended.
         tiling: size and overlap.
-        always: cut every image; otherwise only those that do not fit the engine's profile.
+        always: cut every image; otherwise only those that do not fit the engine's profile, or for which ``fits``, given
+            their pixels, says no.
+        fits: whether there is memory for so many LR pixels at once.
 
     Attributes:
         cut: how many images have been cut.
     """
 
-    def __init__(self, session: Session, tiling: Tiling, *, always: bool = True) -> None:
+    def __init__(
+        self, session: Session, tiling: Tiling, *, always: bool = True, fits: Callable[[int], bool] = lambda _: True
+    ) -> None:
         self._session = session
         self.tiling = tiling
         self._always = always
+        self._fits = fits
         self.cut = 0
         self.manifest: Manifest = session.manifest
         self.guard: FrameGuard = session.guard
@@ -150,7 +155,10 @@ class TiledSession:
     def is_cut(self, shape: tuple[int, int, int]) -> bool:
         """Whether a batch of this (batch, height, width) goes in tiles."""
         inner = self._session.profile
-        return self._always or (inner is not None and not inner.contains(shape))
+        if self._always or (inner is not None and not inner.contains(shape)):
+            return True
+        batch, height, width = shape
+        return height * width > self.tiling.height * self.tiling.width and not self._fits(batch * height * width)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Upscale uint8 RGB [N, H, W, 3] to uint8 RGB [N, sH, sW, 3], tile by tile where need be.

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import deque
-from contextlib import closing
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .errors import DefianError, MissingPackageError
+from .files import FULL, cannot_write, rename_whole
+from .temporary import unfinished_file
+from .video_copy import copied_streams, keep_facts
+from .video_source import FilmReader, film_stream, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
+    from .files import Written
     from .interface import Session
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".mkv", ".mov", ".m4v", ".webm", ".avi"})
 KEPT_CONTAINERS = frozenset({".mp4", ".mkv", ".mov", ".m4v"})
 """Containers that take H.264; others become .mkv."""
 
@@ -48,16 +52,29 @@ def import_av() -> Any:  # noqa: ANN401 - an optional package
     return av
 
 
-def is_unfinished(folder: str) -> bool:
-    """Whether a folder's name is of one that ``upscale_video`` works in, such as ``.film.mp4.x1y2z3w4``."""
-    return folder.startswith(".") and Path(folder).with_suffix("").suffix.lower() in KEPT_CONTAINERS
+@dataclass(frozen=True)
+class Film:
+    """A video that was upscaled.
+
+    Attributes:
+        frames: how many.
+        written: the file.
+        losses: what the header promises and did not come out; empty if all did.
+        remarks: what the result does not have of its source, or has otherwise.
+    """
+
+    frames: int
+    written: Written
+    losses: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
-def upscale_video(session: Session, source: Path, target: Path, step: Callable[[], None]) -> int:
+def upscale_video(session: Session, source: Path, target: Path, step: Callable[[], None]) -> Film:
     """Upscale a video; the target appears whole or not at all.
 
-    Sound is copied packet by packet. Colours keep matrix and range; a video that names no matrix is taken as BT.601
-    below 720 lines and as BT.709 from there on, and its result says so. A film that players turn by quarters is turned.
+    Sound and subtitles are copied packet by packet, with languages, titles, dispositions, chapters and metadata.
+    Colours keep matrix and range; a video that names no matrix is taken as BT.601 below 720 lines and as BT.709 from
+    there on, and its result says so. A film that players turn by quarters is turned, an interlaced one is deinterlaced.
 
     Args:
         session: what upscales the frames.
@@ -66,36 +83,49 @@ def upscale_video(session: Session, source: Path, target: Path, step: Callable[[
         step: called after each frame.
 
     Returns:
-        Number of frames.
+        What was made; it may lack what the source lacks, and then says so.
 
     Raises:
-        DefianError: PyAV is missing, the video cannot be read or written, or a frame does not fit the engine.
+        DefianError: PyAV is missing, the video cannot be read or written, changes its size in the middle, or a frame
+            does not fit the engine.
     """
     av = import_av()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
-            unfinished = Path(folder, target.name)
-            frames = _transcode(av, session, (source, unfinished), step)
-            unfinished.replace(target)
+        with unfinished_file(target) as unfinished:
+            done = _transcode(av, session, (source, unfinished), step)
+            return Film(done.count, rename_whole(unfinished, target), tuple(done.losses()), tuple(done.remarks))
     except OSError as error:
-        raise DefianError(f"Cannot write {target}: {error.strerror}.", "Choose another folder with --out.") from error
-    return frames
+        raise cannot_write(target, error) from error
 
 
-def _transcode(av: Any, session: Session, files: tuple[Path, Path], step: Callable[[], None]) -> int:  # noqa: ANN401
+def _transcode(
+    av: Any,  # noqa: ANN401
+    session: Session,
+    files: tuple[Path, Path],
+    step: Callable[[], None],
+) -> _Transcoder:
     source, target = files
-    try:
-        with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
-            return _Transcoder(av, session, reader, writer, source).run(step)
-    except av.FFmpegError as error:
-        raise DefianError(f"{source}: {error.strerror or error}.", "Play it with ffplay, or leave it out.") from error
+    formats = {".mp4": "mp4", ".mkv": "matroska", ".mov": "mov", ".m4v": "ipod"}
+    with ExitStack() as stack:
+        try:
+            reader = stack.enter_context(av.open(place_of(source, "rb")))
+            place = place_of(target, "wb")
+            writer = stack.enter_context(av.open(place, "w", format=formats[target.suffix.lower()]))
+            transcoder = _Transcoder(av, session, reader, writer, source)
+            transcoder.run(step)
+        except av.FFmpegError as error:
+            if error.errno in FULL:
+                raise OSError(error.errno, error.strerror) from error
+            raise DefianError(
+                f"{source}: {error.strerror or error}.", "Play it with ffplay, or leave it out."
+            ) from error
+    return transcoder
 
 
 def _quarter_turns(av: Any, source: Path) -> int:  # noqa: ANN401
     """By how many quarters, counter-clockwise, a player turns the video's frames; 0 for an angle between."""
-    with av.open(str(source)) as reader:
-        for frame in reader.decode(reader.streams.video[0]):
+    with av.open(place_of(source, "rb")) as reader, suppress(av.FFmpegError):
+        for frame in reader.decode(film_stream(reader, source)):
             turns, rest = divmod(frame.rotation, 90)
             return 0 if rest else turns % 4
     return 0
@@ -134,32 +164,37 @@ class FrameTimes:
 
 class _Transcoder:
     def __init__(self, av: Any, session: Session, reader: Any, writer: Any, source: Path) -> None:  # noqa: ANN401
-        if not reader.streams.video:
-            raise DefianError(f"{source} holds no video.")
         self._av, self._session = av, session
-        self._reader, self._writer = reader, writer
-        self._input = reader.streams.video[0]
+        self._reader, self._writer, self._source = reader, writer, source
+        self._input = film_stream(reader, source)
         self._input.thread_type = "AUTO"
         self._turns = _quarter_turns(av, source)
         self._times: deque[int] = deque()
+        self.count = 0
         context = self._input.codec_context
         self._range = int(context.color_range) or STUDIO_RANGE
         self._matrix = int(context.colorspace)
         if self._matrix not in SWSCALE_MATRIX:
             self._matrix = BT709 if context.height >= HIGH_DEFINITION else BT601
-        self._output = self._video_stream(context)
-        try:
-            self._audio = {each.index: writer.add_stream_from_template(each) for each in reader.streams.audio}
-        except ValueError as error:
-            place = source.with_suffix(".mkv").name
-            raise DefianError(
-                f"{source}: its sound does not fit into its own container, {writer.format.name} ({error}).",
-                f"Put it into another one: ffmpeg -i {source.name} -c copy {place}",
-            ) from error
-
-    def _video_stream(self, context: Any) -> Any:  # noqa: ANN401
-        scale = self._session.manifest.scale
         rate = self._input.average_rate or self._input.guessed_rate or Fraction(25)
+        self._film = FilmReader(av, reader, self._input, source, rate)
+        self._output = self._video_stream(context, rate)
+        self._copied, self.remarks = copied_streams(reader, writer, self._input, source)
+        keep_facts(reader, writer, self._input, self._output)
+        if self._deep:
+            self.remarks.append("10 bits a channel in the result, 8 in the network")
+
+    def losses(self) -> list[str]:
+        return self._film.ledger.losses()
+
+    @property
+    def _deep(self) -> bool:
+        """Whether the source has more than 8 bits a channel."""
+        kind = self._input.codec_context.format
+        return kind is not None and max(each.bits for each in kind.components) > 8
+
+    def _video_stream(self, context: Any, rate: Fraction) -> Any:  # noqa: ANN401
+        scale = self._session.manifest.scale
         has_times = self._reader.format.name not in TIMELESS
         self._clock = FrameTimes(rate, self._input.time_base, has_times=has_times)
         stream = self._writer.add_stream(CODEC, rate=rate, options=dict(QUALITY))
@@ -167,7 +202,8 @@ class _Transcoder:
         if self._turns % 2:
             sides, aspect = sides[::-1], 1 / aspect
         stream.width, stream.height = scale * sides[0], scale * sides[1]
-        stream.pix_fmt = "yuv420p" if stream.width % 2 == stream.height % 2 == 0 else "yuv444p"
+        subsampled = "yuv420p" if stream.width % 2 == stream.height % 2 == 0 else "yuv444p"
+        stream.pix_fmt = subsampled + "10le" * self._deep
         stream.codec_context.time_base = self._input.time_base
         stream.codec_context.color_range = self._range
         stream.codec_context.colorspace = self._matrix
@@ -176,34 +212,35 @@ class _Transcoder:
         stream.codec_context.sample_aspect_ratio = aspect
         return stream
 
-    def run(self, step: Callable[[], None]) -> int:
-        count = 0
+    def run(self, step: Callable[[], None]) -> None:
         with closing(self._session.upscale_frames(self._frames())) as results:
             for upscaled in results:
                 self._writer.mux(self._output.encode(self._encoded(upscaled)))
-                count += 1
+                self.count += 1
                 step()
+        if not self.count:
+            raise DefianError(f"{self._source}: none of its frames can be decoded.", "Play it with ffplay.")
         self._writer.mux(self._output.encode(None))
-        return count
+        if self._film.deinterlaced:
+            self.remarks.append(f"{self._film.deinterlaced} frames were interlaced, and are deinterlaced")
+
+    def _other(self, packet: Any) -> None:  # noqa: ANN401
+        if packet.stream.index in self._copied:
+            packet.stream = self._copied[packet.stream.index]
+            self._writer.mux(packet)
 
     def _frames(self) -> Iterator[np.ndarray]:
         """Decoded frames as uint8 RGB; packets of sound that lie between them go straight to the result."""
-        for packet in self._reader.demux(self._input, *self._reader.streams.audio):
-            if packet.stream.index in self._audio:
-                if packet.dts is not None:
-                    packet.stream = self._audio[packet.stream.index]
-                    self._writer.mux(packet)
-                continue
-            for frame in packet.decode():
-                self._times.append(self._clock.next(frame))
-                rgb = frame.reformat(
-                    format="rgb24",
-                    interpolation="BICUBIC",
-                    src_colorspace=SWSCALE_MATRIX[self._matrix],
-                    src_color_range=self._range,
-                    dst_color_range=FULL_RANGE,
-                )
-                yield np.rot90(rgb.to_ndarray(), self._turns) if self._turns else rgb.to_ndarray()
+        for frame in self._film.frames(self._other):
+            self._times.append(self._clock.next(frame))
+            rgb = frame.reformat(
+                format="rgb24",
+                interpolation="BICUBIC",
+                src_colorspace=SWSCALE_MATRIX[self._matrix],
+                src_color_range=self._range,
+                dst_color_range=FULL_RANGE,
+            )
+            yield np.rot90(rgb.to_ndarray(), self._turns) if self._turns else rgb.to_ndarray()
 
     def _encoded(self, upscaled: np.ndarray) -> Any:  # noqa: ANN401 - a VideoFrame
         rgb = self._av.VideoFrame.from_ndarray(upscaled, format="rgb24")

@@ -13,6 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from defian_edge.runtime.arguments import number_of, path_of, shown
+from defian_edge.runtime.entry import INTERRUPTED, printable, status_of
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder
 from defian_edge.selftest.protocol import Settings
@@ -33,11 +35,11 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sys.exit(_run(_parser().parse_args(given), shlex.join(["python", "-m", "selftest", *given])))
     except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print("stopped", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(status_of(error) or INTERRUPTED)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,23 +47,37 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m selftest",
         description="Prove the network, its graphs and its engines on this machine's GPU, stage by stage.",
     )
-    parser.add_argument("--budget", type=float, default=BUDGET, metavar="SECONDS", help="for everything (480)")
-    parser.add_argument("--out", type=Path, default=Path("build/gpu"), metavar="DIR", help="folder for the report")
+    parser.add_argument(
+        "--budget",
+        type=number_of("--budget", 1e-9, 1e6, "seconds"),
+        default=BUDGET,
+        metavar="SECONDS",
+        help="for everything (480)",
+    )
+    parser.add_argument(
+        "--out", type=path_of("--out"), default=Path("build/gpu"), metavar="DIR", help="folder for the report"
+    )
     parser.add_argument("--stage", action="append", metavar="NAME", help="run only this one; repeatable")
     parser.add_argument("--skip", action="append", default=[], metavar="NAME", help="leave this one out; repeatable")
-    parser.add_argument("--add-to", type=Path, metavar="FILE", help="put the stages into a report written before")
+    parser.add_argument(
+        "--add-to", type=path_of("--add-to"), metavar="FILE", help="put the stages into a report written before"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print what would run and how long it may take")
-    parser.add_argument("--set5", type=Path, metavar="DIR", help="folder with HR, LRx2 and LRx4; else bundled photos")
-    parser.add_argument("--train-pictures", type=Path, metavar="DIR", help="photos for the stage training")
+    parser.add_argument(
+        "--set5", type=path_of("--set5"), metavar="DIR", help="folder with HR, LRx2 and LRx4; else bundled photos"
+    )
+    parser.add_argument(
+        "--train-pictures", type=path_of("--train-pictures"), metavar="DIR", help="photos for the stage training"
+    )
     parser.add_argument("--commit", default="", metavar="SHA", help="of a copy of the repository without .git")
-    parser.add_argument("--graphs", type=Path, metavar="DIR", help="graphs exported before, with their manifests")
+    parser.add_argument(
+        "--graphs", type=path_of("--graphs"), metavar="DIR", help="graphs exported before, with their manifests"
+    )
     return parser
 
 
 def _run(options: argparse.Namespace, command: str) -> int:
     stages = _chosen(options)
-    if not options.budget > 0 or options.budget > 1e6:
-        raise DefianError(f"--budget {options.budget:g}: expected seconds above 0, at most a million.")
     if options.add_to is not None and stages[0].name != STAGES[0].name:
         stages = [STAGES[0], *stages]  # which card this is must be known: a report is of one
     longer = max(1.0, options.budget / BUDGET)
@@ -110,7 +126,7 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
 def _chosen(options: argparse.Namespace) -> list[Stage]:
     for name in [*(options.stage or ()), *options.skip]:
         if stage_named(name) is None:
-            raise DefianError(f"No stage {name!r}: expected one of {', '.join(stage.name for stage in STAGES)}.")
+            raise DefianError(f"No stage {shown(name)}: expected one of {', '.join(stage.name for stage in STAGES)}.")
     wanted = options.stage or [stage.name for stage in STAGES]
     chosen = [stage for stage in STAGES if stage.name in wanted and stage.name not in options.skip]
     if not chosen:

@@ -9,7 +9,7 @@ from typing import Any
 
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import write_whole
-from defian_edge.runtime.json_values import json_ready
+from defian_edge.runtime.json_values import json_ready, parse_json
 
 SCHEMA = 1
 SCHEMA_FILE = Path(__file__).with_name("schema.json")
@@ -120,7 +120,7 @@ def read_report(path: Path) -> Report:
         DefianError: it cannot be read, or is of another schema.
     """
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        said = parse_json(path.read_bytes())
         found = said["schema"]
     except OSError as error:
         raise DefianError(f"Cannot read {path}: {error.strerror}.") from error

@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+import defian_edge.runtime.onnx_runtime  # noqa: F401 - turns ONNX Runtime's telemetry off, before it is imported below
+
+# isort: split
 import argparse
 import tempfile
 import time

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import onnx_ir as ir
-import onnxruntime
 
 from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.fp16_emulation import emulate_half
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.onnx_runtime import import_onnxruntime
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 UNCLAMPED = "unclamped"
 REARRANGING = ("DepthToSpace", "Transpose", "Reshape")
@@ -65,12 +70,13 @@ def _unclamped(graph: ir.Graph, clip: ir.Node, value: ir.Value) -> ir.Value:
     return value
 
 
-def session_of(model: ir.Model, threads: int = 0, *, probed: bool = False) -> onnxruntime.InferenceSession:
+def session_of(model: ir.Model, threads: int = 0, *, probed: bool = False) -> InferenceSession:
     """A CPU session of a model in memory.
 
     ``probed``: scalars that were added to the graph are computed where they stand in it; in the usual order
     all maps would be kept until the end.
     """
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from defian_edge.runtime.errors import DefianError
-from defian_edge.runtime.files import write_whole
-from defian_edge.runtime.plugin.binary import cache_folder
+from defian_edge.runtime.cache import cache_folder, keep, read_cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -31,27 +29,31 @@ def cache_key(sources: Iterable[Path], **parts: Any) -> str:  # noqa: ANN401 - a
     return hashlib.sha256(json.dumps({"code": code, **parts}, sort_keys=True).encode()).hexdigest()
 
 
-def cache_path(key: str) -> Path:
-    """Where the measurements of a key lie."""
-    return cache_folder() / "calibration" / f"{key}.npz"
+def cache_path(key: str) -> Path | None:
+    """Where the measurements of a key lie; None where there is no place for a cache."""
+    folder = cache_folder()
+    return None if folder is None else folder / "calibration" / f"{key}.npz"
 
 
 def load(key: str) -> dict[str, np.ndarray] | None:
-    """The arrays of a key; None if there are none, or the file is damaged, which is then made anew."""
+    """The arrays of a key; None if there are none, or if they cannot be believed, which is warned of."""
     path = cache_path(key)
+    content = None if path is None else read_cached(path)
+    if content is None:
+        return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored.items())
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            arrays = dict(stored.items())
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
         return None
+    finite = all(np.isfinite(each).all() for each in arrays.values() if each.dtype.kind in "fc")
+    return arrays if finite else None
 
 
 def store(key: str, arrays: Mapping[str, np.ndarray]) -> None:
     """Keep arrays under a key. A folder that cannot be written is not an error: the next run measures again."""
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     path = cache_path(key)
-    try:
-        write_whole(path, buffer.getvalue())
-    except DefianError:
-        return
+    if path is not None:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+        keep(path, buffer.getvalue())

@@ -102,6 +102,17 @@ def build_engine(graph: bytes, options: EngineOptions, progress: BuildProgress |
     return BuiltEngine(plan, facts, tuple(text for _, text in log.messages))
 
 
+def require_target(options: EngineOptions) -> None:
+    """Say before any work starts that an engine cannot be built here, or not for that GPU.
+
+    Raises:
+        DefianError: as ``build_engine``, for what does not depend on the graph.
+    """
+    trt = import_tensorrt(options.target)
+    _capability(trt, options)
+    _builder(trt, CompilerLog(trt), options.target)
+
+
 def _builder(trt: ModuleType, log: CompilerLog, target: Target) -> Any:  # noqa: ANN401
     try:
         builder = trt.Builder(log.logger)

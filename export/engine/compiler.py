@@ -10,6 +10,7 @@ import sys
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from defian_edge.runtime.arguments import shown
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def parse_sm(text: str) -> int | str:
         return text
     if text.isascii() and text.isdigit() and len(text) <= 4:
         return int(text)
-    raise DefianError(f"--sm {text!r}: expected a compute capability such as 89, {CURRENT!r} or {ANY!r}.")
+    raise DefianError(f"--sm {shown(text)}: expected a compute capability such as 89, {CURRENT!r} or {ANY!r}.")
 
 
 def compute_capability(trt: ModuleType, sm: int) -> tuple[int, int]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DefianError
-from ..files import write_whole
+from ..cache import keep, read_cached
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +45,7 @@ class RtxSettings:
         self._loaded = b""
         if self._path is not None:
             self._cache = self._config.create_runtime_cache()
-            blob = _read(self._path)
+            blob = read_cached(self._path)
             if blob and self._cache.deserialize(blob):
                 self._loaded = blob
             self._config.set_runtime_cache(self._cache)
@@ -65,13 +63,4 @@ class RtxSettings:
             return
         blob = bytes(serialised)
         if blob and blob != self._loaded:
-            with contextlib.suppress(DefianError):
-                write_whole(self._path, blob)
-
-
-def _read(path: Path) -> bytes:
-    """The file's bytes; nothing if it is missing or cannot be read, which costs only time."""
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
+            keep(self._path, blob)

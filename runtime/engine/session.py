@@ -8,13 +8,13 @@ import warnings
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ..cache import cache_folder
 from ..device.context import DeviceContext, driver_errors
 from ..device.streams import Mark, WorkStream
 from ..guard import FrameGuard
 from ..interface import check_images, require_uint8_io
 from ..manifest import read_manifest
 from ..plugin import provide
-from ..plugin.binary import cache_folder
 from ..plugin.device import load_kernels
 from .core import EngineCore
 from .lanes import GraphPolicy, LanePool
@@ -90,8 +90,9 @@ class EngineSession:
     def _load(self, path: Path) -> None:
         cuda, rtx = self._device.cuda, None
         if engine_facts(self.manifest).flavour == "tensorrt-rtx":
-            kernels = cache_folder() / "tensorrt-rtx" / f"{self.manifest.sha256[:16]}.cache"
-            rtx = RtxOptions(kernels if self.options.kernel_cache else None, self.options.cuda_graphs)
+            folder = cache_folder() if self.options.kernel_cache else None
+            kernels = None if folder is None else folder / "tensorrt-rtx" / f"{self.manifest.sha256[:16]}.cache"
+            rtx = RtxOptions(kernels, self.options.cuda_graphs)
         log = RuntimeLog(self._trt)
         self.stream = WorkStream(cuda)
         self._resources.callback(self.stream.free)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib
-import json
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..cache import VARIABLE, cache_folder, keep, read_cached
 from ..errors import DefianError, MissingPackageError
-from ..files import write_whole
+from ..json_values import parse_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +23,7 @@ HEADERS = (
 FATBIN = "kernel.fatbin"
 FATBIN_RECORD = "kernel.fatbin.json"
 COMPILE_FLAGS = ("--std=c++17", "--prec-sqrt=false")
-CACHE_VARIABLE = "DEFIAN_CACHE"
+CACHE_VARIABLE = VARIABLE
 
 
 def source_folder() -> Path:
@@ -54,7 +52,7 @@ def ahead_of_time_image(capability: tuple[int, int]) -> bytes | None:
     if not (record.is_file() and fatbin.is_file()):
         return None
     try:
-        said = json.loads(record.read_text(encoding="utf-8"))
+        said = parse_json(record.read_bytes())
         built_from, oldest = said["source_sha256"], min(said["architectures"])
         too_new = oldest > 10 * capability[0] + capability[1]
     except (ValueError, KeyError, TypeError):
@@ -68,14 +66,6 @@ def ahead_of_time_image(capability: tuple[int, int]) -> bytes | None:
     return fatbin.read_bytes()
 
 
-def cache_folder() -> Path:
-    """``$DEFIAN_CACHE``, else ``$XDG_CACHE_HOME/defian-edge``, else ``~/.cache/defian-edge``."""
-    if chosen := os.environ.get(CACHE_VARIABLE):
-        return Path(chosen)
-    root = os.environ.get("XDG_CACHE_HOME")
-    return (Path(root) if root else Path.home() / ".cache") / "defian-edge"
-
-
 def kernel_images(
     capability: tuple[int, int], cache: Path | None = None
 ) -> Iterator[tuple[str, Callable[[], bytes | None]]]:
@@ -86,24 +76,18 @@ def kernel_images(
     makes takes the place of what the cache had.
     """
     name = f"hessian-{source_digest()[:16]}-sm{capability[0]}{capability[1]}.cubin"
-    cached = (cache or cache_folder()) / name
+    folder = cache or cache_folder()
+    cached = None if folder is None else folder / "kernels" / name
     yield f"the fatbin built ahead of time ({FATBIN})", partial(ahead_of_time_image, capability)
-    yield f"the cache ({cached})", partial(_cached, cached)
+    if cached is not None:
+        yield f"the cache ({cached})", partial(read_cached, cached)
     yield "NVRTC", partial(_compiled, capability, cached)
 
 
-def _cached(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return None
-
-
-def _compiled(capability: tuple[int, int], keep: Path) -> bytes:
-    """A cache that cannot be written costs time, not the run."""
+def _compiled(capability: tuple[int, int], cached: Path | None) -> bytes:
     image = compile_with_nvrtc(capability)
-    with contextlib.suppress(DefianError):
-        write_whole(keep, image)
+    if cached is not None:
+        keep(cached, image)
     return image
 
 

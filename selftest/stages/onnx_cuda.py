@@ -7,9 +7,9 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.onnx_runtime import import_onnxruntime
 from defian_edge.runtime.onnx_session import OnnxSession
 from defian_edge.selftest.engines import against_emulation, bench
 from defian_edge.selftest.pictures import MODELS, SIZES, graphs_of, scale_of
@@ -29,6 +29,7 @@ SIZES_IN_TURN = (SIZES[2], SIZES[0], SIZES[3], SIZES[1])
 
 def run(settings: Settings, record: Record) -> None:
     """Pictures, then the network alone with its image on the device, then ``bench.py`` from host to host."""
+    onnxruntime = import_onnxruntime()
     if PROVIDER not in onnxruntime.get_available_providers():
         raise CannotRun(f"onnxruntime {onnxruntime.__version__} has no CUDA provider: install onnxruntime-gpu.")
     if hasattr(onnxruntime, "preload_dlls"):
@@ -70,6 +71,7 @@ def _in_turn(graphs: dict[str, list[Path]]) -> Iterator[tuple[str, Path]]:
 
 def _session(graph: Path, search: str) -> Any:  # noqa: ANN401 - an InferenceSession
     """``search`` is how convolution algorithms are found, for every shape anew: EXHAUSTIVE takes seconds a shape."""
+    onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     providers = [(PROVIDER, {"cudnn_conv_algo_search": search})]
@@ -90,7 +92,7 @@ def _alone(graph: Path, model: str, size: tuple[int, int]) -> dict[str, Any]:
     session = _session(graph, "EXHAUSTIVE")
     image = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
     binding = session.io_binding()
-    value = onnxruntime.OrtValue.ortvalue_from_numpy(image, "cuda", 0)
+    value = import_onnxruntime().OrtValue.ortvalue_from_numpy(image, "cuda", 0)
     binding.bind_ortvalue_input(session.get_inputs()[0].name, value)
     binding.bind_output(session.get_outputs()[0].name, "cuda")
     taken = []

@@ -59,10 +59,12 @@ def test_a_damaged_file_is_measured_again_and_a_folder_that_cannot_be_written_co
     stored = cache.load("key")
     assert stored is not None
     assert np.array_equal(stored["a"], np.arange(3))
-    whole = cache.cache_path("key").read_bytes()
+    path = cache.cache_path("key")
+    assert path is not None
+    whole = path.read_bytes()
     flipped = whole[:60] + bytes(255 - byte for byte in whole[60:90]) + whole[90:]
     for damaged in (b"half a fi", whole[: len(whole) // 2], whole[:-1], flipped):
-        cache.cache_path("key").write_bytes(damaged)
+        path.write_bytes(damaged)
         assert cache.load("key") is None
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("DEFIAN_CACHE", str(tmp_path / "file"))

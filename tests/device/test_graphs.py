@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from defian_edge.runtime.cache import keep, read_cached
 from defian_edge.runtime.device.graph import import_bindings
 from defian_edge.runtime.engine.options import RunOptions
 from defian_edge.runtime.engine.session import EngineSession
@@ -123,11 +124,11 @@ def test_tensorrt_rtx_compiles_its_kernels_once_and_finds_them_again(tmp_path, t
             session(noise(1, 8, 8, 3))
     assert trt.compilations == 1
     [kept] = (tmp_path / "cache" / "tensorrt-rtx").iterdir()
-    kept.write_bytes(b"of another GPU")
+    keep(kept, b"of another GPU")
     with open_session(engine) as session:
         session(noise(1, 8, 8, 3))
     assert trt.compilations == 2
-    assert kept.read_bytes() == b"compiled 1"
+    assert read_cached(kept) == b"compiled 1"
 
 
 def test_a_kernel_cache_that_cannot_be_written_costs_no_run(tmp_path, monkeypatch, reference):

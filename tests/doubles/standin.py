@@ -21,7 +21,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from defian_edge.runtime.plugin.binary import cache_folder
+from defian_edge.runtime.cache import cache_folder
 
 PYCUDA = "pycuda==2026.1"
 SOURCE = Path(__file__).with_name("cuda")
@@ -75,7 +75,7 @@ def build() -> StandIn:
         ToolkitMissingError: there is nothing to build them with.
         subprocess.CalledProcessError: a build failed; its output has been shown.
     """
-    root, cache = toolkit(), cache_folder() / "stand-in"
+    root, cache = toolkit(), (cache_folder() or Path(tempfile.gettempdir())) / "stand-in"
     cache.mkdir(parents=True, exist_ok=True)
     with FileLock(cache / "lock"):
         return StandIn(_driver(root, cache), _pycuda(root, cache))

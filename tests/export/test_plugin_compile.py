@@ -144,7 +144,7 @@ def test_a_kernel_is_compiled_once_and_then_taken_from_the_cache(
         assert first_image((8, 7)) == b"cubin 87"
         assert first_image((8, 9)) == b"cubin 89"
     assert compiled == [(8, 7), (8, 9)]
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list((tmp_path / "kernels").iterdir())) == 2
 
 
 def test_a_cache_that_cannot_be_written_does_not_stop_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from defian_edge.export.plugin.mirror import Mirror
+from defian_edge.runtime.cache import keep, read_cached
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.plugin import binary
 from defian_edge.runtime.plugin.device import TOOLKIT_HINT, load_kernels
@@ -45,9 +46,8 @@ def record(folder: Path, *architectures: int) -> None:
 
 
 def cached(folder: Path) -> Path:
-    path = folder / "cache" / "hessian-of this source-sm87.cubin"
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(CACHED)
+    path = folder / "cache" / "kernels" / "hessian-of this source-sm87.cubin"
+    keep(path, CACHED)
     return path
 
 
@@ -80,7 +80,7 @@ def test_what_the_driver_refuses_is_tried_once_and_the_next_place_follows(
     file = cached(tmp_path)
     getattr(driver, refusal).update({AHEAD, CACHED})
     assert tried(driver) == [AHEAD, CACHED, COMPILED]
-    assert file.read_bytes() == COMPILED
+    assert read_cached(file) == COMPILED
     assert tried(driver) == [AHEAD, CACHED, COMPILED]  # the choice is kept for the process
 
 

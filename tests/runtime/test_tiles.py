@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from defian_edge.runtime import memory
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.runtime.tiles import TiledSession, Tiling, starts, tiles_that_fit, weights
@@ -83,3 +84,44 @@ def test_tiles_for_an_engine_are_its_largest_shape():
     assert tiles_that_fit(ShapeProfile.parse("1x64x64,1x360x640,1x540x960")) == Tiling(540, 960, 16)
     assert tiles_that_fit(ShapeProfile.parse("1x16x16")) == Tiling(16, 16, 8)
     assert tiles_that_fit(None).height == Tiling().height
+
+
+def test_what_would_not_fit_into_memory_is_cut_and_what_fits_is_not():
+    asked: list[int] = []
+
+    def fits(pixels: int) -> bool:
+        asked.append(pixels)
+        return pixels <= 1000
+
+    inside = Enlarger()
+    session = TiledSession(inside, Tiling(20, 20, 4), always=False, fits=fits)
+    small, large, tile = noise(1, 25, 40, 3), noise(1, 25, 41, 3), noise(1, 20, 20, 3)
+    assert np.array_equal(session(small), Enlarger()(small))
+    assert np.array_equal(session(large), Enlarger()(large))
+    assert inside.seen[0] == (1, 25, 40, 3)
+    assert set(inside.seen[1:]) == {(1, 20, 20, 3)}
+    assert asked == [1000, 1025]
+    session(tile)
+    assert asked == [1000, 1025], "a tile is the least that can be done, and is tried"
+
+
+def test_a_graph_on_a_cpu_may_take_half_of_what_is_free(monkeypatch):
+    monkeypatch.setattr(memory, "free_bytes", lambda: 2200 * 1000)
+    assert memory.fits(1000)
+    assert not memory.fits(1001)
+    monkeypatch.setattr(memory, "free_bytes", lambda: None)
+    assert memory.fits(10**12)
+
+
+def test_free_memory_is_that_of_the_container_if_that_is_less(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    5000 kB\n")
+    assert memory.free_bytes() == 5000 * 1024
+    for name, text in {"max": "4096000\n", "current": "3000000", "stat": "anon 1\ninactive_file 1000\n"}.items():
+        (tmp_path / f"memory.{name}").write_text(text)
+    assert memory.free_bytes() == 4096000 - 3000000 + 1000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.free_bytes() == 5000 * 1024
+    (tmp_path / "meminfo").write_text("nothing")
+    assert (memory.free_bytes() or 0) > 0

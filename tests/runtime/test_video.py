@@ -105,7 +105,7 @@ def test_frames_times_colours_and_sound_come_through(tmp_path, suffix, matrix, c
     source, target = tmp_path / f"in{suffix}", tmp_path / f"out{suffix}"
     write_video(source, matrix, colour_range)
     steps: list[int] = []
-    assert upscale_video(Enlarger(), source, target, lambda: steps.append(1)) == len(steps) == 6
+    assert upscale_video(Enlarger(), source, target, lambda: steps.append(1)).frames == len(steps) == 6
     before, after = read_video(source), read_video(target)
     assert after.tags == before.tags == (matrix, colour_range)
     assert [frame.shape for frame in after.frames] == [(128, 128, 3)] * 6
@@ -129,7 +129,7 @@ def test_the_frame_rate_and_the_order_of_frames_stay_as_they_were(tmp_path, rate
             frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * index, np.uint8), format="rgb24")
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
-    assert upscale_video(Enlarger(), source, target, lambda: None) == 24
+    assert upscale_video(Enlarger(), source, target, lambda: None).frames == 24
     before, after = read_video(source), read_video(target)
     assert after.rate == before.rate == pytest.approx(rate, rel=1e-3)
     np.testing.assert_allclose(np.diff(after.times), float(1 / rate), atol=0.0011)
@@ -220,7 +220,7 @@ def test_an_avi_with_frames_out_of_order_keeps_their_order_and_rate(tmp_path):
         out.mux(video.encode(None))
     with av.open(str(source)) as reader:
         assert np.diff([frame.pts or 0 for frame in reader.decode(video=0)]).min() < 0
-    assert upscale_video(Enlarger(), source, target, lambda: None) == 24
+    assert upscale_video(Enlarger(), source, target, lambda: None).frames == 24
     seen = read_video(target)
     np.testing.assert_allclose(seen.times, np.arange(24) / 25, atol=0.0011)
     assert np.all(np.diff([frame.mean() for frame in seen.frames]) > 5)

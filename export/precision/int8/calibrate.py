@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx_ir as ir
-import onnxruntime
 
 from defian_edge.calibration.ranges import cache
 from defian_edge.calibration.ranges.estimators import range_of
@@ -21,6 +20,7 @@ from defian_edge.export.precision.int8.qdq import QuantisationPlan, insert_qdq
 from defian_edge.export.precision.int8.rounding import round_to_nearest
 from defian_edge.export.precision.int8.sites import Sites, find_sites, is_stream
 from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.runtime.onnx_runtime import import_onnxruntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,7 +91,7 @@ def calibrate(
     data = patches.sha256()
     graph = hashlib.sha256(ir.to_proto(rewritten).SerializeToString(deterministic=True)).hexdigest()
     options = {key: value for key, value in recipe.described().items() if key not in CHOSEN_AFTERWARDS}
-    key = cache.cache_key(_sources(), graph=graph, data=data, onnxruntime=onnxruntime.__version__, **options)
+    key = cache.cache_key(_sources(), graph=graph, data=data, onnxruntime=import_onnxruntime().__version__, **options)
     arrays = cache.load(key)
     found = arrays is not None
     say(f"calibration: cache {'hit' if found else 'miss'} {key[:12]}")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from defian_edge.calibration.ranges.estimators import CLIPPING, RangeMethod
 from defian_edge.export.precision.int8.sites import Scope
+from defian_edge.runtime.arguments import shown
 from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Recipe:
             DefianError: a name is not that of a helper.
         """
         if unknown := [name for name in without if name not in HELPERS]:
-            raise DefianError(f"No INT8 helper {unknown[0]!r}: expected one of {', '.join(HELPERS)}.")
+            raise DefianError(f"No INT8 helper {shown(unknown[0])}: expected one of {', '.join(HELPERS)}.")
         return cls(scope, method, **{HELPERS[name]: False for name in without})
 
     @property

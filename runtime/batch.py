@@ -1,0 +1,141 @@
+"""Upscale a list of photos and videos: what is finished is left, what fails is told, the rest is done."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .errors import DefianError
+from .files import DiskFullError
+from .images import read_image, read_photo, write_png
+from .progress import ProgressBar
+from .quality import Quality, compare, original_of
+from .resume import Fingerprint
+from .tiles import TiledSession
+from .video import upscale_video
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from .interface import Session
+    from .jobs import Job
+    from .resume import Resume
+
+IN_TILES = "not quite the result in one piece (docs/runtime.md, Tiles)"
+
+
+@dataclass
+class Tally:
+    """What became of the files."""
+
+    done: int = 0
+    skipped: int = 0
+    failures: list[str] = field(default_factory=list)
+    qualities: list[Quality] = field(default_factory=list)
+
+
+@dataclass
+class Batch:
+    """How a list of jobs is done.
+
+    Attributes:
+        session: what upscales.
+        resume: the records of earlier results.
+        out: the output folder.
+        overwrite: do finished files again.
+        originals: file or folder to compare photos with; None for no comparison.
+    """
+
+    session: Session
+    resume: Resume
+    out: Path
+    overwrite: bool = False
+    originals: Path | None = None
+
+    def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Tally:
+        """Do all jobs; one that fails does not stop the others.
+
+        Args:
+            jobs: what to do.
+            alone: the one job is the one file that was asked for, so that its failure is the command's.
+
+        Raises:
+            DiskFullError: no other result would fit either.
+            DefianError: the one file that was asked for failed.
+        """
+        tally = Tally()
+        with ProgressBar(len(jobs)) as bar:
+            for job in jobs:
+                try:
+                    self._do(job, tally, bar)
+                except DiskFullError:
+                    raise
+                except DefianError as error:
+                    if alone:
+                        raise
+                    tally.failures.append(f"{job.source}: {error}")
+                bar.step()
+        return tally
+
+    def _do(self, job: Job, tally: Tally, bar: ProgressBar) -> None:
+        if not self.overwrite and self.resume.is_finished(job):
+            tally.skipped += 1
+        else:
+            bar.say(self._upscale(job, tally, bar))
+            tally.done += 1
+        if self.originals is not None and not job.is_video:
+            original = original_of(job.target, self.originals, self.out, self.session.manifest.scale)
+            quality = compare(read_image(job.target), original, self.session.manifest.scale)
+            tally.qualities.append(quality)
+            bar.say(f"{job.target}: {quality}")
+
+    def _upscale(self, job: Job, tally: Tally, bar: ProgressBar) -> str:
+        """Do one job; returns what to print."""
+        try:
+            source = Fingerprint.of(job.source)
+        except OSError as error:
+            raise DefianError(f"Cannot read {job.source}: {error.strerror}.") from error
+        said = self._video(job, source, tally, bar) if job.is_video else self._photo(job, source, bar)
+        return f"{job.source} -> {job.target} ({said})"
+
+    def _photo(self, job: Job, source: Fingerprint, bar: ProgressBar) -> str:
+        start = time.monotonic()
+        photo = read_photo(job.source)
+        image = photo.pixels
+        cut = self._cut
+        upscaled = self.session(image[None])[0]
+        seconds = time.monotonic() - start
+        self.resume.finish(job, source, write_png(job.target, upscaled, photo))
+        tiles = ""
+        if isinstance(self.session, TiledSession) and self._cut > cut:
+            tiling = self.session.tiling
+            tiles = f", {tiling.count(*image.shape[:2])} tiles of {tiling}: {IN_TILES}"
+        remarks = [f"{photo.left_out} of {photo.left_out + 1} pages or frames left out"] if photo.left_out else []
+        for remark in (*remarks, *photo.remarks):
+            bar.say(f"note {job.source}: {remark}", sys.stderr)
+        return f"{upscaled.shape[1]}x{upscaled.shape[0]}, {seconds:.2f} s{tiles}"
+
+    def _video(self, job: Job, source: Fingerprint, tally: Tally, bar: ProgressBar) -> str:
+        start = time.monotonic()
+        cut = self._cut
+        with ProgressBar(None) as frames:
+            film = upscale_video(self.session, job.source, job.target, frames.step)
+        seconds = time.monotonic() - start
+        if film.losses:
+            whole = f"not all of it came out: {'; '.join(film.losses)}. {job.target} holds the rest"
+            tally.failures.append(f"{job.source}: {whole}, and counts as unfinished.")
+        else:
+            self.resume.finish(job, source, film.written)
+        for remark in film.remarks:
+            bar.say(f"note {job.source}: {remark}", sys.stderr)
+        tiles = ""
+        if isinstance(self.session, TiledSession) and self._cut > cut:
+            tiles = f", {self._cut - cut} of them in tiles of {self.session.tiling}: {IN_TILES}"
+        return f"{film.frames} frames, {film.frames / seconds:.1f}/s{tiles}"
+
+    @property
+    def _cut(self) -> int:
+        return self.session.cut if isinstance(self.session, TiledSession) else 0

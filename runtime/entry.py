@@ -1,0 +1,102 @@
+"""How every command begins and ends, whatever happens and whenever: one message, the right status, no traceback.
+
+Standard library alone and quickly imported, because a command can be ended while its packages are still being loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+if TYPE_CHECKING:
+    from types import FrameType, TracebackType
+
+INTERRUPTED, TERMINATED, NOBODY_READS = 130, 143, 141
+"""128 and the number of SIGINT, SIGTERM, SIGPIPE, as shells count."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM or SIGHUP: what is under way ends as it does at Ctrl-C, and the status is the signal's."""
+
+    latest: int | None = None
+    """Status of the last of them, for libraries that make another exception of it."""
+
+    def __init__(self, status: int = TERMINATED) -> None:
+        super().__init__("terminated")
+        self.status = Terminated.latest = status
+
+
+def printable(text: object) -> str:
+    """Text for a terminal: control characters, which could move the cursor or colour what follows, are escaped."""
+    return "".join(
+        letter
+        if letter == "\n" or letter.isprintable()
+        else letter.encode("unicode_escape", "backslashreplace").decode()
+        for letter in str(text)
+    )
+
+
+def begin() -> None:
+    """Set up a process for a command: call it first, before anything heavy is imported.
+
+    Output that a terminal cannot show is escaped instead of refused, each line goes out as it comes, SIGTERM and SIGHUP
+    end the command as Ctrl-C does, and what reaches the top of the program becomes its status.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace", line_buffering=True)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _terminate)
+    sys.excepthook = _top
+
+
+def status_of(error: BaseException) -> int | None:
+    """The status of a command that ends by this; None for what is no user's doing and keeps its traceback."""
+    if isinstance(error, Terminated):
+        return error.status
+    if isinstance(error, KeyboardInterrupt):
+        return INTERRUPTED
+    return NOBODY_READS if isinstance(error, BrokenPipeError) else None
+
+
+def finish(status: int) -> NoReturn:
+    """End the process with a status, its output written as far as anybody reads it.
+
+    Raises:
+        SystemExit: always.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        _flush_or_drop(stream)
+    raise SystemExit(status)
+
+
+def _terminate(number: int, _frame: FrameType | None) -> None:
+    raise Terminated(128 + number)
+
+
+def _top(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    status = status_of(error)
+    if status is None:
+        sys.__excepthook__(kind, error, trace)
+        return
+    if status != NOBODY_READS:
+        print("interrupted" if status == INTERRUPTED else "terminated", file=sys.stderr)
+    for stream in (sys.stdout, sys.stderr):
+        _flush_or_drop(stream)
+    os._exit(status)
+
+
+def _flush_or_drop(stream: TextIO) -> None:
+    """Flush; where nobody reads, let the rest go nowhere, or the interpreter would complain of it at its end."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        try:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except (OSError, ValueError):
+            return

@@ -1,0 +1,66 @@
+"""What of a video is neither picture nor lost: sound, subtitles, chapters, languages, titles and metadata."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import DefianError
+from .video_source import is_picture
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_OF_THE_FILE = ("DURATION", "BPS", "NUMBER_OF_", "_STATISTICS", "ENCODER", "encoder", "major_brand", "minor_version")
+_OF_THE_FILE += ("compatible_brands", "rotate", "vendor_id", "alpha_mode")
+"""Metadata that say how a file was made, which is not true of the result."""
+
+
+def copied_streams(reader: Any, writer: Any, film: Any, source: Path) -> tuple[dict[int, Any], list[str]]:  # noqa: ANN401
+    """Streams of the result for sound and subtitles, by the index of the source's; and what is left out.
+
+    Raises:
+        DefianError: the container does not take its own sound.
+    """
+    copies: dict[int, Any] = {}
+    left: list[str] = []
+    for stream in reader.streams:
+        if stream.index == film.index:
+            continue
+        if stream.type not in ("audio", "subtitle"):
+            if stream.type == "data" and reader.chapters() and reader.format.name.startswith("mov"):
+                continue  # the chapters' names, which are kept as chapters
+            what = "attached picture" if stream.type == "video" and is_picture(stream) else f"{stream.type} stream"
+            left.append(f"{what} {stream.index} is left out")
+            continue
+        try:
+            copy = writer.add_stream_from_template(stream)
+        except ValueError as error:
+            if stream.type == "subtitle":
+                name = stream.codec_context.name if stream.codec_context is not None else "unknown"
+                left.append(f"subtitles {stream.index} ({name}) do not fit into {writer.format.name} and are left out")
+                continue
+            place = source.with_suffix(".mkv").name
+            raise DefianError(
+                f"{source}: its sound does not fit into its own container, {writer.format.name} ({error}).",
+                f"Put it into another one: ffmpeg -i {source.name} -c copy {place}",
+            ) from error
+        _keep(stream, copy)
+        copies[stream.index] = copy
+    return copies, left
+
+
+def keep_facts(reader: Any, writer: Any, film: Any, output: Any) -> None:  # noqa: ANN401
+    """Give the result the metadata and chapters of the file, and those of the film."""
+    writer.metadata.update(_facts(reader.metadata))
+    if chapters := reader.chapters():
+        writer.set_chapters(chapters)
+    _keep(film, output)
+
+
+def _keep(stream: Any, copy: Any) -> None:  # noqa: ANN401
+    copy.metadata.update(_facts(stream.metadata))
+    copy.disposition = stream.disposition
+
+
+def _facts(said: dict[str, str]) -> dict[str, str]:
+    return {key: value for key, value in said.items() if not key.startswith(_OF_THE_FILE)}
