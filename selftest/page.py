@@ -85,17 +85,29 @@ def _readme_rows(found: Sequence[tuple[str, Report]]) -> str:
     for _, report in found:
         stages = {outcome.name: outcome for outcome in report.outcomes}
         named = f"{report.machine.get('card', {}).get('name', 'unknown card')}, {report.started[:10]}"
-        rows += [
-            (named, f"{model} {run_by}", f"{cells[README_SIZE]} ms")
-            for (model, run_by), cells in latencies(stages).items()
-            if model == README_MODEL and README_SIZE in cells
-        ]
+        rows += [(named, run_by, f"{cell} ms") for run_by, cell in _fastest(latencies(stages))]
         target = stages.get("rtx-target")
         if target is not None and target.reason:
             rows.append((named, "TensorRT-RTX", target.reason.partition(":")[0]))
-    return table(("card", "network", f"{README_SIZE} LR, network alone"), rows)
+    return table(("card", f"{README_MODEL}, the fastest by", f"{README_SIZE} LR, network alone"), rows)
 
 
+def _fastest(rows: dict[tuple[str, str], dict[str, str]]) -> list[tuple[str, str]]:
+    """Of every backend the one row that the README shows: what ran, and its cell."""
+    found: dict[str, tuple[str, str]] = {}
+    for (model, run_by), cells in rows.items():
+        backend = next(each for each in BACKENDS if run_by.startswith(each))
+        cell = cells.get(README_SIZE)
+        if model == README_MODEL and cell and (backend not in found or _value(cell) < _value(found[backend][1])):
+            found[backend] = (run_by, cell)
+    return list(found.values())
+
+
+def _value(cell: str) -> float:
+    return float(cell.split(maxsplit=1)[0])
+
+
+BACKENDS = ("PyTorch", "ONNX Runtime CUDA", "TensorRT-RTX", "TensorRT")
 README_MODEL, README_SIZE = "defian-s-x2", "1x540x960"
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import defian_edge.benchmark.command
-import defian_edge.export.command
-import defian_edge.runtime.__main__
-import defian_edge.selftest.command
+from defian_edge.benchmark import command as bench_command
+from defian_edge.export import command as export_command
+from defian_edge.runtime import __main__ as run_command
 from defian_edge.runtime.errors import DefianError
+from defian_edge.selftest import command as selftest_command
 from tests.conftest import REPOSITORY
 
 PATH = ["", "  ", "~nobody-has-this-name", "~nobody-has-this-name/x", "a\0b", "n" * 5000]
@@ -33,7 +33,7 @@ BENCH = ["defian-s-x2"]
 EXPORT = ["--model", "defian-s-x2", "--out", "{out}"]
 COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
     "run": (
-        defian_edge.runtime.__main__,
+        run_command,
         "_session",
         RUN,
         {
@@ -43,7 +43,7 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
         },
     ),
     "bench": (
-        defian_edge.benchmark.command,
+        bench_command,
         "run_benchmark",
         BENCH,
         {
@@ -59,7 +59,7 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
         },
     ),
     "export": (
-        defian_edge.export.command,
+        export_command,
         "run_and_show",
         EXPORT,
         {
@@ -75,7 +75,7 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
         },
     ),
     "selftest": (
-        defian_edge.selftest.command,
+        selftest_command,
         "run_stages",
         ["--dry-run"],
         {
@@ -140,7 +140,7 @@ def test_every_value_that_makes_no_sense_is_refused_before_the_work(
 def test_an_engine_that_is_none_is_refused(places, capsys, engine, tmp_path):
     engine = engine.format(**places)
     with pytest.raises(SystemExit) as stopped:
-        defian_edge.runtime.__main__.main([places["photo"], "--engine", engine, "--out", str(tmp_path / "sr")])
+        run_command.main([places["photo"], "--engine", engine, "--out", str(tmp_path / "sr")])
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith("error: ")
 
@@ -148,7 +148,7 @@ def test_an_engine_that_is_none_is_refused(places, capsys, engine, tmp_path):
 @pytest.mark.parametrize("tile", SIZE)
 def test_tiles_that_are_none_are_refused(places, capsys, tile):
     with pytest.raises(SystemExit) as stopped:
-        defian_edge.runtime.__main__.main([word.format(**places) for word in RUN] + [f"--tile={tile}"])
+        run_command.main([word.format(**places) for word in RUN] + [f"--tile={tile}"])
     assert stopped.value.code == 2
     assert "Traceback" not in capsys.readouterr().err
 

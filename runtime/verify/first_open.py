@@ -8,7 +8,6 @@ TensorRT version, and keeps the verdict in the cache folder. An engine whose pic
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import warnings
@@ -16,9 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..cache import cache_folder, keep, read_cached
 from ..errors import DefianError
-from ..files import write_whole
-from ..plugin.binary import cache_folder
 from .budget import Budget
 from .checks import Checker
 from .pack import read_pack
@@ -108,18 +106,20 @@ class _Record:
         pack = "" if promise is None else promise.sha256
         self._key = {"engine": session.manifest.sha256, "pack": pack, **identity}
         digest = hashlib.sha256(json.dumps(self._key, sort_keys=True).encode()).hexdigest()
-        self._path = cache_folder() / FOLDER / f"{digest[:32]}.json"
+        folder = cache_folder()
+        self._path = None if folder is None else folder / FOLDER / f"{digest[:32]}.json"
 
     def verdict(self) -> str:
-        """What was found before; empty if nothing, or what is kept cannot be read."""
+        """What was found before; empty if nothing, or what is kept cannot be believed."""
+        kept = None if self._path is None else read_cached(self._path)
         try:
-            said = json.loads(self._path.read_text(encoding="utf-8"))
+            said = json.loads(kept or b"")
             return said["verdict"] if said["key"] == self._key else ""
-        except (OSError, ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError):
             return ""
 
     def keep(self, verdict: str, words: str) -> None:
         """A verdict that cannot be kept costs the next start some milliseconds."""
         content = {"verdict": verdict, "found": words, "key": self._key}
-        with contextlib.suppress(DefianError):
-            write_whole(self._path, (json.dumps(content, indent=2) + "\n").encode())
+        if self._path is not None:
+            keep(self._path, (json.dumps(content, indent=2) + "\n").encode())

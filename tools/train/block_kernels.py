@@ -14,13 +14,17 @@ a picture is a matrix [pixels, channels] without gaps.
 # Triton's language: tiles and scalars without annotations, constants of the compilation in capitals
 # ruff: noqa: ANN001, ANN202, N803, PLR0913, PLR0917
 # pyright: reportIndexIssue=false
+# What Triton's compiler makes of these functions, no type checker knows.
+# pyright: reportMissingImports=false, reportArgumentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
+# pyright: reportReturnType=false, reportIndexIssue=false
+
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-import triton  # pyright: ignore[reportMissingImports]
-import triton.language as tl  # pyright: ignore[reportMissingImports]
+import triton
+import triton.language as tl
 from torch import Tensor
 from torch.nn import functional
 

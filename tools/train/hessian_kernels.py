@@ -22,11 +22,15 @@ of which the first line is the same for all channels, and nothing asks for L and
 
 # Triton's language: tiles and scalars without annotations, constants of the compilation in capitals
 # ruff: noqa: ANN001, ANN202, N803, PLR0913, PLR0917
+# What Triton's compiler makes of these functions, no type checker knows.
+# pyright: reportMissingImports=false, reportArgumentType=false, reportGeneralTypeIssues=false, reportCallIssue=false
+# pyright: reportReturnType=false, reportIndexIssue=false
+
 from __future__ import annotations
 
 import torch
-import triton  # pyright: ignore[reportMissingImports]
-import triton.language as tl  # pyright: ignore[reportMissingImports]
+import triton
+import triton.language as tl
 from torch import Tensor
 
 from defian_edge.models.defian import DILATIONS
@@ -150,7 +154,7 @@ def maps_of(r: Tensor) -> Tensor:
     """As :func:`tools.train.hessian.maps_of`: [N, C, H, W] -> FP32 [N, 3, H, W], contiguous."""
     batch, channels, height, width = r.shape
     maps = torch.empty(batch, len(DILATIONS), height, width, dtype=torch.float32, device=r.device)
-    _map_kernel[(triton.cdiv(height * width, FORWARD_PIXELS), batch)](  # pyright: ignore[reportIndexIssue] - a Triton kernel
+    _map_kernel[(triton.cdiv(height * width, FORWARD_PIXELS), batch)](
         r, maps, height, width, *r.stride(), TINY,
         C=channels, CHANNELS=_tile(channels), PIXELS=FORWARD_PIXELS, DILATIONS=DILATIONS, num_warps=WARPS,
     )  # fmt: skip
@@ -161,7 +165,7 @@ def gradient_of(r: Tensor, gradient: Tensor) -> Tensor:
     """The gradient by r, in r's type and strides, from that of the maps [N, 3, H, W], FP32 of any strides."""
     batch, channels, height, width = r.shape
     result = torch.empty_strided(r.shape, r.stride(), dtype=r.dtype, device=r.device)
-    _gradient_kernel[(triton.cdiv(height * width, BACKWARD_PIXELS), batch)](  # pyright: ignore[reportIndexIssue] - a Triton kernel
+    _gradient_kernel[(triton.cdiv(height * width, BACKWARD_PIXELS), batch)](
         r, gradient, result, height, width, *r.stride(), *gradient.stride(), TINY,
         C=channels, CHANNELS=_tile(channels), PIXELS=BACKWARD_PIXELS, DILATIONS=DILATIONS, num_warps=WARPS,
     )  # fmt: skip
