@@ -109,7 +109,12 @@ def export(
         bool, typer.Option("--plain", help="No rewrite at all: the graph as traced, for comparison.")
     ] = False,
     reference_size: Annotated[
-        float, typer.Option(help="MB of the pictures for `python -m runtime verify` at most; 0 for none.")
+        float,
+        typer.Option(
+            parser=number_of("--reference-size", what="MB"),
+            metavar="MB",
+            help="MB of the pictures for `python -m runtime verify` at most; 0 for none.",
+        ),
     ] = 8.0,
     rewrite_memory: Annotated[bool, typer.Option(help="Plan memory after every rewrite with TensorRT-RTX.")] = True,
     workspace: Annotated[

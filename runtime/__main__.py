@@ -88,7 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--overwrite", action="store_true", help="do finished files again")
     parser.add_argument("--no-cuda-graphs", action="store_true", help="run engines eagerly")
     parser.add_argument(
-        "--check", choices=CHECKS, default="once", help="hold engines against a picture of PyTorch's; default once"
+        "--check",
+        type=choice_of("--check", CHECKS),
+        metavar="WHEN",
+        default="once",
+        help=f"{', '.join(CHECKS)}: hold engines against a picture of PyTorch's; default once",
     )
     return parser
 

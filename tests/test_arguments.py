@@ -18,6 +18,7 @@ from defian_edge.benchmark import command as bench_command
 from defian_edge.export import command as export_command
 from defian_edge.runtime import __main__ as run_command
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.verify import command as verify_command
 from defian_edge.selftest import command as selftest_command
 from tests.conftest import REPOSITORY
 
@@ -39,6 +40,17 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
         {
             **dict.fromkeys(["--engine", "--out", "--compare"], PATH),
             "--overlap": COUNT,
+            "--provider": CHOICE,
+            "--check": CHOICE,
+        },
+    ),
+    "verify": (
+        verify_command,
+        "verify",
+        ["{photo}"],
+        {
+            **dict.fromkeys(["--reference", "--json", "--out"], PATH),
+            **dict.fromkeys(["--max-drift", "--min-psnr-to-reference", "--max-below-promise"], NUMBER),
             "--provider": CHOICE,
         },
     ),
@@ -64,7 +76,8 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
         EXPORT,
         {
             **dict.fromkeys(["--out", "--calibration", "--dataset", "--lr", "--hr"], PATH),
-            "--max-drift": NUMBER,
+            **dict.fromkeys(["--max-drift", "--reference-size"], NUMBER),
+            "--graph-for": CHOICE,
             "--patches": [*COUNT, "0"],
             "--workspace": [*COUNT, "0"],
             "--optimisation-level": [*COUNT, "6"],

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..arguments import choice_of, number_of, path_of
+from ..entry import INTERRUPTED, NOBODY_READS, finish, printable, status_of
 from ..errors import DefianError
 from ..files import require_writable_folder, write_whole
 from ..onnx_session import PROVIDERS
@@ -25,13 +27,22 @@ MOST_STRIPS = 8
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; exits with 0, 1 (a picture is wrong) or 2 (bad usage or input, or it could not run)."""
+    """Run the command line.
+
+    Exits with 0, 1 (a picture is wrong), 2 (bad usage or input, or an engine could not run), 130 (interrupted), 143
+    (terminated) or 141 (nobody reads its output).
+    """
     given = sys.argv[1:] if arguments is None else arguments
     try:
         sys.exit(_run(_parser().parse_args(given), shlex.join(["python", "-m", "runtime", "verify", *given])))
     except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        status = status_of(error) or INTERRUPTED
+        if status != NOBODY_READS:
+            print("interrupted", file=sys.stderr)
+        finish(status)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -39,22 +50,36 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m runtime verify",
         description="Hold graphs and engines on this device against what PyTorch made of the same pictures.",
     )
-    parser.add_argument("artefacts", nargs="+", type=Path, metavar="ENGINE", help=".engine and .onnx files")
     parser.add_argument(
-        "--reference", type=Path, metavar="PACK", help="a reference pack; by default the one each manifest names"
+        "artefacts", nargs="+", type=path_of("ENGINE"), metavar="ENGINE", help=".engine and .onnx files"
     )
-    parser.add_argument("--provider", choices=sorted(PROVIDERS), default="cpu", help="what runs .onnx files")
-    parser.add_argument("--max-drift", type=float, help="dB that any photo may lose against the original")
-    parser.add_argument("--min-psnr-to-reference", type=float, help="dB that any photo must have to PyTorch's")
+    parser.add_argument(
+        "--reference",
+        type=path_of("--reference"),
+        metavar="PACK",
+        help="a reference pack; by default the one each manifest names",
+    )
+    provider = choice_of("--provider", sorted(PROVIDERS))
+    parser.add_argument(
+        "--provider", type=provider, metavar="NAME", default="cpu", help="cpu, cuda or tensorrt: what runs .onnx files"
+    )
+    parser.add_argument(
+        "--max-drift", type=number_of("--max-drift", what="dB"), help="dB that any photo may lose against the original"
+    )
+    parser.add_argument(
+        "--min-psnr-to-reference",
+        type=number_of("--min-psnr-to-reference", what="dB"),
+        help="dB that any photo must have to PyTorch's",
+    )
     parser.add_argument(
         "--max-below-promise",
-        type=float,
+        type=number_of("--max-below-promise", what="dB"),
         default=BELOW_PROMISE,
         help=f"dB by which a photo may be farther from PyTorch's than the export promised; default {BELOW_PROMISE:g}",
     )
-    parser.add_argument("--json", type=Path, help="file for every figure")
+    parser.add_argument("--json", type=path_of("--json"), help="file for every figure")
     parser.add_argument(
-        "--out", type=Path, default=Path("verify"), help="folder for the pictures that are wrong; default verify"
+        "--out", type=path_of("--out"), default=Path("verify"), help="folder for wrong pictures; default verify"
     )
     return parser
 
@@ -67,12 +92,12 @@ def _run(options: argparse.Namespace, command: str) -> int:
         require_writable_folder(options.json.parent, "--json")
     verdicts = verify(options.artefacts, options.reference, budget, options.provider)
     for verdict in verdicts:
-        print("\n".join(lines_of(verdict)))
+        print(printable("\n".join(lines_of(verdict))))
         _write_strips(verdict, options.out)
     if options.json is not None:
         content = json.dumps(as_json(verdicts, budget, command), indent=2) + "\n"
         write_whole(options.json, content.encode(), "--json")
-        print(f"wrote {options.json}")
+        print(f"wrote {printable(options.json)}")
     wrong = sum(bool(each.failed) for each in verdicts)
     broken = sum(bool(each.error) for each in verdicts)
     print(f"{len(verdicts) - wrong - broken} of {len(verdicts)} right, {wrong} wrong, {broken} not run")
@@ -85,4 +110,5 @@ def _write_strips(verdict: Verdict, folder: Path) -> None:
     for outcome in verdict.failed:
         if outcome.picture.name not in seen and len(seen) < MOST_STRIPS:
             seen.add(outcome.picture.name)
-            print(f"  wrote {write_strip(outcome, verdict.path.name, folder)} (reference, result, difference)")
+            strip = write_strip(outcome, verdict.path.name, folder)
+            print(f"  wrote {printable(strip)} (reference, result, difference)")

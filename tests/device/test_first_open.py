@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from defian_edge.runtime.cache import keep, read_cached
 from defian_edge.runtime.device.context import kernel_driver
 from defian_edge.runtime.engine.options import RunOptions
 from defian_edge.runtime.engine.session import EngineSession
@@ -42,7 +43,7 @@ def test_one_picture_is_run_the_first_time_and_none_after_that(engine, trt, veri
     with open_session(engine):
         assert trt.enqueues == 1
     [kept] = verified.iterdir()
-    said = json.loads(kept.read_text())
+    said = json.loads(read_cached(kept) or b"")
     assert said["verdict"] == "right"
     assert said["key"]["uuid"] == "01" * 16
     assert said["key"]["tensorrt"].endswith("10.3.0")
@@ -76,13 +77,13 @@ def test_an_engine_whose_picture_is_wrong_does_not_open_and_says_how_far_off_it_
         assert driver.ask("live") == 0
         assert driver.ask("contexts") == 0
     [kept] = verified.iterdir()
-    assert json.loads(kept.read_text())["verdict"] == "wrong"
+    assert json.loads(read_cached(kept) or b"")["verdict"] == "wrong"
     with open_session(engine, options=RunOptions(check="never")) as session:
         session(noise(1, 8, 8, 3))
     trt.faults.spoil = None
     with open_session(engine):
         pass
-    assert json.loads(kept.read_text())["verdict"] == "right"
+    assert json.loads(read_cached(kept) or b"")["verdict"] == "right"
 
 
 def test_another_gpu_tensorrt_or_engine_is_checked_anew_and_always_checks_every_time(
@@ -145,7 +146,7 @@ def test_a_damaged_pack_is_refused_and_a_verdict_that_cannot_be_kept_or_read_cos
     with open_session(engine):
         pass
     [kept] = verified.iterdir()
-    kept.write_text("{}")
+    keep(kept, b"{}")
     with open_session(engine):
         assert trt.enqueues == 4
     kept.unlink()
