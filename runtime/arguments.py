@@ -69,7 +69,7 @@ def number_of(
         text = str(given)
         value = float(text) if len(text) <= MOST_LETTERS and NUMBER.fullmatch(text) else math.nan
         if not (math.isfinite(value) and least <= value <= most):
-            raise DefianError(f"{option} {shown(text)}: expected {what} from {least:g} to {most:g}.")
+            raise DefianError(f"{option} {shown(text)}: expected {what} from {least:,.9g} to {most:,.9g}.")
         return value
 
     return convert

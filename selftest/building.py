@@ -18,7 +18,7 @@ from defian_edge.runtime.producer import BUILT_BY
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.runtime.session import open_session
 from defian_edge.selftest.engines import against_emulation, bench
-from defian_edge.selftest.pictures import MODELS, PROFILE, SIZES, graphs_of, scale_of
+from defian_edge.selftest.pictures import ENGINE, MODELS, PROFILE, SIZES, graphs_of, scale_of
 from defian_edge.selftest.protocol import CannotRun, out_of_memory
 
 if TYPE_CHECKING:
@@ -64,14 +64,15 @@ def write_engine(graph: Path, path: Path, options: EngineOptions) -> Path:
 
 
 def prove(settings: Settings, record: Record, target: Target, sm: int | str | None) -> None:
-    """Build, compare the pictures, then time: FP16 first, each model's plain graph beside the rewritten one."""
+    """Build, compare the pictures, then time: FP16 first, each model's plain graph beside the rewritten ones."""
     folder = Path(settings.folder) / target.value
     figures: dict[str, Any] = {}
     refused: list[str] = []
     for model in MODELS:
         built: list[Path] = []
         for graph in graphs_of(settings, model, first="fp16"):
-            lowerings = (Eigen.FUNCTION, Eigen.PLUGIN) if graph.name == f"{model}.fp16.onnx" else (Eigen.FUNCTION,)
+            both = graph.name == f"{model}.{ENGINE}.fp16.onnx"
+            lowerings = (Eigen.FUNCTION, Eigen.PLUGIN) if both else (Eigen.FUNCTION,)
             for eigen in lowerings:
                 try:
                     path = build(graph, folder, target, sm, eigen)
@@ -123,5 +124,5 @@ def _memory(record: Record, engines: list[Path]) -> dict[str, Any]:
 
 def engine_for_frames(settings: Settings) -> Path | None:
     """A FP16 engine that an earlier stage built and ran, TensorRT-RTX's first; None if there is none."""
-    found = sorted(Path(settings.folder).glob("*/defian-s-x2.fp16.function.*.engine"), reverse=True)
+    found = sorted(Path(settings.folder).glob(f"*/defian-s-x2.{ENGINE}.fp16.function.*.engine"), reverse=True)
     return found[0] if found else None

@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--budget",
-        type=number_of("--budget", 1e-9, 1e6, "seconds"),
+        type=number_of("--budget", 1.0, 1e6, "seconds"),
         default=BUDGET,
         metavar="SECONDS",
         help="for everything (480)",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,9 @@ from defian_edge.calibration.photos import evaluation_pairs
 from defian_edge.export.options import ExportOptions
 from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
+from defian_edge.export.rewrites import Use
 from defian_edge.runtime.images import write_png
+from defian_edge.runtime.manifest import read_manifest
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.selftest.protocol import CannotRun
 
@@ -51,7 +55,9 @@ def pairs_of(settings: Settings, scale: int) -> list[EvaluationPair]:
     return evaluation_pairs(scale, None, lr, hr)
 
 
-ORDER = ("plain.fp32", "fp32", "plain.fp16", "fp16", "int8")
+ENGINE = "engine"
+"""In the names of graphs that are made to be compiled, which ``export.py`` tells by the target alone."""
+ORDER = ("plain.fp32", "fp32", "plain.fp16", "fp16", f"{ENGINE}.fp16", "int8")
 
 
 def graphs_of(settings: Settings, model: str, first: str = "fp32") -> list[Path]:
@@ -74,13 +80,21 @@ def graphs_of(settings: Settings, model: str, first: str = "fp32") -> list[Path]
 
 
 def _export(settings: Settings, model: str, folder: Path) -> None:
-    """Plain and rewritten, FP32 and FP16; the folder has its name only when all are there."""
+    """Plain and portable in FP32 and FP16, for engines in FP16; the folder has its name only when all are there."""
     lr, hr = sources(settings, scale_of(model))
     partial = folder.with_name(f"{folder.name}.partial")
-    for plain in (True, False):
+    for use in (None, Use.PORTABLE, Use.ENGINE):
         options = ExportOptions(
-            model, partial, (Precision.FP32, Precision.FP16), lr=lr, hr=hr, plain=plain, rewrite_memory=False,
-            profile=ShapeProfile.parse(PROFILE), command=shlex.join(["python", "-m", "selftest"]),
+            model, partial, (Precision.FP32, Precision.FP16), lr=lr, hr=hr, plain=use is None, graph_for=use,
+            rewrite_memory=False, reference_size=0.0, profile=ShapeProfile.parse(PROFILE),
+            command=shlex.join(["python", "-m", "selftest"]),
         )  # fmt: skip
+        if use is Use.ENGINE:
+            options = replace(options, out=partial / ENGINE, precisions=(Precision.FP16,))
         run_export(options)
+    for graph in (partial / ENGINE).glob("*.onnx"):  # of the same name as the portable one
+        name = graph.name.replace(f"{model}.", f"{model}.{ENGINE}.", 1)
+        (partial / name).write_bytes(graph.read_bytes())
+        replace(read_manifest(graph), file=name).write(partial)
+    shutil.rmtree(partial / ENGINE)
     partial.rename(folder)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from defian_edge.calibration.drift.evaluator import Evaluation
+from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.photos import EvaluationPair
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError, MissingPackageError
@@ -176,7 +176,7 @@ def test_without_an_engine_both_say_so(tmp_path, record):
 @pytest.fixture
 def proving(tmp_path, monkeypatch) -> Settings:
     """``prove`` on the tiny graph: building writes the double's engine, and two noisy pictures are compared."""
-    graph = tmp_path / "defian-s-x2.fp16.onnx"
+    graph = tmp_path / "defian-s-x2.engine.fp16.onnx"
     graph.write_bytes(GRAPH.read_bytes())
     reference = Reference()
     pictures = [noise(10, 12, 3, seed=seed) for seed in range(2)]
@@ -188,7 +188,7 @@ def proving(tmp_path, monkeypatch) -> Settings:
     monkeypatch.setattr(engines, "references", lambda *_: promised)
     monkeypatch.setattr(building, "bench", lambda *_, **__: [])
     monkeypatch.setattr(building, "_memory", lambda *_: {})
-    Manifest("defian-s-x2.fp16.onnx", sha256_of(graph), "tiny", 2, "fp16", "uint8", "0" * 64, "").write(tmp_path)
+    Manifest(graph.name, sha256_of(graph), "tiny", 2, "fp16", "uint8", "0" * 64, "").write(tmp_path)
     monkeypatch.setattr(building, "build", lambda *given: write_engine(Path(f"{given[1]}-{given[-1].value}")))
     return Settings(str(tmp_path))
 

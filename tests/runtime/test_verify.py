@@ -82,7 +82,7 @@ def test_a_graph_that_gives_another_picture_ends_with_1_and_shows_it(exported, c
     [
         (["none.onnx"], "No file at none.onnx"),
         (["--reference", "none.zip"], "No reference pack can be read at none.zip"),
-        (["--max-below-promise", "-1"], "--max-below-promise of 0 dB or more"),
+        (["--max-below-promise", "-1"], "--max-below-promise '-1': expected dB from 0"),
         (["--provider", "cuda"], "CUDA"),
         (["--json", "."], "expected a file, found a folder"),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from defian_edge.calibration.drift.evaluator import Evaluation
+from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.photos import EvaluationPair
 from defian_edge.export.engine.compiler import Target, is_available
 from defian_edge.export.engine.lowering import Eigen
@@ -78,7 +78,9 @@ def test_graphs_that_were_exported_by_half_are_exported_again(tmp_path, monkeypa
     def export(options):
         made.append(options.plain)
         options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / f"{options.model}.{'plain.' if options.plain else ''}fp16.onnx").write_bytes(b"")
+        graph = options.out / f"{options.model}.{'plain.' if options.plain else ''}fp16.onnx"
+        graph.write_bytes(b"")
+        Manifest(graph.name, sha256_of(graph), "x", 2, "fp16", "uint8", "0" * 64, "").write(options.out)
         if made == [True, False]:
             raise DefianError("ended")
 
@@ -87,8 +89,10 @@ def test_graphs_that_were_exported_by_half_are_exported_again(tmp_path, monkeypa
     with pytest.raises(DefianError, match="ended"):
         graphs_of(settings, "defian-s-x2")
     names = [path.name for path in graphs_of(settings, "defian-s-x2", first="fp16")]
-    assert names == ["defian-s-x2.plain.fp16.onnx", "defian-s-x2.fp16.onnx"]
-    assert made == [True, False, True, False]
+    assert names == ["defian-s-x2.plain.fp16.onnx", "defian-s-x2.fp16.onnx", "defian-s-x2.engine.fp16.onnx"]
+    assert made == [True, False, True, False, False]
+    assert read_manifest(tmp_path / "graphs/defian-s-x2" / names[2]).file == names[2]
+    assert not list(tmp_path.glob("graphs/*/engine"))
 
 
 def test_a_folder_of_graphs_that_lacks_a_model_is_told_and_not_written_into(tmp_path):

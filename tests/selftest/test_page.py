@@ -89,5 +89,5 @@ def test_a_report_becomes_tables():
     ):
         assert row in text
     assert "not this" not in text
-    row = "| NVIDIA Toy, 2026-11-26 | defian-s-x2 TensorRT-RTX, fp16.plugin | 4.000 (25%) ms |"
+    row = "| NVIDIA Toy, 2026-11-26 | TensorRT-RTX, fp16.plugin | 4.000 (25%) ms |"
     assert row in with_rows(f"{BEGIN}<!-- end -->\n", [("toy.json", report())])

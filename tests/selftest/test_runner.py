@@ -117,9 +117,9 @@ def command(*arguments, **options) -> subprocess.CompletedProcess[str]:
     ("arguments", "words"),
     [
         (["--stage", "kernels"], "No stage 'kernels': expected one of environment, kernel, "),
-        (["--budget", "0"], "--budget 0: expected seconds above 0"),
-        (["--budget", "nan"], "--budget nan: expected seconds above 0"),
-        (["--budget", "inf"], "--budget inf: expected seconds above 0"),
+        (["--budget", "0"], "--budget '0': expected seconds from 1 to 1,000,000"),
+        (["--budget", "nan"], "--budget 'nan': expected seconds from 1 to 1,000,000"),
+        (["--budget", "inf"], "--budget 'inf': expected seconds from 1 to 1,000,000"),
         (["--set5", "no/such/folder"], "--set5 no/such/folder: expected a folder, found none."),
         (["--out", "/proc/selftest"], "The output folder /proc/selftest cannot be written"),
         (["--stage", "kernel", "--skip", "kernel"], "No stage is left to run."),
