@@ -17,7 +17,7 @@ from defian_edge.benchmark.packed import has_pytorch, own_pack
 from defian_edge.benchmark.run import run_benchmark
 from defian_edge.benchmark.tiling import parse_tiling
 from defian_edge.runtime.arguments import choice_of, count_of, most_threads, number_of, path_of, shown, text_of
-from defian_edge.runtime.entry import INTERRUPTED, NOBODY_READS, finish, printable, status_of
+from defian_edge.runtime.entry import carry_out, printable
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.files import require_writable_folder
 from defian_edge.runtime.onnx_session import PROVIDERS
@@ -33,16 +33,8 @@ if TYPE_CHECKING:
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits with 0, 1 (a budget was exceeded), 2 (bad usage or input) or 130 (interrupted)."""
     given = sys.argv[1:] if arguments is None else arguments
-    try:
-        sys.exit(_run(_parser().parse_args(given), shlex.join(["python", "bench.py", *given])))
-    except DefianError as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
-        sys.exit(2)
-    except (KeyboardInterrupt, BrokenPipeError) as error:
-        status = status_of(error) or INTERRUPTED
-        if status != NOBODY_READS:
-            print("interrupted; nothing was written", file=sys.stderr)
-        finish(status)
+    command = shlex.join(["python", "bench.py", *given])
+    carry_out(lambda: _run(_parser().parse_args(given), command), "interrupted; nothing was written")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ import numpy as np
 from .arguments import choice_of, count_of, path_of
 from .batch import Batch, Tally
 from .engine.options import CHECKS, RunOptions
-from .entry import INTERRUPTED, NOBODY_READS, begin, finish, printable, status_of
+from .entry import begin, carry_out, printable
 from .errors import DefianError
 from .files import require_writable_folder
 from .jobs import plan
@@ -41,16 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
         from .verify.command import main as verify
 
         verify(given[1:])
-    try:
-        sys.exit(_run(_parser().parse_args(arguments)))
-    except DefianError as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
-        sys.exit(2)
-    except (KeyboardInterrupt, BrokenPipeError) as error:
-        status = status_of(error) or INTERRUPTED
-        if status != NOBODY_READS:
-            print("interrupted; the same command goes on where it stopped", file=sys.stderr)
-        finish(status)
+    carry_out(lambda: _run(_parser().parse_args(given)), "interrupted; the same command goes on where it stopped")
 
 
 def _asks_to_verify(given: list[str]) -> bool:

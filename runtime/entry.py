@@ -10,9 +10,13 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from .errors import DefianError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType, TracebackType
 
+REFUSED = 2
 INTERRUPTED, TERMINATED, NOBODY_READS = 130, 143, 141
 """128 and the number of SIGINT, SIGTERM, SIGPIPE, as shells count."""
 
@@ -62,6 +66,28 @@ def status_of(error: BaseException) -> int | None:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     return NOBODY_READS if isinstance(error, BrokenPipeError) else None
+
+
+def carry_out(work: Callable[[], int], if_interrupted: str) -> NoReturn:
+    """A command's work and how it ends: its status, or 2 and one message for what the user can change.
+
+    Args:
+        work: gives the status.
+        if_interrupted: what is said when a signal ended it.
+
+    Raises:
+        SystemExit: always.
+    """
+    try:
+        status = work()
+    except DefianError as error:
+        print(f"error: {printable(error)}", file=sys.stderr)
+        status = REFUSED
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        status = status_of(error) or INTERRUPTED
+        if status != NOBODY_READS:
+            print(if_interrupted, file=sys.stderr)
+    finish(status)
 
 
 def finish(status: int) -> NoReturn:

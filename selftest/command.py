@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defian_edge.runtime.arguments import number_of, path_of, shown
-from defian_edge.runtime.entry import INTERRUPTED, printable, status_of
+from defian_edge.runtime.entry import carry_out
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder
 from defian_edge.selftest.protocol import Settings
@@ -32,14 +32,8 @@ BUDGET = 480.0
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; exits with 0, 1 (a number was wrong or a stage broke) or 2 (bad usage)."""
     given = sys.argv[1:] if arguments is None else arguments
-    try:
-        sys.exit(_run(_parser().parse_args(given), shlex.join(["python", "-m", "selftest", *given])))
-    except DefianError as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt as error:
-        print("stopped", file=sys.stderr)
-        sys.exit(status_of(error) or INTERRUPTED)
+    command = shlex.join(["python", "-m", "selftest", *given])
+    carry_out(lambda: _run(_parser().parse_args(given), command), "stopped")
 
 
 def _parser() -> argparse.ArgumentParser:

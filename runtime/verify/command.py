@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..arguments import choice_of, number_of, path_of
-from ..entry import INTERRUPTED, NOBODY_READS, finish, printable, status_of
+from ..entry import carry_out, printable
 from ..errors import DefianError
 from ..files import require_writable_folder, write_whole
 from ..onnx_session import PROVIDERS
@@ -33,16 +33,8 @@ def main(arguments: list[str] | None = None) -> None:
     (terminated) or 141 (nobody reads its output).
     """
     given = sys.argv[1:] if arguments is None else arguments
-    try:
-        sys.exit(_run(_parser().parse_args(given), shlex.join(["python", "-m", "runtime", "verify", *given])))
-    except DefianError as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
-        sys.exit(2)
-    except (KeyboardInterrupt, BrokenPipeError) as error:
-        status = status_of(error) or INTERRUPTED
-        if status != NOBODY_READS:
-            print("interrupted", file=sys.stderr)
-        finish(status)
+    command = shlex.join(["python", "-m", "runtime", "verify", *given])
+    carry_out(lambda: _run(_parser().parse_args(given), command), "interrupted")
 
 
 def _parser() -> argparse.ArgumentParser:
