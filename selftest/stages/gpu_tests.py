@@ -8,6 +8,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+from defian_edge.selftest.failures import MARK
 from defian_edge.selftest.protocol import CannotRun
 from defian_edge.selftest.runner import ROOT
 
@@ -31,18 +32,8 @@ def run(_settings: Settings, record: Record) -> None:
         raise CannotRun("The tests are not here: run it in a checkout of the repository.")
     if importlib.util.find_spec("pytest") is None:
         raise CannotRun("The Python package pytest is not installed.")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-m",
-        "gpu and not slowest",
-        "-v",
-        "-rsf",
-        "-p",
-        "no:cacheprovider",
-        *files,
-    ]
+    plugins = ["-p", "no:cacheprovider", "-p", "defian_edge.selftest.failures"]
+    command = [sys.executable, "-m", "pytest", "-m", "gpu and not slowest", "-v", "-rsf", *plugins, *files]
     lines: list[str] = []
     passed = 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT) as running:
@@ -52,7 +43,7 @@ def run(_settings: Settings, record: Record) -> None:
             if " PASSED " in line:
                 passed += 1
                 record.figure("tests", {"passed": passed})  # kept at once, as failures are
-            if " FAILED " in line or line.startswith(("SKIPPED", "ERROR")):
+            if " FAILED " in line or line.startswith(("SKIPPED", "ERROR", MARK)):
                 record.note(line)
                 if " FAILED " in line:  # the stage may be ended before the summary
                     record.check(line.partition(" FAILED ")[0], 1, at_most=0)

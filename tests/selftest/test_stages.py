@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from contextlib import nullcontext
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from defian_edge.selftest.failures import MARK
 from defian_edge.selftest.protocol import CannotRun, Record, Settings
 from defian_edge.selftest.stages import gpu_tests, kernel, sanitizer, training
 from defian_edge.selftest.stages.environment import newer_than_the_driver
@@ -130,6 +132,22 @@ def test_a_gpu_test_that_fails_is_kept_even_if_the_stage_is_ended_before_the_sum
     monkeypatch.setattr(gpu_tests.subprocess, "Popen", Running("tests/x.py::test_a FAILED [ 50%]"))
     gpu_tests.run(settings, record)
     assert passed(record)["tests/x.py::test_a"] is False
+
+
+def test_the_words_of_a_failure_come_when_it_happens(tmp_path):
+    (tmp_path / "test_it.py").write_text("def test_bad():\n    assert 1 == 2, 'so it is'\n\ndef test_good(): pass\n")
+    plugin = ["-p", "defian_edge.selftest.failures", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", *plugin, str(tmp_path / "test_it.py")],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    )
+    words, good = done.stdout.index(f"{MARK} test_it.py::test_bad"), done.stdout.index("test_good PASSED")
+    assert words < good
+    assert "AssertionError: so it is" in done.stdout[words:good]
 
 
 def test_gpu_tests_that_all_skip_are_no_proof(settings, record, monkeypatch):
