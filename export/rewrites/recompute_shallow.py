@@ -22,7 +22,8 @@ class RecomputeShallow(Rewrite):
     the same numbers and frees one feature map during the whole body.
 
     Precondition: a Conv of at most 4 input channels with constant weight, whose output is read by an Add
-    whose other operand comes from a Conv, and by something else.
+    whose other operand comes from a Conv, and by something else. No other Conv reads the same input: it would be the
+    repetition itself.
     """
 
     name = "recompute-shallow"
@@ -35,6 +36,8 @@ class RecomputeShallow(Rewrite):
 def _repeat(convolution: ir.Node) -> bool:
     weight = array_of(convolution.inputs[1])
     if weight is None or weight.shape[1] > MOST_INPUT_CHANNELS or weight.shape[0] <= weight.shape[1]:
+        return False
+    if any(use.node is not convolution and use.node.op_type == "Conv" for use in convolution.inputs[0].uses()):
         return False
     shallow = convolution.outputs[0]
     skips = [use for use in shallow.uses() if _is_global_skip(use.node, shallow)]
