@@ -10,6 +10,7 @@ import onnx_ir as ir
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import Target, is_available
 from defian_edge.export.engine.kernels import Traffic, planned_traffic
+from defian_edge.export.engine.plan_cache import keep_plan, plan_path, read_plan
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.variants import Variant, make_half
 from defian_edge.export.rewrites import apply_rewrites
@@ -104,8 +105,14 @@ def planned(model: ir.Model, profile: ShapeProfile, *, plugin: bool = False) -> 
     uint8 = model.graph.inputs[0].dtype == ir.DataType.UINT8
     graph = Variant(Precision.FP16, make_half(model)).serialise()
     options = EngineOptions(Target.TENSORRT_RTX, profile, uint8=uint8, sm=MEMORY_SM, plugin=plugin)
+    place = plan_path(graph, options)
+    known = read_plan(place)
+    if known is not None:
+        return known
     activation = build_engine(graph, options).facts.activation_bytes
-    return activation, planned_traffic(graph, profile.maximum, sm=MEMORY_SM, uint8=uint8, plugin=plugin)
+    traffic = planned_traffic(graph, profile.maximum, sm=MEMORY_SM, uint8=uint8, plugin=plugin)
+    keep_plan(place, activation, traffic)
+    return activation, traffic
 
 
 def planned_activation_bytes(model: ir.Model, profile: ShapeProfile, *, plugin: bool = False) -> int | None:
