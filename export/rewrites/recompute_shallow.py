@@ -37,7 +37,8 @@ def _repeat(convolution: ir.Node) -> bool:
     weight = array_of(convolution.inputs[1])
     if weight is None or weight.shape[1] > MOST_INPUT_CHANNELS or weight.shape[0] <= weight.shape[1]:
         return False
-    if any(use.node is not convolution and use.node.op_type == "Conv" for use in convolution.inputs[0].uses()):
+    image = convolution.inputs[0]
+    if image is None or any(use.node is not convolution and use.node.op_type == "Conv" for use in image.uses()):
         return False
     shallow = convolution.outputs[0]
     skips = [use for use in shallow.uses() if _is_global_skip(use.node, shallow)]
