@@ -24,18 +24,32 @@ if TYPE_CHECKING:
     from defian_edge.runtime.interface import Session
     from defian_edge.runtime.manifest import Manifest, read_manifest
     from defian_edge.runtime.session import open_session
+    from defian_edge.runtime.verify.budget import Budget
+    from defian_edge.runtime.verify.run import verify
 
 _HOMES = {
+    "Budget": "verify.budget",
     "DefianError": "errors",
     "Manifest": "manifest",
     "RunOptions": "engine.session",
     "Session": "interface",
     "open_session": "session",
     "read_manifest": "manifest",
+    "verify": "verify.run",
 }
 """The module of ``defian_edge.runtime`` in which each public name is defined."""
 
-__all__ = ["DefianError", "Manifest", "RunOptions", "Session", "__version__", "open_session", "read_manifest"]
+__all__ = [
+    "Budget",
+    "DefianError",
+    "Manifest",
+    "RunOptions",
+    "Session",
+    "__version__",
+    "open_session",
+    "read_manifest",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> object:

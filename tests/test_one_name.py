@@ -177,7 +177,8 @@ def test_the_public_names_are_these_and_each_is_there():
     import defian_edge
 
     assert set(public) == {
-        "DefianError", "Manifest", "RunOptions", "Session", "__version__", "open_session", "read_manifest",
+        "Budget", "DefianError", "Manifest", "RunOptions", "Session", "__version__", "open_session", "read_manifest",
+        "verify",
     }  # fmt: skip
     assert set(public) <= set(dir(defian_edge))
     for name in public:
