@@ -21,7 +21,7 @@ from defian_edge.export.precision.int8.sites import ConvolutionSite, FeatureSite
 from defian_edge.export.precision.shares import feature_names, realised
 from defian_edge.export.precision.variants import make_half
 from defian_edge.export.reference import reference_evaluations
-from defian_edge.export.rewrites import ALL, apply_rewrites
+from defian_edge.export.rewrites import PORTABLE, apply_rewrites
 from defian_edge.runtime.errors import DefianError
 from tests.conftest import make_int8, noise, random_checkpoint, tiny
 
@@ -177,11 +177,11 @@ def test_a_graph_without_the_rewrites_has_the_same_sites(traced, rewritten):
     assert {site.group for site in plain.features} == {site.group for site in after.features}
 
 
-@pytest.mark.parametrize("missing", ["nothing", "everything", *(rewrite.name for rewrite in ALL)])
+@pytest.mark.parametrize("missing", ["nothing", "everything", *(rewrite.name for rewrite in PORTABLE)])
 @pytest.mark.parametrize("channels", [True, False])
 def test_every_site_is_found_behind_the_helpers_whatever_rewrite_is_missing(traced, rewritten, missing, channels):
     model = traced(random_checkpoint(tiny()))
-    apply_rewrites(model, [rewrite for rewrite in ALL if missing not in ("everything", rewrite.name)])
+    apply_rewrites(model, [rewrite for rewrite in PORTABLE if missing not in ("everything", rewrite.name)])
     patches = replace(calibration_set(None, 2, patches=1), size=16)
     sites = calibrate(model, patches, Recipe(scope=Scope.FEATURES, channels=channels)).sites
     assert len(sites.features) == len(find_sites(rewritten, Scope.FEATURES).features)
