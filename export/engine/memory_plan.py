@@ -102,22 +102,25 @@ def planned(model: ir.Model, profile: ShapeProfile, *, plugin: bool = False) -> 
     Returns:
         Activation memory in bytes, and the traffic.
     """
-    uint8 = model.graph.inputs[0].dtype == ir.DataType.UINT8
-    graph = Variant(Precision.FP16, make_half(model)).serialise()
-    options = EngineOptions(Target.TENSORRT_RTX, profile, uint8=uint8, sm=MEMORY_SM, plugin=plugin)
+    graph, options = _asked(model, profile, plugin=plugin)
     place = plan_path(graph, options)
     known = read_plan(place)
     if known is not None:
         return known
     activation = build_engine(graph, options).facts.activation_bytes
-    traffic = planned_traffic(graph, profile.maximum, sm=MEMORY_SM, uint8=uint8, plugin=plugin)
+    traffic = planned_traffic(graph, profile.maximum, sm=MEMORY_SM, uint8=options.uint8, plugin=plugin)
     keep_plan(place, activation, traffic)
     return activation, traffic
 
 
 def planned_activation_bytes(model: ir.Model, profile: ShapeProfile, *, plugin: bool = False) -> int | None:
     """The activation memory of :func:`planned` alone."""
+    graph, options = _asked(model, profile, plugin=plugin)
+    return build_engine(graph, options).facts.activation_bytes
+
+
+def _asked(model: ir.Model, profile: ShapeProfile, *, plugin: bool) -> tuple[bytes, EngineOptions]:
+    """The FP16 form of a FP32 graph, and how it is to be compiled."""
     uint8 = model.graph.inputs[0].dtype == ir.DataType.UINT8
     graph = Variant(Precision.FP16, make_half(model)).serialise()
-    options = EngineOptions(Target.TENSORRT_RTX, profile, uint8=uint8, sm=MEMORY_SM, plugin=plugin)
-    return build_engine(graph, options).facts.activation_bytes
+    return graph, EngineOptions(Target.TENSORRT_RTX, profile, uint8=uint8, sm=MEMORY_SM, plugin=plugin)

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from defian_edge.export.rewrites.base import Rewrite
-from defian_edge.export.trace.hessian_op import bias_row, install_body, operator_nodes, stencil
+from defian_edge.export.trace.hessian_op import bias_row, body_form, install_body, stencil
 from defian_edge.models.defian import DILATIONS, STENCIL_XX, STENCIL_XY, STENCIL_YY
 
 if TYPE_CHECKING:
@@ -38,15 +38,7 @@ class CheapHessian(Rewrite):
     summary = "trace on the channel mean, two depthwise convolutions per dilation"
 
     def rewrite(self, model: ir.Model) -> int:
-        function = next((f for key, f in model.functions.items() if key[0] == "defian"), None)
-        already = function is not None and "form" in function.metadata_props  # this one, or a later rewrite's
-        if already or not operator_nodes(model):
-            return 0
-        sites = install_body(model, cheap_body)
-        for key, installed in model.functions.items():
-            if key[0] == "defian":
-                installed.metadata_props["form"] = self.name
-        return sites
+        return 0 if body_form(model) else install_body(model, cheap_body, self.name)
 
 
 def cheap_body(emit: Emitter, features: ir.Value, bias: ir.Value, channels: int) -> ir.Value:

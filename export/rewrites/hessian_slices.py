@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from defian_edge.export.rewrites.base import ENGINES, Rewrite
-from defian_edge.export.trace.hessian_op import bias_row, install_body, operator_nodes
+from defian_edge.export.trace.hessian_op import bias_row, body_form, install_body
 from defian_edge.models.defian import DILATIONS
 
 if TYPE_CHECKING:
@@ -36,15 +36,7 @@ class HessianSlices(Rewrite):
     uses = ENGINES
 
     def rewrite(self, model: ir.Model) -> int:
-        function = next((f for key, f in model.functions.items() if key[0] == "defian"), None)
-        already = function is not None and function.metadata_props.get("form") == self.name
-        if already or not operator_nodes(model):
-            return 0
-        sites = install_body(model, sliced_body)
-        for key, installed in model.functions.items():
-            if key[0] == "defian":
-                installed.metadata_props["form"] = self.name
-        return sites
+        return 0 if body_form(model) == self.name else install_body(model, sliced_body, self.name)
 
 
 def sliced_body(emit: Emitter, features: ir.Value, bias: ir.Value, channels: int) -> ir.Value:

@@ -25,6 +25,7 @@ from defian_edge.runtime.plugin.hessian_plugin import PLUGIN_NAME, PLUGIN_NAMESP
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+FORM = "form"
 DOMAIN = PLUGIN_NAMESPACE
 NAME = PLUGIN_NAME
 VERSION = 1
@@ -37,12 +38,19 @@ def operator_nodes(model: ir.Model) -> list[ir.Node]:
     return [node for node in model.graph if node.domain == DOMAIN and node.op_type == NAME]
 
 
-def install_body(model: ir.Model, body: Callable[[Emitter, ir.Value, ir.Value, int], ir.Value]) -> int:
+def body_form(model: ir.Model) -> str:
+    """Which rewrite made the body of the operator's function; empty if it is as traced, or there is none."""
+    function = next((each for key, each in model.functions.items() if key[0] == DOMAIN), None)
+    return "" if function is None else function.metadata_props.get(FORM, "")
+
+
+def install_body(model: ir.Model, body: Callable[[Emitter, ir.Value, ir.Value, int], ir.Value], form: str = "") -> int:
     """Define (or redefine) the operator's function in the model; returns the number of nodes that use it.
 
     Args:
         model: a model whose eigenvalue nodes all read features of the same number of channels.
         body: called with an emitter, the features, the bias and C; returns the eigenvalue maps in FP32.
+        form: name of the rewrite whose body it is; see :func:`body_form`.
     """
     nodes = operator_nodes(model)
     if not nodes:
@@ -61,6 +69,8 @@ def install_body(model: ir.Model, body: Callable[[Emitter, ir.Value, ir.Value, i
     graph = ir.Graph([features, bias], [result], nodes=emit.nodes, opset_imports={"": OPSET}, name=NAME)
     declared = [ir.Attr(name, ir.AttributeType.STRING, None) for name in PLUGIN_ATTRIBUTES]
     function = ir.Function(DOMAIN, NAME, graph=graph, attributes=declared)
+    if form:
+        function.metadata_props[FORM] = form
     model.functions[function.identifier()] = function
     model.opset_imports[DOMAIN] = VERSION
     for node in nodes:
