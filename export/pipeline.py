@@ -16,10 +16,10 @@ from defian_edge.export.engine.kernels import planned_traffic
 from defian_edge.export.engine.lowering import Eigen, inline_functions
 from defian_edge.export.engine.memory_plan import Step, can_measure_memory, rewrite_with_account
 from defian_edge.export.graph import copy_of
-from defian_edge.export.measure import measure
+from defian_edge.export.measure import Measured, PackSize, measure
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING, by_measurement
-from defian_edge.export.precision.int8.variant import make_int8, needs_validation
+from defian_edge.export.precision.int8.variant import Int8Options, make_int8
 from defian_edge.export.precision.shares import GraphShares, feature_names, shares_of
 from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import Rewrite, Use, select
@@ -133,7 +133,10 @@ def run_export(
     graphs = _rewritten(inputs, options, say)
     steps = graphs.steps
     variants = [_variant(graphs.of(precision), precision, inputs, options, say) for precision in options.precisions]
-    pack, measured = measure(variants, inputs.checkpoint, inputs.pairs, options, say)
+    pack, measured = None, [Measured()] * len(variants)
+    if options.io is Io.UINT8:
+        size = PackSize(options.profile, options.reference_size)
+        pack, measured = measure(variants, inputs.checkpoint, inputs.pairs, size, say)
     built: list[_Built] = []
     for variant, found in zip(variants, measured, strict=True):
         report = found.report
@@ -204,7 +207,7 @@ def _inputs(options: ExportOptions) -> _Inputs:
         patches = calibration_set(options.calibration, scale, options.patches)
         for _ in patches:
             pass  # a photo that cannot be used is found now, not after the trace
-        if needs_validation(options):
+        if _int8_options(options).needs_validation:
             patches.split()
     require_writable_folder(options.out)
     if options.target is not Target.ONNX:
@@ -221,7 +224,7 @@ def _variant(
 ) -> Variant:
     images = [*(pair.lr for pair in inputs.pairs[:RANGE_PHOTOS]), *hard_images().values()]
     if precision is Precision.INT8 and inputs.patches is not None:
-        variant = make_int8(graph, inputs.checkpoint, inputs.patches, options, images, say)
+        variant = make_int8(graph, inputs.checkpoint, inputs.patches, _int8_options(options), images, say)
     elif precision is Precision.FP32:
         variant = Variant(precision, copy_of(graph))
     else:
@@ -255,6 +258,10 @@ def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], 
     if traffic is None:
         return built
     return replace(built, facts=replace(built.facts, kernels=traffic.kernels, moved_bytes=traffic.bytes))
+
+
+def _int8_options(options: ExportOptions) -> Int8Options:
+    return Int8Options(options.recipe, options.profile, options.max_drift, options.sensitivity)
 
 
 def _engine_options(options: ExportOptions) -> EngineOptions:

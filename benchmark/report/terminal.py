@@ -11,21 +11,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from defian_edge.benchmark.report.tables import result_tables
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from defian_edge.benchmark.report.table import Table
-    from defian_edge.benchmark.results import BenchResult
 
 FILE_WIDTH = 132
 """Columns of what is written to a file or a pipe, which have no width of their own."""
 FRAME = 3
 """Columns that a table adds to every cell."""
-
-
 GAP = "\N{NO-BREAK SPACE}"
+COLOURS = {"note": "yellow", "over budget": "red"}
 
 
 def open_console() -> Console:
@@ -43,15 +39,9 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield status.update
 
 
-def show(result: BenchResult, console: Console | None = None) -> None:
-    """Print all tables and remarks."""
-    to = console or open_console()
-    for table in result_tables(result):
-        show_table(table, to)
-    for remark in result.remarks:
-        to.print(f"[yellow]note[/yellow] {escape(remark)}")
-    for sentence in result.over_budget:
-        to.print(f"[red]over budget[/red] {escape(sentence)}")
+def show_line(kind: str, text: str, console: Console) -> None:
+    """A line that says what it is: ``note`` or ``over budget``."""
+    console.print(f"[{COLOURS[kind]}]{kind}[/{COLOURS[kind]}] {escape(text)}")
 
 
 def show_table(table: Table, console: Console) -> None:
