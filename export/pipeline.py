@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from defian_edge.models.bundled import resolve_model
 from defian_edge.models.checkpoint import Checkpoint, load_checkpoint
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder, write_whole
+from defian_edge.runtime.log import telling
 from defian_edge.runtime.manifest import EngineFacts, Manifest
 from defian_edge.runtime.plugin import PLUGIN_KEY
 from defian_edge.runtime.producer import BUILT_BY
@@ -43,6 +45,8 @@ if TYPE_CHECKING:
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.pack.write import WrittenPack
     from defian_edge.runtime.verify.promise import Promise
+
+LOGGER = logging.getLogger(__name__)
 
 
 RANGE_PHOTOS = 8
@@ -128,6 +132,7 @@ def run_export(
         DefianError: an input is missing or unusable. All inputs are looked at before the work starts, and
             nothing is written before everything is measured and built.
     """
+    say = telling(LOGGER, say)
     inputs = _inputs(options)
     say(f"tracing {inputs.checkpoint.architecture}")
     graphs = _rewritten(inputs, options, say)

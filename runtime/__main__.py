@@ -15,6 +15,7 @@ from .entry import begin, carry_out, printable
 from .errors import DefianError
 from .files import require_writable_folder
 from .jobs import plan
+from .log import add_verbose
 from .memory import fits
 from .onnx_session import PROVIDERS
 from .quality import Quality, require_scikit_image
@@ -84,6 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         default="once",
         help=f"{', '.join(CHECKS)}: hold engines against a picture of PyTorch's; default once",
     )
+    add_verbose(parser)
     return parser
 
 

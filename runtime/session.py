@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from .engine.options import RunOptions
     from .interface import Session
     from .profile import Shape
+
+LOGGER = logging.getLogger(__name__)
 
 
 def open_session(
@@ -41,6 +44,7 @@ def open_session(
             f"{path.name}: expected a graph (.onnx) or engine (.engine) with its manifest, found no {path.name}.json.",
             "Build it with export.py, and copy both files.",
         )
+    LOGGER.info("opening %s", path)
     if read_manifest(path, verify=False).engine is not None:
         session = EngineSession(path, options, shape)
         try:

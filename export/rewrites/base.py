@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import Enum
@@ -11,6 +12,8 @@ from onnx_ir.passes import common
 
 if TYPE_CHECKING:
     import onnx_ir as ir
+
+LOGGER = logging.getLogger(__name__)
 
 
 class Use(str, Enum):

@@ -13,6 +13,7 @@ from ..arguments import add_limits, choice_of, number_of, path_of
 from ..entry import carry_out, printable
 from ..errors import DefianError
 from ..files import require_writable_folder, write_whole
+from ..log import add_verbose
 from ..onnx_session import PROVIDERS
 from .budget import BELOW_PROMISE, Budget
 from .run import verify
@@ -72,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=path_of("--out"), default=Path("verify"), help="folder for wrong pictures; default verify"
     )
+    add_verbose(parser)
     return parser
 
 
