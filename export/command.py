@@ -223,6 +223,8 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
 
     console.print(escape(f"{result.checkpoint.name}: {result.checkpoint.architecture}"))
     console.print(tables.rewrite_table(result.steps, options.profile))
+    for line in tables.unused_lines(result.steps):
+        console.print(escape(line), soft_wrap=True)
     if any(artefact.drift for artefact in result.artefacts):
         console.print(tables.drift_table(result.artefacts, options.max_drift))
     if any(artefact.shares for artefact in result.artefacts):
