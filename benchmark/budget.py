@@ -10,7 +10,7 @@ from defian_edge.runtime.errors import DefianError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from defian_edge.benchmark.quality import Quality
+    from defian_edge.benchmark.measure.quality import Quality
 
 
 @dataclass(frozen=True)

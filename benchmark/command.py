@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from defian_edge.benchmark.budget import Budget
 from defian_edge.benchmark.candidates import names_of
-from defian_edge.benchmark.latency import Plan
+from defian_edge.benchmark.measure.latency import Sampling
+from defian_edge.benchmark.measure.packed import has_pytorch, own_pack
+from defian_edge.benchmark.measure.tiling import parse_tiling
 from defian_edge.benchmark.options import BenchOptions
-from defian_edge.benchmark.packed import has_pytorch, own_pack
 from defian_edge.benchmark.run import run_benchmark
-from defian_edge.benchmark.tiling import parse_tiling
 from defian_edge.runtime.arguments import choice_of, count_of, most_threads, number_of, path_of, shown, text_of
 from defian_edge.runtime.entry import carry_out, printable
 from defian_edge.runtime.errors import DefianError, MissingPackageError
@@ -27,7 +27,7 @@ from defian_edge.runtime.tiles import DEFAULT_OVERLAP
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from defian_edge.benchmark.sheet import Sheet
+    from defian_edge.benchmark.report.table import Table
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -51,18 +51,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--shape", default="180x320", help="height x width of the LR image")
     parser.add_argument("--batch", default="1", help="images per run; several separated by commas")
     parser.add_argument(
-        "--rounds", type=count_of("--rounds", 1), default=Plan.rounds, help="samples per artefact, at least"
+        "--rounds", type=count_of("--rounds", 1), default=Sampling.rounds, help="samples per artefact, at least"
     )
     parser.add_argument(
         "--seconds",
         type=number_of("--seconds", 0, 1e5, "seconds"),
-        default=Plan.seconds,
+        default=Sampling.seconds,
         help="timed seconds per artefact, at least",
     )
     parser.add_argument(
         "--warm-up",
         type=number_of("--warm-up", 0, 1e5, "seconds"),
-        default=Plan.warm_up_seconds,
+        default=Sampling.warm_up_seconds,
         help="untimed seconds per artefact",
     )
     parser.add_argument(
@@ -121,15 +121,15 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace, command: str) -> int:
-    from defian_edge.benchmark.against import differences, require_common
-    from defian_edge.benchmark.change_table import change_table
-    from defian_edge.benchmark.conditions import other_conditions
-    from defian_edge.benchmark.earlier import read_json
+    from defian_edge.benchmark.baseline.changes import differences, require_common
+    from defian_edge.benchmark.baseline.comparability import other_conditions
+    from defian_edge.benchmark.baseline.reading import read_json
+    from defian_edge.benchmark.report.change_table import change_table
 
     if importlib.util.find_spec("rich") is None:
-        from defian_edge.benchmark import plain as terminal
+        from defian_edge.benchmark.report import plain as terminal
     else:
-        from defian_edge.benchmark import terminal
+        from defian_edge.benchmark.report import terminal
 
     chosen = _options(options, command)
     old = None if options.against is None else read_json(options.against)
@@ -144,7 +144,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
     console: Any = terminal.open_console()
     with terminal.progress() as say:
         result = run_benchmark(chosen, say=say)
-    changes: list[Sheet] = []
+    changes: list[Table] = []
     if old is not None:
         new = result.as_json()
         found, conditions = differences(old, new), other_conditions(old, new)
@@ -158,7 +158,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
         result.write(options.json)
         print(f"wrote {printable(options.json)}")
     for table in changes:
-        terminal.show_sheet(table, console)
+        terminal.show_table(table, console)
     if options.report is not None:
         from defian_edge.benchmark.report.page import write_page
 
@@ -191,7 +191,7 @@ def _options(options: argparse.Namespace, command: str) -> BenchOptions:
     return BenchOptions(
         artefacts=tuple(options.artefacts),
         shapes=tuple(_shape(batch.strip(), options.shape) for batch in options.batch.split(",")),
-        plan=Plan(options.rounds, options.seconds, options.warm_up),
+        sampling=Sampling(options.rounds, options.seconds, options.warm_up),
         provider=options.provider,
         dataset=options.dataset,
         lr=options.lr,

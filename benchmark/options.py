@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from defian_edge.benchmark.budget import Budget
-from defian_edge.benchmark.latency import Plan
-from defian_edge.benchmark.packed import is_pack
+from defian_edge.benchmark.measure.latency import Sampling
+from defian_edge.benchmark.measure.packed import is_pack
 from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ class BenchOptions:
     Attributes:
         artefacts: bundled names and paths; the first is the base of all ratios.
         shapes: LR batches to time, (batch, height, width).
-        plan: how long.
+        sampling: how long.
         provider: what runs the graphs.
         dataset, lr, hr: images for the drift section; none for no such section.
         reference: checkpoint of the drift section, or a reference pack (.zip), whose photos are then measured on; None
@@ -40,7 +40,7 @@ class BenchOptions:
 
     artefacts: tuple[str, ...]
     shapes: tuple[Shape, ...]
-    plan: Plan = field(default_factory=Plan)
+    sampling: Sampling = field(default_factory=Sampling)
     provider: str = "cpu"
     dataset: Path | None = None
     lr: Path | None = None
@@ -57,10 +57,10 @@ class BenchOptions:
     def __post_init__(self) -> None:
         if not self.shapes:
             raise DefianError("No shape to time: give at least one.")
-        if self.plan.rounds < 1 or not self.plan.seconds >= 0 or not self.plan.warm_up_seconds >= 0:
+        if self.sampling.rounds < 1 or not self.sampling.seconds >= 0 or not self.sampling.warm_up_seconds >= 0:
             raise DefianError(
-                f"Expected at least one round and durations of 0 s or more, found {self.plan.rounds} rounds, "
-                f"{self.plan.seconds:g} s and {self.plan.warm_up_seconds:g} s of warm-up."
+                f"Expected at least one round and durations of 0 s or more, found {self.sampling.rounds} rounds, "
+                f"{self.sampling.seconds:g} s and {self.sampling.warm_up_seconds:g} s of warm-up."
             )
         if self.threads < 0:
             raise DefianError(f"Expected 0 threads (each library's choice) or more, found {self.threads}.")

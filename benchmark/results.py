@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from defian_edge.benchmark.candidates import Candidate
     from defian_edge.benchmark.gpu.clocks import Clocks
     from defian_edge.benchmark.gpu.energy import Energy
-    from defian_edge.benchmark.latency import Latency
-    from defian_edge.benchmark.memory import Memory
-    from defian_edge.benchmark.quality import Quality
+    from defian_edge.benchmark.measure.latency import Latency
+    from defian_edge.benchmark.measure.memory import Memory
+    from defian_edge.benchmark.measure.quality import Quality
     from defian_edge.export.roofline.bound import Bound, Work
 
 SCHEMA = 4

@@ -10,11 +10,11 @@ from defian_edge.benchmark.candidates import open_candidates
 from defian_edge.benchmark.environment import describe_environment, has_gpu, use_threads
 from defian_edge.benchmark.gpu.clocks import watch_clocks
 from defian_edge.benchmark.gpu.energy import NOTHING, measure_energy, open_meter
-from defian_edge.benchmark.inputs import images_of, pixels_sha256, require_shapes, too_large
-from defian_edge.benchmark.latency import Plan, doubts, measure_latency
-from defian_edge.benchmark.limits import bounds_of, can_count, work_at
-from defian_edge.benchmark.memory import measure_memory
-from defian_edge.benchmark.packed import reference_words
+from defian_edge.benchmark.measure.inputs import images_of, pixels_sha256, require_shapes, too_large
+from defian_edge.benchmark.measure.latency import Sampling, doubts, measure_latency
+from defian_edge.benchmark.measure.limits import bounds_of, can_count, work_at
+from defian_edge.benchmark.measure.memory import measure_memory
+from defian_edge.benchmark.measure.packed import reference_words
 from defian_edge.benchmark.results import BenchResult, Measured
 from defian_edge.export.roofline.devices import device_named, device_of
 from defian_edge.runtime.errors import DefianError
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from defian_edge.benchmark.candidates import Candidate
     from defian_edge.benchmark.gpu.clocks import Clocks
     from defian_edge.benchmark.gpu.energy import Energy, Meter
-    from defian_edge.benchmark.latency import Latency
-    from defian_edge.benchmark.memory import Memory
+    from defian_edge.benchmark.measure.latency import Latency
+    from defian_edge.benchmark.measure.memory import Memory
+    from defian_edge.benchmark.measure.quality import Quality
     from defian_edge.benchmark.options import BenchOptions
-    from defian_edge.benchmark.quality import Quality
     from defian_edge.export.roofline.bound import Work
     from defian_edge.export.roofline.devices import Device
     from defian_edge.runtime.profile import Shape
@@ -61,7 +61,7 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
         remarks += unknown
         qualities: dict[str, Quality] = {}
         if pairs:
-            from defian_edge.benchmark.quality import measure_quality
+            from defian_edge.benchmark.measure.quality import measure_quality
 
             qualities = measure_quality(candidates, pairs, options.reference, options.provider, say, options.tiling)
         measured = [
@@ -103,7 +103,7 @@ def _without_packages(candidates: Sequence[Candidate], options: BenchOptions) ->
     """What was left out for want of packages that a device need not have."""
     remarks = [] if can_count() else ["Work and bounds were not counted: that takes onnx-ir and PyTorch."]
     if options.measures_drift:
-        from defian_edge.benchmark.quality import can_emulate
+        from defian_edge.benchmark.measure.quality import can_emulate
 
         if importlib.util.find_spec("skimage") is None:
             remarks.append("SSIM-Y is not known: that takes scikit-image.")
@@ -137,15 +137,15 @@ def _timed(
         words = "x".join(map(str, shape))
         say(f"timing {len(candidates)} artefacts at {words}")
         with watch_clocks() as watch:
-            latencies.append(_latency(candidates, shape, options.plan))
+            latencies.append(_latency(candidates, shape, options.sampling))
         seen = watch.clocks(words)
         clocks += [seen] if seen is not None else []
     return latencies, clocks
 
 
-def _latency(candidates: Sequence[Candidate], shape: Shape, plan: Plan) -> dict[str, Latency]:
+def _latency(candidates: Sequence[Candidate], shape: Shape, sampling: Sampling) -> dict[str, Latency]:
     try:
-        return measure_latency(candidates, shape, plan)
+        return measure_latency(candidates, shape, sampling)
     except MemoryError as error:
         raise too_large(shape) from error
     except DefianError:

@@ -223,9 +223,9 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
     console.print(tables.rewrite_table(result.steps, options.profile))
     if any(artefact.drift for artefact in result.artefacts):
         console.print(tables.drift_table(result.artefacts, options.max_drift))
-    if any(artefact.realised for artefact in result.artefacts):
-        console.print(tables.realised_table(result.artefacts))
-    for line in [*tables.range_lines(result.artefacts), *tables.int8_lines(result.artefacts, result.half, options)]:
+    if any(artefact.shares for artefact in result.artefacts):
+        console.print(tables.shares_table(result.artefacts))
+    for line in [*tables.range_lines(result.artefacts), *tables.int8_lines(result.artefacts, result.fp16, options)]:
         console.print(escape(line), soft_wrap=True)
     if any(artefact.engine for artefact in result.artefacts):
         console.print(tables.engine_table(result.artefacts))

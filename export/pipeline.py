@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from defian_edge.calibration.drift.hard_images import hard_images
 from defian_edge.calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
-from defian_edge.calibration.ranges.fp16_range import beyond_half
+from defian_edge.calibration.ranges.fp16_range import beyond_fp16
 from defian_edge.export.engine.build import BuiltEngine, EngineOptions, build_engine, require_target
 from defian_edge.export.engine.compiler import ANY, CURRENT, Target
 from defian_edge.export.engine.kernels import planned_traffic
@@ -20,8 +20,8 @@ from defian_edge.export.measure import measure
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING, by_measurement
 from defian_edge.export.precision.int8.variant import make_int8, needs_validation
-from defian_edge.export.precision.shares import Realised, feature_names, realised
-from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.precision.shares import GraphShares, feature_names, shares_of
+from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import Rewrite, Use, select
 from defian_edge.export.trace.network import Io, trace
 from defian_edge.models.bundled import resolve_model
@@ -59,13 +59,13 @@ class Artefact:
         accepted: the drift is within the budget, or there is none. Refused variants are not written.
         files: what was written, graph first; of a refused variant the sensitivity ranking at most.
         engine: what the compiler said; None if there is no engine.
-        realised: what the graph really is, counted on the graph.
+        shares: what the graph really is, counted on the graph.
     """
 
     variant: Variant
     drift: DriftReport | None
     accepted: bool
-    realised: Realised
+    shares: GraphShares
     files: tuple[Path, ...] = ()
     engine: EngineFacts | None = None
 
@@ -78,14 +78,14 @@ class ExportResult:
         checkpoint: what was exported.
         steps: the rewrites and what each saved.
         artefacts: one per precision.
-        half: the FP16 graph that INT8 competes with, exported or not; None without INT8.
+        fp16: the FP16 graph that INT8 competes with, exported or not; None without INT8.
         pack: what a device checks the artefacts with; None with float I/O, or if none was wanted or nothing accepted.
     """
 
     checkpoint: Checkpoint
     steps: tuple[Step, ...]
     artefacts: tuple[Artefact, ...]
-    half: Realised | None = None
+    fp16: GraphShares | None = None
     pack: WrittenPack | None = None
 
     @property
@@ -100,7 +100,7 @@ class _Built:
     report: DriftReport | None
     promise: Promise | None
     accepted: bool
-    realised: Realised
+    shares: GraphShares
     engine: BuiltEngine | None
 
 
@@ -142,17 +142,17 @@ def run_export(
         if accepted and options.target is not Target.ONNX:
             say(f"building the {variant.precision.value} engine")
             engine = _engine(variant, options, progress)
-        counted = realised(variant.model, feature_names(graphs.of(variant.precision)), options.profile.optimum)
+        counted = shares_of(variant.model, feature_names(graphs.of(variant.precision)), options.profile.optimum)
         built.append(_Built(variant, report, found.promise, accepted, counted, engine))
     if not any(item.accepted for item in built):
         pack = None
     if pack is not None:
         write_whole(options.out / pack.name, pack.content)
     artefacts = [_write(item, inputs.checkpoint, graphs.names(item.variant.precision), options) for item in built]
-    half = next((item.realised for item in built if item.variant.precision is Precision.FP16), None)
-    if half is None and Precision.INT8 in options.precisions:
-        half = realised(make_half(graphs.whole), feature_names(graphs.whole), options.profile.optimum)
-    return ExportResult(inputs.checkpoint, steps, tuple(artefacts), half, pack)
+    fp16 = next((item.shares for item in built if item.variant.precision is Precision.FP16), None)
+    if fp16 is None and Precision.INT8 in options.precisions:
+        fp16 = shares_of(make_fp16(graphs.whole), feature_names(graphs.whole), options.profile.optimum)
+    return ExportResult(inputs.checkpoint, steps, tuple(artefacts), fp16, pack)
 
 
 @dataclass(frozen=True)
@@ -227,8 +227,8 @@ def _variant(
     else:
         say("measuring what leaves the range of FP16")
         measured = options.io is Io.UINT8
-        beyond = beyond_half(graph, images, options.profile.largest_pixels) if measured else NOTHING
-        variant = Variant(precision, make_half(graph, beyond), {}, beyond, by_measurement(graph, beyond))
+        beyond = beyond_fp16(graph, images, options.profile.largest_pixels) if measured else NOTHING
+        variant = Variant(precision, make_fp16(graph, beyond), {}, beyond, by_measurement(graph, beyond))
     if options.eigen is Eigen.INLINE:
         inline_functions(variant.model)
     return variant
@@ -274,7 +274,7 @@ def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], opt
     label = f"{checkpoint.name}.plain" if options.plain else checkpoint.name
     ranking = _write_ranking(variant, f"{label}.{variant.precision.value}", options.out)
     if not built.accepted:
-        return Artefact(variant, report, built.accepted, built.realised, ranking)
+        return Artefact(variant, report, built.accepted, built.shares, ranking)
     content = variant.serialise()
     manifest = Manifest(
         file=f"{label}.{variant.precision.value}.onnx",
@@ -306,7 +306,7 @@ def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], opt
         )
         files.append(_write_with_manifest(target, engine.plan, options.out))
     facts = None if engine is None else engine.facts
-    return Artefact(variant, report, built.accepted, built.realised, (*files, *ranking), facts)
+    return Artefact(variant, report, built.accepted, built.shares, (*files, *ranking), facts)
 
 
 def _write_ranking(variant: Variant, name: str, folder: Path) -> tuple[Path, ...]:

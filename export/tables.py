@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.pack.write import WrittenPack
     from defian_edge.export.pipeline import Artefact
-    from defian_edge.export.precision.shares import Realised
+    from defian_edge.export.precision.shares import GraphShares
     from defian_edge.runtime.profile import ShapeProfile
 
 NAMED = 5
@@ -89,13 +89,13 @@ def drift_cells(report: DriftReport) -> tuple[str, ...]:
     )
 
 
-def realised_table(artefacts: Sequence[Artefact]) -> Table:
+def shares_table(artefacts: Sequence[Artefact]) -> Table:
     """Per variant: which share of nodes, MACs and feature-map bytes each type has."""
-    table = Table(title="Realised precision, counted on the finished graphs", title_justify="left")
+    table = Table(title="Precision, counted on the finished graphs", title_justify="left")
     for name in ("variant", "nodes", "MACs", "bytes of feature maps"):
         table.add_column(name)
     for artefact in artefacts:
-        counted = artefact.realised
+        counted = artefact.shares
         table.add_row(
             artefact.variant.precision.value,
             *(_percentages(shares) for shares in (counted.nodes, counted.macs, counted.feature_bytes)),
@@ -122,33 +122,35 @@ def range_lines(artefacts: Sequence[Artefact]) -> list[str]:
     return lines
 
 
-def int8_lines(artefacts: Sequence[Artefact], half: Realised | None, options: ExportOptions) -> list[str]:
-    """What is INT8, what had to stay FP16, the ranking if it was made, and whether INT8 can be faster than ``half``."""
+def int8_lines(artefacts: Sequence[Artefact], fp16: GraphShares | None, options: ExportOptions) -> list[str]:
+    """What is INT8, what had to stay FP16, the ranking if it was made, and whether INT8 can be faster than ``fp16``."""
     int8 = next((artefact for artefact in artefacts if artefact.variant.precision is Precision.INT8), None)
     if int8 is None:
         return []
     calibration = int8.variant.calibration
-    coverage = calibration["coverage"]
+    mixed = calibration["mixed_precision"]
     lines = [
-        f"INT8 covers {100 * int8.realised.macs.get('int8', 0.0):.1f} % of the convolutions' MACs and "
-        f"{100 * coverage['byte_share']:.1f} % of the bytes that the feature maps have in FP16; "
+        f"INT8 covers {100 * int8.shares.macs.get('int8', 0.0):.1f} % of the convolutions' MACs and "
+        f"{100 * mixed['byte_share']:.1f} % of the bytes that the feature maps have in FP16; "
         f"calibration cache {calibration['cache']}."
     ]
-    if coverage["dropped"]:
-        lines.append(f"FP16 to keep the budget on the validation photos: {', '.join(coverage['dropped'])}.")
-    lines += [_harm_line(harm) for harm in calibration["sensitivity"]]
-    if half is not None:
+    if mixed["dropped"]:
+        lines.append(f"FP16 to keep the budget on the validation photos: {', '.join(mixed['dropped'])}.")
+    lines += [_sensitivity_line(sensitivity) for sensitivity in calibration["sensitivity"]]
+    if fp16 is not None:
         capability = None if int8.engine is None else int8.engine.compute_capability
-        lines.append(verdict(int8.realised, half, options.target, capability))
+        lines.append(verdict(int8.shares, fp16, options.target, capability))
     return lines
 
 
-def _harm_line(harm: dict[str, Any]) -> str:
+def _sensitivity_line(sensitivity: dict[str, Any]) -> str:
     """One part of the sensitivity ranking. What is not finite is null in JSON: all of it where a guard fired."""
-    name = f"{harm['group']} (whole)" if is_module(harm["group"]) else harm["group"]
+    name = f"{sensitivity['group']} (whole)" if is_module(sensitivity["group"]) else sensitivity["group"]
     forms = {"excess_error": ".5f", "mean_drift_db": "+.4f", "worst_drift_db": "+.4f"}
-    error, mean, worst = ("not finite" if harm[key] is None else f"{harm[key]:{form}}" for key, form in forms.items())
-    covered = f"{100 * harm['mac_share']:.1f} % of MACs"
+    error, mean, worst = (
+        "not finite" if sensitivity[key] is None else f"{sensitivity[key]:{form}}" for key, form in forms.items()
+    )
+    covered = f"{100 * sensitivity['mac_share']:.1f} % of MACs"
     return f"  {name:<22} excess error {error}, drift {mean} mean {worst} worst dB, {covered}"
 
 

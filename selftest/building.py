@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from defian_edge.benchmark.memory import measure_memory
+from defian_edge.benchmark.measure.memory import measure_memory
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.lowering import Eigen
 from defian_edge.runtime.errors import DefianError, MissingPackageError

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from defian_edge.benchmark.latency import Plan
+from defian_edge.benchmark.measure.latency import Sampling
 from defian_edge.benchmark.options import BenchOptions
 from defian_edge.benchmark.run import run_benchmark
 from defian_edge.calibration.drift.evaluation import Evaluation
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from defian_edge.selftest.protocol import Record, Settings
 
-PLAN = Plan(rounds=20, seconds=0.25, warm_up_seconds=0.15)
+SAMPLING = Sampling(rounds=20, seconds=0.25, warm_up_seconds=0.15)
 NEAR_EMULATION = 0.01
 """dB by which a device's drift may differ from the one that was measured with emulated FP16."""
 DRIFT_LIMITS = {"fp32": 0.002, "fp16": 0.05, "int8": 0.25}
@@ -44,7 +44,7 @@ def bench(
         BenchOptions(
             tuple(str(path) for path in artefacts),
             tuple((1, *size) for size in SIZES),
-            PLAN,
+            SAMPLING,
             provider,
             lr=lr,
             hr=hr,

@@ -2,7 +2,7 @@
 
 ``played`` puts a module into the place of ``tensorrt`` whose engines are a function of PyTorch, queued on the stream
 and between the buffers that the runtime names. Everything of the runtime around an engine is then at work on a real
-driver: contexts, streams, events, copies, lanes, CUDA graphs, memory. Of TensorRT it proves nothing.
+driver: contexts, streams, events, copies, shape contexts, CUDA graphs, memory. Of TensorRT it proves nothing.
 """
 
 from __future__ import annotations

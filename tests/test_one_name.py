@@ -19,7 +19,7 @@ from tools.link_rooms import ROOMS
 
 DATA = {
     "benchmark/report/page.css",
-    "export/plugin/mirror.cpp",
+    "export/plugin/cpu_kernel.cpp",
     "models/weights/defian-s-x2.safetensors",
     "models/weights/defian-s-x4.safetensors",
     "py.typed",

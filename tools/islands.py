@@ -12,10 +12,10 @@ from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.hard_images import faults_on_hard_images, hard_images
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.calibration.photos import evaluation_pairs
-from defian_edge.calibration.ranges.fp16_range import beyond_half
+from defian_edge.calibration.ranges.fp16_range import beyond_fp16
 from defian_edge.export.options import DEFAULT_PROFILE
 from defian_edge.export.precision.fp16 import ISLANDS, NOTHING
-from defian_edge.export.precision.variants import make_half
+from defian_edge.export.precision.variants import make_fp16
 from defian_edge.export.reference import reference_evaluations, reference_outputs
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.tables import DRIFT_COLUMNS, drift_cells
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from defian_edge.calibration.photos import EvaluationPair
-    from defian_edge.calibration.ranges.fp16_range import BeyondHalf
+    from defian_edge.calibration.ranges.fp16_range import BeyondFp16
     from defian_edge.export.precision.fp16 import Island
     from defian_edge.models.checkpoint import Checkpoint
 
@@ -49,7 +49,7 @@ class Row:
     faults: tuple[str, ...]
 
 
-def choices(measured: BeyondHalf) -> Iterator[tuple[str, frozenset[Island], BeyondHalf]]:
+def choices(measured: BeyondFp16) -> Iterator[tuple[str, frozenset[Island], BeyondFp16]]:
     """All islands, all but one, what measuring alone finds, nothing."""
     yield "both islands", ISLANDS, NOTHING
     for island in sorted(ISLANDS):
@@ -67,9 +67,9 @@ def measure_islands(checkpoint: Checkpoint, pairs: Sequence[EvaluationPair]) -> 
     hard = hard_images()
     hard_references = dict(zip(hard, reference_outputs(network, hard.values()), strict=True))
     pixels = ShapeProfile.parse(DEFAULT_PROFILE).largest_pixels
-    measured = beyond_half(graph, [*(pair.lr for pair in pairs), *hard.values()], pixels)
+    measured = beyond_fp16(graph, [*(pair.lr for pair in pairs), *hard.values()], pixels)
     for label, islands, beyond in choices(measured):
-        evaluator = GraphEvaluator(make_half(graph, beyond, islands))
+        evaluator = GraphEvaluator(make_fp16(graph, beyond, islands))
         report = measure_drift(label, evaluator, references, pairs, checkpoint.architecture.scale)
         yield Row(label, report, faults_on_hard_images(evaluator, hard_references))
 

@@ -42,23 +42,23 @@ def kind_of(group: str) -> str:
     return "attention" if ".coder" in group else "block"
 
 
-def draw(harms: Sequence[dict[str, Any]], title: str) -> Figure:
+def draw(sensitivities: Sequence[dict[str, Any]], title: str) -> Figure:
     """Bars of the error that each group, and each whole module, adds when it alone is INT8; the most harmful first.
 
     Args:
-        harms: as :func:`export.precision.int8.sensitivity.as_json` writes them, in any order; a group at fault has
-            no bar.
+        sensitivities: as :func:`export.precision.int8.sensitivity.as_json` writes them, in any order; a group at
+            fault has no bar.
         title: above the picture.
     """
     from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
-    measured = [harm for harm in harms if harm["excess_error"] is not None]
-    ranked = sorted(measured, key=lambda harm: -harm["excess_error"])
-    bars = [(harm["group"], float(harm["excess_error"]), COLOURS[kind_of(harm["group"])]) for harm in ranked[:SHOWN]]
-    rest = [harm for harm in ranked[SHOWN:] if not is_module(harm["group"])]
+    measured = [each for each in sensitivities if each["excess_error"] is not None]
+    ranked = sorted(measured, key=lambda each: -each["excess_error"])
+    bars = [(each["group"], float(each["excess_error"]), COLOURS[kind_of(each["group"])]) for each in ranked[:SHOWN]]
+    rest = [each for each in ranked[SHOWN:] if not is_module(each["group"])]
     if rest:
-        total = sum(max(harm["excess_error"], 0.0) for harm in rest)
+        total = sum(max(each["excess_error"], 0.0) for each in rest)
         bars.append((f"{len(rest)} others together", total, COLOURS["all others together"]))
     figure = Figure(figsize=(8.0, 0.9 + 0.24 * len(bars)), layout="constrained")
     axes = figure.add_subplot()
@@ -73,7 +73,7 @@ def draw(harms: Sequence[dict[str, Any]], title: str) -> Figure:
     return figure
 
 
-def load_harms(path: Path) -> list[dict[str, Any]]:
+def load_sensitivities(path: Path) -> list[dict[str, Any]]:
     """The ranking in a file that ``export.py --sensitivity`` wrote.
 
     Raises:
@@ -81,21 +81,25 @@ def load_harms(path: Path) -> list[dict[str, Any]]:
     """
     hint = "Make one: python export.py --model M --precision int8 --sensitivity --out DIR"
     try:
-        harms = json.loads(path.read_bytes())
+        sensitivities = json.loads(path.read_bytes())
     except OSError as error:
         raise DefianError(f"{path} cannot be read: {error.strerror}.", hint) from error
     except ValueError:
         raise DefianError(f"{path} is not JSON.", hint) from None
-    if not isinstance(harms, list) or not harms or not all(_is_harm(harm) for harm in harms):
+    if (
+        not isinstance(sensitivities, list)
+        or not sensitivities
+        or not all(_is_sensitivity(each) for each in sensitivities)
+    ):
         raise DefianError(f"{path} holds no ranking: expected a list of groups with their excess_error.", hint)
-    return harms
+    return sensitivities
 
 
-def _is_harm(harm: object) -> bool:
+def _is_sensitivity(sensitivity: object) -> bool:
     return (
-        isinstance(harm, dict)
-        and isinstance(harm.get("group"), str)
-        and isinstance(harm.get("excess_error", ""), (int, float, NoneType))
+        isinstance(sensitivity, dict)
+        and isinstance(sensitivity.get("group"), str)
+        and isinstance(sensitivity.get("excess_error", ""), (int, float, NoneType))
     )
 
 
@@ -113,12 +117,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _write(ranking: Path, picture: Path) -> None:
-    harms = load_harms(ranking)
+    sensitivities = load_sensitivities(ranking)
     kind = picture.suffix.lower().removeprefix(".")
     if kind not in ("png", "svg"):
         raise DefianError(f"{picture}: expected a name that ends in .png or .svg.")
     try:
-        figure = draw(harms, ranking.name.removesuffix(".sensitivity.json"))
+        figure = draw(sensitivities, ranking.name.removesuffix(".sensitivity.json"))
     except ModuleNotFoundError as error:
         raise DefianError(f"{error.name} is not installed here.", "pip install 'defian-edge[report]'") from error
     buffer = io.BytesIO()

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 if TYPE_CHECKING:
-    from defian_edge.benchmark.quality import Quality
+    from defian_edge.benchmark.measure.quality import Quality
 
 SIDE = 128
 """Side of a crop in HR pixels."""

@@ -11,23 +11,23 @@ from markupsafe import Markup
 
 from defian_edge.benchmark.report.crops import detail_of
 from defian_edge.benchmark.report.plots import plots_of
+from defian_edge.benchmark.report.statistics_tables import statistics_tables
 from defian_edge.benchmark.report.svg import SERIES
-from defian_edge.benchmark.sheet import signless_zero
-from defian_edge.benchmark.statistics_tables import statistics_tables
-from defian_edge.benchmark.tables import sheets
+from defian_edge.benchmark.report.tables import result_tables
+from defian_edge.benchmark.words import signless_zero
 from defian_edge.runtime.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from defian_edge.benchmark.report.table import Table
     from defian_edge.benchmark.results import BenchResult
-    from defian_edge.benchmark.sheet import Sheet
 
 FOLDER = Path(__file__).parent
 FILE = "index.html"
 
 
-def write_page(result: BenchResult, folder: Path, more: Sequence[Sheet] = ()) -> Path:
+def write_page(result: BenchResult, folder: Path, more: Sequence[Table] = ()) -> Path:
     """Write the report of a run.
 
     Args:
@@ -44,7 +44,7 @@ def write_page(result: BenchResult, folder: Path, more: Sequence[Sheet] = ()) ->
     details = [detail_of(each.candidate.name, each.quality) for each in result.measured if each.quality is not None]
     page = environment.get_template("page.html.j2").render(
         result=result,
-        sheets=[*sheets(result), *more],
+        tables=[*result_tables(result), *more],
         statistics=statistics_tables(result),
         plots=[
             replace(plot, drawn={name: Markup(svg) for name, svg in plot.drawn.items()})  # noqa: S704 - matplotlib's own

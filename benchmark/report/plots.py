@@ -12,8 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from defian_edge.benchmark.report.columns import Sketch, in_columns
 from defian_edge.benchmark.report.names import name_places, shortened
 from defian_edge.benchmark.report.svg import GRID, INK, MUTED, WIDTHS, is_narrow, series_colour, svg_of
-from defian_edge.benchmark.sheet import counted
-from defian_edge.benchmark.tables import PLANNED
+from defian_edge.benchmark.report.tables import PLANNED
+from defian_edge.benchmark.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

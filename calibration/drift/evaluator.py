@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from defian_edge.calibration.drift.evaluation import Evaluation
-from defian_edge.calibration.drift.fp16_emulation import emulate_half
+from defian_edge.calibration.drift.fp16_emulation import emulate_fp16
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.onnx_runtime import import_onnxruntime
 
@@ -25,7 +25,7 @@ class GraphEvaluator:
     """Evaluates a uint8 graph of any precision, image by image."""
 
     def __init__(self, model: ir.Model, threads: int = 0) -> None:
-        emulated = emulate_half(model)
+        emulated = emulate_fp16(model)
         clip = next((node for node in emulated.graph if ends_the_picture(node)), None)
         if clip is not None and clip.inputs[0] is not None:
             emulated.graph.outputs.append(_unclamped(emulated.graph, clip, clip.inputs[0]))

@@ -19,7 +19,7 @@ VALUES_ONLY_MOVED = {"Transpose", "DepthToSpace", "Slice", "Reshape", "Concat", 
 """Operators whose results are among their inputs (or zero): rounding them again changes nothing."""
 
 
-def emulate_half(model: ir.Model) -> ir.Model:
+def emulate_fp16(model: ir.Model) -> ir.Model:
     """A FP32 copy of the model in which every FP16 tensor is rounded to FP16. Functions are inlined.
 
     The copy has the same inputs and outputs. A model without FP16 is returned as an inlined copy.
@@ -53,10 +53,10 @@ def _widen_initializer(value: ir.Value) -> None:
 
 def _round(graph: ir.Graph, node: ir.Node, output: ir.Value) -> None:
     uses = list(output.uses())
-    to_half = ir.node("Cast", [output], {"to": int(HALF)})
-    back = ir.node("Cast", [to_half.outputs[0]], {"to": int(WIDE)})
-    to_half.outputs[0].shape = back.outputs[0].shape = output.shape
-    to_half.outputs[0].type, back.outputs[0].type = ir.TensorType(HALF), ir.TensorType(WIDE)
-    graph.insert_after(node, [to_half, back])
+    to_fp16 = ir.node("Cast", [output], {"to": int(HALF)})
+    back = ir.node("Cast", [to_fp16.outputs[0]], {"to": int(WIDE)})
+    to_fp16.outputs[0].shape = back.outputs[0].shape = output.shape
+    to_fp16.outputs[0].type, back.outputs[0].type = ir.TensorType(HALF), ir.TensorType(WIDE)
+    graph.insert_after(node, [to_fp16, back])
     for use in uses:
         use.node.replace_input_with(use.idx, back.outputs[0])

@@ -14,7 +14,7 @@ from defian_edge.calibration.drift.evaluator import session_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-LARGEST_HALF = 65504.0
+LARGEST_FP16 = 65504.0
 SMALLEST_NORMAL = 2.0**-14
 """Below it FP16 has fewer than 11 bits."""
 HEADROOM = 4.0
@@ -24,7 +24,7 @@ smallest normal one somewhere.
 
 
 @dataclass(frozen=True)
-class BeyondHalf:
+class BeyondFp16:
     """What FP16 cannot hold.
 
     Attributes:
@@ -46,7 +46,7 @@ class _Probe:
     summed: bool = False
 
 
-def beyond_half(model: ir.Model, images: Iterable[np.ndarray], pixels: int = 0) -> BeyondHalf:
+def beyond_fp16(model: ir.Model, images: Iterable[np.ndarray], pixels: int = 0) -> BeyondFp16:
     """What in a FP32 graph comes within :data:`HEADROOM` of the ends of FP16's range, or is NaN.
 
     Of a mean the sum is looked at as well, because an adder has to hold it. The sum grows with the image: of one with
@@ -70,9 +70,9 @@ def beyond_half(model: ir.Model, images: Iterable[np.ndarray], pixels: int = 0) 
     found: tuple[set[str], set[str]] = set(), set()
     for probe, seen in zip(probes, largest, strict=True):
         too_quiet = 0.0 < seen < SMALLEST_NORMAL * HEADROOM and not probe.summed
-        if too_quiet or seen > LARGEST_HALF / HEADROOM:
+        if too_quiet or seen > LARGEST_FP16 / HEADROOM:
             found[probe.summed].add(probe.tensor)
-    return BeyondHalf(*map(frozenset, found))
+    return BeyondFp16(*map(frozenset, found))
 
 
 def _probes(graph: ir.Graph) -> Iterator[_Probe]:

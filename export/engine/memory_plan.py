@@ -12,7 +12,7 @@ from defian_edge.export.engine.compiler import Target, is_available
 from defian_edge.export.engine.kernels import Traffic, planned_traffic
 from defian_edge.export.engine.plan_cache import keep_plan, plan_path, read_plan
 from defian_edge.export.precision import Precision
-from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.roofline.counts import statistics
 
@@ -122,5 +122,5 @@ def planned_activation_bytes(model: ir.Model, profile: ShapeProfile, *, plugin: 
 def _asked(model: ir.Model, profile: ShapeProfile, *, plugin: bool) -> tuple[bytes, EngineOptions]:
     """The FP16 form of a FP32 graph, and how it is to be compiled."""
     uint8 = model.graph.inputs[0].dtype == ir.DataType.UINT8
-    graph = Variant(Precision.FP16, make_half(model)).serialise()
+    graph = Variant(Precision.FP16, make_fp16(model)).serialise()
     return graph, EngineOptions(Target.TENSORRT_RTX, profile, uint8=uint8, sm=MEMORY_SM, plugin=plugin)

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 
 from defian_edge.export.plugin.compile import ARCHITECTURES, build_fatbin, compile_report
-from defian_edge.export.plugin.mirror import Cache, Mirror
+from defian_edge.export.plugin.cpu_kernel import Cache, CpuKernel
 from defian_edge.export.plugin.occupancy import MULTIPROCESSORS, occupancy
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.plugin.launch import CHANNELS_LAST_MULTIPLE, Features, plan
@@ -100,13 +100,13 @@ def print_traffic(height: int, width: int, cache: Cache) -> None:
     print("| type | layout | C | vectors | least, bytes | no cache | no L1 | sectors, no L2 | sectors, L2 |")
     print("|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        mirror = Mirror(Path(folder))
+        cpu_kernel = CpuKernel(Path(folder))
         for fp16 in (True, False):
             for channels_last in (False, True):
                 for channels in (32, 64):
                     features = Features(1, channels, height, width, fp16=fp16, channels_last=channels_last)
                     for vectors in (2,) if fp16 else (1, 2) if channels_last else (1,):
-                        counted = mirror.traffic(features, vectors, cache)
+                        counted = cpu_kernel.traffic(features, vectors, cache)
                         ratios = (
                             *(counted.uncached_ratio, counted.broadcast_ratio),
                             *(counted.sector_ratio, counted.cached_ratio),

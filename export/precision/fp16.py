@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from defian_edge.calibration.ranges.fp16_range import BeyondHalf
+from defian_edge.calibration.ranges.fp16_range import BeyondFp16
 from defian_edge.export.graph import array_of
 from defian_edge.export.trace.hessian_op import DOMAIN
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-NOTHING = BeyondHalf()
+NOTHING = BeyondFp16()
 WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 REDUCTIONS = {"ReduceMean", "ReduceSum"}
 POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Round", "Identity"}
@@ -47,11 +47,11 @@ class Island(str, Enum):
 ISLANDS = frozenset(Island)
 
 
-def to_half(model: ir.Model, beyond: BeyondHalf = NOTHING, islands: Collection[Island] = ISLANDS) -> int:
+def to_fp16(model: ir.Model, beyond: BeyondFp16 = NOTHING, islands: Collection[Island] = ISLANDS) -> int:
     """Type the model's main graph as FP16 in place, casts included; returns the number of nodes now in FP16.
 
     Nodes that write or read a tensor of ``beyond``, and those that compute one of its sums, stay FP32;
-    :func:`defian_edge.calibration.ranges.fp16_range.beyond_half` measures which.
+    :func:`defian_edge.calibration.ranges.fp16_range.beyond_fp16` measures which.
 
     Inputs and outputs keep their types. Custom operators take features of either type, their functions
     cast inside.
@@ -111,7 +111,7 @@ def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
     return result
 
 
-def _wide_nodes(graph: ir.Graph, beyond: BeyondHalf, islands: Collection[Island]) -> set[ir.Node]:
+def _wide_nodes(graph: ir.Graph, beyond: BeyondFp16, islands: Collection[Island]) -> set[ir.Node]:
     wide = {
         node
         for node in graph
@@ -127,7 +127,7 @@ def _wide_nodes(graph: ir.Graph, beyond: BeyondHalf, islands: Collection[Island]
     return wide
 
 
-def by_measurement(model: ir.Model, beyond: BeyondHalf) -> tuple[str, ...]:
+def by_measurement(model: ir.Model, beyond: BeyondFp16) -> tuple[str, ...]:
     """Names of what stays FP32 because it was measured, and for no other reason."""
     ruled = {output.name for node in _wide_nodes(model.graph, NOTHING, ISLANDS) for output in node.outputs}
     return tuple(sorted((beyond.tensors | beyond.sums) - ruled))

@@ -30,7 +30,7 @@ EDGE = "orin-nano"
 
 
 @dataclass(frozen=True)
-class Realised:
+class GraphShares:
     """What one graph is at one shape.
 
     Attributes:
@@ -65,7 +65,7 @@ def feature_names(model: ir.Model) -> tuple[str, ...]:
     return tuple(site.tensor for site in find_sites(model, Scope.FEATURES).features)
 
 
-def realised(model: ir.Model, features: Iterable[str], shape: Shape) -> Realised:
+def shares_of(model: ir.Model, features: Iterable[str], shape: Shape) -> GraphShares:
     """Read the shares off a finished graph.
 
     Args:
@@ -87,7 +87,7 @@ def realised(model: ir.Model, features: Iterable[str], shape: Shape) -> Realised
         if not all(integer):
             dtype = value.dtype or ir.DataType.FLOAT
             sizes[TYPES[dtype]] += int(elements * dtype.itemsize)
-    return Realised(
+    return GraphShares(
         _shares(nodes),
         _shares(work.macs),
         _shares(sizes),
@@ -114,7 +114,7 @@ def _shares(counts: Counter[str] | dict[str, int]) -> dict[str, float]:
     return {kind: count / total for kind, count in sorted(counts.items())} if total else {}
 
 
-def verdict(int8: Realised, fp16: Realised, target: Target, capability: str | None) -> str:
+def verdict(int8: GraphShares, fp16: GraphShares, target: Target, capability: str | None) -> str:
     """Whether INT8 can be expected to be faster than FP16: from shares and published peaks, never from a guess.
 
     Args:

@@ -9,12 +9,12 @@ import onnx
 import onnx_ir as ir
 
 from defian_edge.export.graph import copy_of, settle
-from defian_edge.export.precision.fp16 import ISLANDS, NOTHING, Island, to_half
+from defian_edge.export.precision.fp16 import ISLANDS, NOTHING, Island, to_fp16
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from defian_edge.calibration.ranges.fp16_range import BeyondHalf
+    from defian_edge.calibration.ranges.fp16_range import BeyondFp16
     from defian_edge.export.precision import Precision
 
 
@@ -33,7 +33,7 @@ class Variant:
     precision: Precision
     model: ir.Model
     calibration: dict[str, Any] = field(default_factory=dict)
-    beyond: BeyondHalf = NOTHING
+    beyond: BeyondFp16 = NOTHING
     by_measurement: tuple[str, ...] = ()
 
     def serialise(self) -> bytes:
@@ -47,9 +47,9 @@ class Variant:
         return proto.SerializeToString()
 
 
-def make_half(rewritten: ir.Model, beyond: BeyondHalf = NOTHING, islands: Collection[Island] = ISLANDS) -> ir.Model:
+def make_fp16(rewritten: ir.Model, beyond: BeyondFp16 = NOTHING, islands: Collection[Island] = ISLANDS) -> ir.Model:
     """The FP16 graph; what leaves FP16's range stays FP32."""
     model = copy_of(rewritten)
-    to_half(model, beyond, islands)
+    to_fp16(model, beyond, islands)
     settle(model)
     return model

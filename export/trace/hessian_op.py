@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from defian_edge.calibration.ranges.fp16_range import LARGEST_HALF
+from defian_edge.calibration.ranges.fp16_range import LARGEST_FP16
 from defian_edge.export.graph import OPSET, Emitter
 from defian_edge.models.defian import DILATIONS, STENCIL_XX, STENCIL_XY, STENCIL_YY
 from defian_edge.runtime.plugin.hessian_plugin import PLUGIN_NAME, PLUGIN_NAMESPACE, PLUGIN_VERSION
@@ -63,7 +63,7 @@ def install_body(model: ir.Model, body: Callable[[Emitter, ir.Value, ir.Value, i
     features, bias = ir.val("features"), ir.val("bias")
     eigenvalues = body(emit, features, bias, channels)
     # So that an FP16 output is finite; an FP32 one is practically never touched.
-    limited = emit("Clip", eigenvalues, emit.constant(-LARGEST_HALF), emit.constant(LARGEST_HALF))
+    limited = emit("Clip", eigenvalues, emit.constant(-LARGEST_FP16), emit.constant(LARGEST_FP16))
     result = emit("CastLike", limited, features)
     result.name = "eigenvalues"
     graph = ir.Graph([features, bias], [result], nodes=emit.nodes, opset_imports={"": OPSET}, name=NAME)

@@ -1,19 +1,19 @@
-"""What a session and its streams of frames share: the engine, the stream that computes, its graphs and its lanes."""
+"""What a session and its streams of frames share: the engine, the stream that computes, graphs and shape contexts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .lanes import Lane
+from .shape_context import ShapeContext
 
 if TYPE_CHECKING:
     from ..device.streams import WorkStream
     from ..guard import FrameGuard
     from ..manifest import Manifest
     from ..profile import Shape
-    from .lanes import GraphPolicy, LanePool
-    from .loaded import LoadedEngine
+    from .shape_context import GraphPolicy, ShapeContextPool
+    from .trt_engine import TrtEngine
 
 
 @dataclass(frozen=True)
@@ -25,30 +25,30 @@ class EngineCore:
         manifest: what the engine is.
         engine: on the device.
         stream: everything that is computed runs on it, in order.
-        lanes: kept for single calls, by shape.
+        shape_contexts: kept for single calls, by shape.
         graphs: decides what is captured.
         guard: counts suspicious frames.
     """
 
     cuda: Any
     manifest: Manifest
-    engine: LoadedEngine
+    engine: TrtEngine
     stream: WorkStream
-    lanes: LanePool
+    shape_contexts: ShapeContextPool
     graphs: GraphPolicy
     guard: FrameGuard
 
-    def lane(self, shape: Shape) -> Lane:
-        """A new lane, for a stream of frames; the context is current.
+    def shape_context(self, shape: Shape) -> ShapeContext:
+        """A new shape context, for a stream of frames; the context is current.
 
-        When memory is short, the lanes that single calls keep are given up first.
+        When memory is short, the shape contexts that single calls keep are given up first.
 
         Raises:
             DefianError: TensorRT refuses the shape.
             pycuda.driver.MemoryError: there is too little memory even so.
         """
         try:
-            return Lane(self.cuda, self.engine, shape, self.manifest.scale)
+            return ShapeContext(self.cuda, self.engine, shape, self.manifest.scale)
         except self.cuda.MemoryError:
-            self.lanes.free()
-            return Lane(self.cuda, self.engine, shape, self.manifest.scale)
+            self.shape_contexts.free()
+            return ShapeContext(self.cuda, self.engine, shape, self.manifest.scale)

@@ -19,16 +19,16 @@ if TYPE_CHECKING:
 
     from ..device.context import DeviceContext
     from .core import EngineCore
-    from .lanes import Lane
+    from .shape_context import ShapeContext
 
 UPLOADED, COMPUTED, DONE = range(3)
 
 
 class Slot:
-    """A lane in the ring and the marks of its frame."""
+    """A shape context in the ring and the marks of its frame."""
 
-    def __init__(self, lane: Lane, cuda: Any) -> None:  # noqa: ANN401
-        self.lane = lane
+    def __init__(self, shape_context: ShapeContext, cuda: Any) -> None:  # noqa: ANN401
+        self.shape_context = shape_context
         self.marks: list[Mark] = []
         try:
             for _ in range(3):
@@ -38,21 +38,21 @@ class Slot:
             raise
 
     def free(self) -> None:
-        """Free the lane and the marks; nothing of it is under way."""
+        """Free the shape context and the marks; nothing of it is under way."""
         while self.marks:
             self.marks.pop().free()
-        self.lane.free()
+        self.shape_context.free()
 
 
 class FramePipeline:
-    """A ring of lanes with a stream for copies in and one for copies out; the session's stream computes.
+    """A ring of shape contexts with a stream for copies in and one for copies out; the session's stream computes.
 
     The ring stays after a run, so that the next run of the same shape allocates nothing.
 
     Args:
         core: the engine that computes, and its stream.
         device: its context, which is current only inside the steps, never while the caller has the turn.
-        in_flight: lanes in the ring, at least 1.
+        in_flight: shape contexts in the ring, at least 1.
     """
 
     def __init__(self, core: EngineCore, device: DeviceContext, in_flight: int) -> None:
@@ -95,16 +95,16 @@ class FramePipeline:
             if shape != self._shape:
                 self._free_slots()
                 self._shape = shape
-            slot = self._free.pop() if self._free else Slot(self._core.lane(shape), cuda)
+            slot = self._free.pop() if self._free else Slot(self._core.shape_context(shape), cuda)
             self._flying.append(slot)
             (upload, download), compute = self._streams, self._core.stream
-            slot.lane.upload(frame[None], upload)
+            slot.shape_context.upload(frame[None], upload)
             slot.marks[UPLOADED].record(upload)
             slot.marks[UPLOADED].hold(compute)
-            slot.lane.compute(compute)
+            slot.shape_context.compute(compute)
             slot.marks[COMPUTED].record(compute)
             slot.marks[COMPUTED].hold(download)
-            slot.lane.download(download)
+            slot.shape_context.download(download)
             slot.marks[DONE].record(download)
 
     def _land(self) -> np.ndarray:
@@ -115,13 +115,13 @@ class FramePipeline:
             slot.marks[DONE].wait()
             self._flying.popleft()
             self._free.append(slot)
-            buffers = slot.lane.buffers
+            buffers = slot.shape_context.buffers
             upscaled = buffers.host_out[0].copy()
             # Not the caller's frame, which may hold the next picture by now.
             self._core.guard.see(buffers.host_in, buffers.host_out)
-            if slot.lane.graph is None and not self._core.graphs.refusal:
+            if slot.shape_context.graph is None and not self._core.graphs.refusal:
                 self._core.stream.synchronize()
-                self._core.graphs.after_run(slot.lane, self._core.stream)
+                self._core.graphs.after_run(slot.shape_context, self._core.stream)
         return upscaled
 
     def _require_open(self) -> DeviceContext:

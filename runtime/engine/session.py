@@ -17,9 +17,6 @@ from ..manifest import read_manifest
 from ..plugin import provide
 from ..plugin.device import load_kernels
 from .core import EngineCore
-from .lanes import GraphPolicy, LanePool
-from .loaded import LoadedEngine
-from .module import RuntimeLog, import_flavour
 from .options import RunOptions
 from .pipeline import FramePipeline
 from .preflight import (
@@ -31,6 +28,9 @@ from .preflight import (
     require_version,
 )
 from .rtx import RtxOptions
+from .shape_context import GraphPolicy, ShapeContextPool
+from .trt_engine import TrtEngine
+from .trt_import import RuntimeLog, import_flavour
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..profile import Shape, ShapeProfile
-    from .lanes import Lane
+    from .shape_context import ShapeContext
 
 
 class EngineSession:
@@ -100,12 +100,12 @@ class EngineSession:
         for _ in range(4):
             self._marks.append(Mark(cuda))
             self._resources.callback(self._marks[-1].free)
-        engine = LoadedEngine(self._trt, log, read_plan(path), self.manifest, cuda, rtx)
+        engine = TrtEngine(self._trt, log, read_plan(path), self.manifest, cuda, rtx)
         self._resources.callback(engine.close)
-        self._lanes = LanePool(cuda, engine, self.manifest.scale, self.options.shapes)
-        self._resources.callback(self._lanes.free)
+        self._shape_contexts = ShapeContextPool(cuda, engine, self.manifest.scale, self.options.shapes)
+        self._resources.callback(self._shape_contexts.free)
         self.graphs = GraphPolicy(engine, wanted=self.options.cuda_graphs)
-        self._core = EngineCore(cuda, self.manifest, engine, self.stream, self._lanes, self.graphs, self.guard)
+        self._core = EngineCore(cuda, self.manifest, engine, self.stream, self._shape_contexts, self.graphs, self.guard)
 
     @property
     def profile(self) -> ShapeProfile | None:
@@ -120,9 +120,9 @@ class EngineSession:
         """
         shape = self._require_fit(images)
         with self._device.current(), driver_errors(self._device.cuda, f"upscaling {'x'.join(map(str, shape))}"):
-            lane = self._lane_of(shape)
+            shape_context = self._shape_context_of(shape)
             try:
-                upscaled = self._run(lane, images)
+                upscaled = self._run(shape_context, images)
             except BaseException:
                 self.stream.synchronize()  # nothing may be under way when buffers are reused or freed
                 raise
@@ -137,17 +137,17 @@ class EngineSession:
         """
         shape = self._require_fit(images)
         with self._device.current(), driver_errors(self._device.cuda, f"upscaling {'x'.join(map(str, shape))}"):
-            lane = self._core.lane(shape)
+            shape_context = self._core.shape_context(shape)
             try:
                 try:
-                    lane.upload(images, self.stream)
-                    lane.compute(self.stream)
-                    lane.download(self.stream)
+                    shape_context.upload(images, self.stream)
+                    shape_context.compute(self.stream)
+                    shape_context.download(self.stream)
                 finally:
                     self.stream.synchronize()  # nothing may be under way when the buffers are freed
-                return lane.buffers.host_out.copy()
+                return shape_context.buffers.host_out.copy()
             finally:
-                lane.free()
+                shape_context.free()
 
     def device_identity(self) -> dict[str, str]:
         """What a result depends on beside the engine: GPU, drivers and TensorRT."""
@@ -160,35 +160,35 @@ class EngineSession:
         require_shape(self.manifest, shape)
         return shape
 
-    def _lane_of(self, shape: Shape) -> Lane:
+    def _shape_context_of(self, shape: Shape) -> ShapeContext:
         try:
-            return self._lanes.get(shape)
+            return self._shape_contexts.get(shape)
         except self._device.cuda.MemoryError:
             if self._idle is None:
                 raise
             self._drop_idle()
-            return self._lanes.get(shape)
+            return self._shape_contexts.get(shape)
 
-    def _run(self, lane: Lane, images: np.ndarray) -> np.ndarray:
+    def _run(self, shape_context: ShapeContext, images: np.ndarray) -> np.ndarray:
         start, uploaded, computed, downloaded = self._marks
         start.record(self.stream)
-        lane.upload(images, self.stream)
+        shape_context.upload(images, self.stream)
         uploaded.record(self.stream)
         begun = time.perf_counter()
-        lane.compute(self.stream)
+        shape_context.compute(self.stream)
         enqueue = time.perf_counter() - begun
         computed.record(self.stream)
-        lane.download(self.stream)
+        shape_context.download(self.stream)
         downloaded.record(self.stream)
         self.stream.synchronize()
-        upscaled = lane.buffers.host_out.copy()
+        upscaled = shape_context.buffers.host_out.copy()
         self._timings = {
             "enqueue": enqueue,
             "h2d": uploaded.seconds_since(start),
             "compute": computed.seconds_since(uploaded),
             "d2h": downloaded.seconds_since(computed),
         }
-        self.graphs.after_run(lane, self.stream)
+        self.graphs.after_run(shape_context, self.stream)
         return upscaled
 
     def timings(self) -> dict[str, float]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from defian_edge.benchmark.latency import Plan, measure_latency
-from defian_edge.benchmark.memory import HostMemory, Memory
-from defian_edge.benchmark.quality import Quality, WorstImage
+from defian_edge.benchmark.measure.latency import Sampling, measure_latency
+from defian_edge.benchmark.measure.memory import HostMemory, Memory
+from defian_edge.benchmark.measure.quality import Quality, WorstImage
 from defian_edge.benchmark.results import BenchResult, Measured
 from defian_edge.calibration.drift.report import DriftReport, ImageDrift
 from defian_edge.runtime.manifest import EngineFacts
@@ -41,7 +41,7 @@ def made_up_result() -> BenchResult:
         return lambda images: (clock.work(seconds), images)[1]
 
     candidates = [made_up(name, working(0.1 / (1 + i))) for i, name in enumerate(NAMES)]
-    latencies = measure_latency(candidates, (1, 90, 160), Plan(20, 0, 0), clock)
+    latencies = measure_latency(candidates, (1, 90, 160), Sampling(20, 0, 0), clock)
     measured = [
         Measured(
             each,

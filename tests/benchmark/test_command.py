@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from defian_edge.benchmark.command import main
-from defian_edge.benchmark.memory import STATUS, Memory, measure_memory, probe
-from defian_edge.benchmark.sheet import milliseconds
+from defian_edge.benchmark.measure.memory import STATUS, Memory, measure_memory, probe
+from defian_edge.benchmark.words import milliseconds
 from defian_edge.export.engine.compiler import Target
 from defian_edge.export.roofline.devices import DEVICES
 from defian_edge.runtime.errors import DefianError
@@ -205,7 +205,7 @@ def test_threads_reach_both_libraries_the_memorys_process_and_the_record(artefac
 
 def test_the_memory_of_a_graph_is_measured_without_pytorch_in_the_process(artefacts):
     script = (
-        "import sys; from defian_edge.benchmark.memory import probe; probe(sys.argv[1], (1, 8, 8), 'cpu', 1); "
+        "import sys; from defian_edge.benchmark.measure.memory import probe; probe(sys.argv[1], (1, 8, 8), 'cpu', 1); "
         "sys.exit('torch' in sys.modules)"
     )
     command = [sys.executable, "-c", script, str(artefacts / "tiny.fp32.onnx")]

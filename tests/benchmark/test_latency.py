@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from defian_edge.benchmark.candidates import open_candidates
-from defian_edge.benchmark.latency import DEVICE, PARTS, Plan, doubts, measure_latency
+from defian_edge.benchmark.measure.latency import DEVICE, PARTS, Sampling, doubts, measure_latency
 from tests.benchmark.made_up import FakeClock, made_up
 
 SHAPE = (4, 90, 160)
@@ -23,13 +23,13 @@ def working(clock: FakeClock, seconds: float):
     return run
 
 
-def raced(plan: Plan, clock: FakeClock, **seconds: float):
+def raced(sampling: Sampling, clock: FakeClock, **seconds: float):
     candidates = [made_up(name, working(clock, each)) for name, each in seconds.items()]
-    return candidates, measure_latency(candidates, SHAPE, plan, clock)
+    return candidates, measure_latency(candidates, SHAPE, sampling, clock)
 
 
 def test_a_planted_slowdown_is_found_and_two_copies_show_no_difference():
-    _, measured = raced(Plan(rounds=20, seconds=0), FakeClock(), base=0.010, copy=0.010, slow=0.011, fast=0.009)
+    _, measured = raced(Sampling(rounds=20, seconds=0), FakeClock(), base=0.010, copy=0.010, slow=0.011, fast=0.009)
     verdicts = {name: each.comparison and each.comparison.verdict for name, each in measured.items()}
     assert verdicts == {"base": None, "copy": "no difference", "slow": "slower", "fast": "faster"}
     slow = measured["slow"].comparison
@@ -53,9 +53,9 @@ def test_two_real_copies_of_a_graph_show_no_difference(artefacts, tmp_path):
 
     with ExitStack() as stack:
         opened = open_candidates([str(graph), str(copy)], "cpu", stack, threads=1)
-        measured = measure_latency([clocked(each) for each in opened], (1, 12, 16), Plan(40, 0, 0), clock)
+        measured = measure_latency([clocked(each) for each in opened], (1, 12, 16), Sampling(40, 0, 0), clock)
         # The processor's time is nobody else's; still its caches are, so that only a gross mistake can be told.
-        really = measure_latency(opened, (1, 12, 16), Plan(40, 0, 0), time.process_time)
+        really = measure_latency(opened, (1, 12, 16), Sampling(40, 0, 0), time.process_time)
     first, second = measured
     assert (first, second) == ("tiny.fp32.onnx", "copies/tiny.fp32.onnx")
     compared = measured[second].comparison
@@ -70,20 +70,20 @@ def test_two_real_copies_of_a_graph_show_no_difference(artefacts, tmp_path):
 def test_one_after_the_other_the_same_machine_would_have_told_a_difference():
     # The drift that taking turns cancels is large: the copy alone, timed after the base, looks slower.
     clock = FakeClock()
-    first, second = (raced(Plan(rounds=20, seconds=0), clock, one=0.010)[1]["one"] for _ in range(2))
+    first, second = (raced(Sampling(rounds=20, seconds=0), clock, one=0.010)[1]["one"] for _ in range(2))
     assert second.summary.median / first.summary.median > 1.03
 
 
 def test_rounds_and_seconds_are_both_at_least_what_was_asked():
     steady = FakeClock(drift=0, jitter=0)
-    _, measured = raced(Plan(rounds=3, seconds=0.995, warm_up_seconds=0.5), steady, quick=0.01, slow=0.1)
+    _, measured = raced(Sampling(rounds=3, seconds=0.995, warm_up_seconds=0.5), steady, quick=0.01, slow=0.1)
     assert measured["quick"].summary.count == measured["slow"].summary.count == 100
-    _, measured = raced(Plan(rounds=30, seconds=0.1, warm_up_seconds=0), steady, quick=0.01)
+    _, measured = raced(Sampling(rounds=30, seconds=0.1, warm_up_seconds=0), steady, quick=0.01)
     assert measured["quick"].summary.count == 30
 
 
 def test_throughput_counts_images_and_output_pixels():
-    _, measured = raced(Plan(rounds=10, seconds=0), FakeClock(drift=0, jitter=0), one=0.5)
+    _, measured = raced(Sampling(rounds=10, seconds=0), FakeClock(drift=0, jitter=0), one=0.5)
     assert measured["one"].images_per_second == pytest.approx(8.0)
     assert measured["one"].megapixels_per_second == pytest.approx(8.0 * 180 * 320 / 1e6)
 
@@ -95,20 +95,20 @@ def test_every_candidate_gets_the_same_batch():
         seen.append(images.copy())
         return images
 
-    measure_latency([made_up("a", run), made_up("b", run)], SHAPE, Plan(2, 0, 0))
+    measure_latency([made_up("a", run), made_up("b", run)], SHAPE, Sampling(2, 0, 0))
     assert all((each == seen[0]).all() for each in seen)
     assert (seen[0].shape, seen[0].dtype) == ((*SHAPE, 3), np.uint8)
 
 
 def test_an_unsteady_run_a_trend_and_too_few_rounds_are_said():
-    candidates, shaky = raced(Plan(10, 0), FakeClock(drift=0, jitter=0.1), base=0.01)
+    candidates, shaky = raced(Sampling(10, 0), FakeClock(drift=0, jitter=0.1), base=0.01)
     assert any("unsteady, coefficient of variation" in each for each in doubts(candidates, [shaky], "cpu"))
-    candidates, slowing = raced(Plan(20, 0), FakeClock(drift=0.01, jitter=0), base=0.01)
+    candidates, slowing = raced(Sampling(20, 0), FakeClock(drift=0.01, jitter=0), base=0.01)
     [drifted] = [each for each in doubts(candidates, [slowing], "cpu") if "drifted" in each]
     assert "slower (clock, heat, or other programs)" in drifted
-    candidates, few = raced(Plan(3, 0), FakeClock(0, 0), base=0.01, other=0.01)
+    candidates, few = raced(Sampling(3, 0), FakeClock(0, 0), base=0.01, other=0.01)
     assert any("3 rounds are too few" in each for each in doubts(candidates, [few], "cpu"))
-    candidates, steady = raced(Plan(20, 0), FakeClock(0, 0.001), base=0.01, other=0.01)
+    candidates, steady = raced(Sampling(20, 0), FakeClock(0, 0.001), base=0.01, other=0.01)
     assert doubts(candidates, [steady], "cpu") == []
 
 
@@ -116,7 +116,7 @@ def test_a_cpu_in_use_beside_a_gpu_and_half_precision_on_a_cpu_are_said(monkeypa
     candidates = [made_up("graph", lambda images: images, kind="onnx", precision="int8")]
     assert [each for each in doubts(candidates, [], "cpu") if "FP16 kernels" in each]
     assert not [each for each in doubts(candidates, [], "cpu") if "there is a GPU" in each]
-    monkeypatch.setattr("defian_edge.benchmark.latency.has_gpu", lambda: True)
+    monkeypatch.setattr("defian_edge.benchmark.measure.latency.has_gpu", lambda: True)
     assert [each for each in doubts(candidates, [], "cpu") if "there is a GPU" in each]
     assert doubts(candidates, [], "cuda") == []
     checkpoint = [made_up("net", lambda images: images, kind="pytorch", precision="fp32")]
@@ -130,7 +130,7 @@ def test_a_sessions_own_timings_are_kept_summarised_and_judged():
     parts = [{"enqueue": 0.009, "h2d": 0.020, "compute": 0.010 + 0.001 * n, "d2h": 0.001} for n in range(2)]
     candidate = replace(made_up("engine", working(clock, 0.03)), timings=lambda: parts[next(said) % 2])
     silent = made_up("graph", working(clock, 0.03))
-    measured = measure_latency([candidate, silent], SHAPE, Plan(20, 0, 0), clock)
+    measured = measure_latency([candidate, silent], SHAPE, Sampling(20, 0, 0), clock)
     assert measured["graph"].parts == {}
     assert measured["graph"].part("compute") is None
     lengths = {name: len(samples) for name, samples in measured["engine"].parts.items()}
@@ -148,5 +148,5 @@ def test_a_sessions_own_timings_are_kept_summarised_and_judged():
 
 def test_what_cannot_run_here_is_left_out_and_said():
     absent = replace(made_up("engine", None), not_run="no NVIDIA GPU here")
-    assert measure_latency([absent], SHAPE, Plan(1, 0, 0)) == {}
+    assert measure_latency([absent], SHAPE, Sampling(1, 0, 0)) == {}
     assert doubts([absent], [], "cpu") == ["engine: not timed, no NVIDIA GPU here."]

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from defian_edge.benchmark.report.page import write_page
-from defian_edge.benchmark.sheet import Sheet
+from defian_edge.benchmark.report.table import Table
 from defian_edge.calibration.drift.report import DriftReport, ImageDrift
 from tests.benchmark.browser import SIZES, opened
 from tests.benchmark.results import NAMES, with_images
@@ -38,18 +38,18 @@ def test_names_in_the_speed_and_drift_plot_do_not_cover_each_other(chromium, tmp
 def test_cells_of_a_telephones_cards_do_not_run_into_each_other(chromium, written):
     tab, _ = opened(chromium, written, 400)
     wide = tab.evaluate(
-        """() => [...document.querySelectorAll('.sheets td')].filter(e => e.scrollWidth > e.clientWidth + 1)
+        """() => [...document.querySelectorAll('.tables td')].filter(e => e.scrollWidth > e.clientWidth + 1)
             .map(e => e.dataset.label)"""
     )
     assert wide == []
 
 
 def test_no_figure_is_broken_in_two_on_a_telephone(chromium, tmp_path, result):
-    more = Sheet("Tile drift", ("artefact", "PSNR-Y in tiles", "device latency", "to one piece"))
+    more = Table("Tile drift", ("artefact", "PSNR-Y in tiles", "device latency", "to one piece"))
     more.add("a", "37.626", "12.345 / 23.456", "63.2")
     tab, _ = opened(chromium, write_page(result, tmp_path, [more]), 400)
     broken = tab.evaluate(
-        """() => [...document.querySelectorAll('.sheets td')].filter(e => e.dataset.label !== 'worst image')
+        """() => [...document.querySelectorAll('.tables td')].filter(e => e.dataset.label !== 'worst image')
             .filter(e => e.getBoundingClientRect().height > 1.9 * parseFloat(getComputedStyle(e).lineHeight))
             .map(e => e.dataset.label)"""
     )

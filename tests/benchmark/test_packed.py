@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from defian_edge.benchmark.packed import own_pack
+from defian_edge.benchmark.measure.packed import own_pack
 from defian_edge.export.options import ExportOptions
 from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision

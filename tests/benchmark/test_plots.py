@@ -8,13 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from defian_edge.benchmark.quality import Quality, WorstImage
+from defian_edge.benchmark.measure.quality import Quality, WorstImage
 from defian_edge.benchmark.report.columns import AROUND, Sketch, in_columns
 from defian_edge.benchmark.report.crops import SIDE, amplification, busiest, detail_of
 from defian_edge.benchmark.report.page import write_page
 from defian_edge.benchmark.report.plots import at_least, plots_of, visible_range
+from defian_edge.benchmark.report.tables import PLANNED, memory_table, result_tables
 from defian_edge.benchmark.results import BenchResult, Measured
-from defian_edge.benchmark.tables import PLANNED, memory_table, sheets
 from defian_edge.calibration.drift.report import DriftReport, ImageDrift
 from tests.benchmark.results import planned, quality, with_images
 from tests.conftest import noise
@@ -37,7 +37,7 @@ def test_plots_appear_only_where_there_are_figures(result):
     assert titles[-1] == "Speed at 1x90x160 against drift"
     unknown = [Measured(each.candidate, 1) for each in result.measured]
     assert plots_of(unknown, result.shapes) == []
-    assert not [sheet for sheet in sheets(replace(result, measured=tuple(unknown))) if "Memory" in sheet.title]
+    assert not [table for table in result_tables(replace(result, measured=tuple(unknown))) if "Memory" in table.title]
 
 
 def test_columns_keep_the_order_and_end_at_one_height():
@@ -107,9 +107,9 @@ def test_a_drift_of_nothing_does_not_fill_the_plot(result):
 
 def test_planned_memory_is_hatched_and_said_not_to_be_measured(result):
     engine = planned(result.measured[-1], 5_000_000)
-    sheet = memory_table([result.measured[0], engine])
-    assert sheet.columns[-1] == PLANNED == "device, planned (not measured)"
-    assert sheet.rows[1][-1] == "5.0"
+    table = memory_table([result.measured[0], engine])
+    assert table.columns[-1] == PLANNED == "device, planned (not measured)"
+    assert table.rows[1][-1] == "5.0"
     assert PLANNED not in memory_table(result.measured[:2]).columns
     svg = drawn(replace(result, measured=(result.measured[0], engine)), "Memory")
     assert len(re.findall(r"<pattern ", svg)) == 1

@@ -11,7 +11,7 @@ import json
 import numpy as np
 import pytest
 
-from defian_edge.benchmark.latency import PARTS
+from defian_edge.benchmark.measure.latency import PARTS
 from defian_edge.export.engine.compiler import Target, is_available
 from defian_edge.export.options import ExportOptions
 from defian_edge.export.pipeline import run_export

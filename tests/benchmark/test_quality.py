@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from defian_edge.benchmark.budget import Budget
-from defian_edge.benchmark.inputs import images_of, pixels_sha256
+from defian_edge.benchmark.measure.inputs import images_of, pixels_sha256
+from defian_edge.benchmark.measure.quality import cropped_pairs, cropped_photos, measure_quality
+from defian_edge.benchmark.measure.tiling import EvaluatedSession, require_fit, tile_remark
 from defian_edge.benchmark.options import BenchOptions
-from defian_edge.benchmark.quality import cropped_pairs, cropped_photos, measure_quality
-from defian_edge.benchmark.tiling import EvaluatedSession, require_fit, tile_remark
 from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.metrics import luma, psnr, psnr_y
 from defian_edge.calibration.photos import EvaluationPair, evaluation_pairs

@@ -159,8 +159,8 @@ def test_the_knob_shows_which_way_it_moves(chromium, written):
 
 def test_warnings_stand_before_the_first_table(chromium, written):
     tab, _ = opened(chromium, written)
-    notes, sheet = (tab.locator(each).first.bounding_box()["y"] for each in (".notes", ".sheet"))
-    assert notes < sheet
+    notes, table = (tab.locator(each).first.bounding_box()["y"] for each in (".notes", ".table"))
+    assert notes < table
 
 
 def test_columns_of_plots_end_near_each_other(chromium, written):

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from defian_edge.benchmark.candidates import Candidate, graph_of
-from defian_edge.benchmark.limits import work_at
+from defian_edge.benchmark.measure.limits import work_at
 from defian_edge.export.graph import Emitter
 from defian_edge.export.precision import Precision
-from defian_edge.export.precision.variants import make_half
+from defian_edge.export.precision.variants import make_fp16
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.roofline.bound import Bound, Work, bound_of, work_of, work_of_network
 from defian_edge.export.roofline.counts import statistics
@@ -62,7 +62,7 @@ def test_the_bound_is_the_larger_part():
 def test_a_networks_macs_are_those_of_its_graph_and_fp16_moves_half(traced):
     wide = traced(random_checkpoint(tiny()))
     apply_rewrites(wide)
-    half = make_half(wide)
+    half = make_fp16(wide)
     work, half_work = work_of(wide, SHAPE), work_of(half, SHAPE)
     assert work.macs == {"fp32": statistics(wide, SHAPE).macs}
     assert half_work.total_macs == work.total_macs

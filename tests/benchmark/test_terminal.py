@@ -7,10 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from defian_edge.benchmark.sheet import Sheet, milliseconds
-from defian_edge.benchmark.terminal import FILE_WIDTH, open_console, show_sheet
+from defian_edge.benchmark.report.table import Table
+from defian_edge.benchmark.report.terminal import FILE_WIDTH, open_console, show_table
+from defian_edge.benchmark.words import milliseconds
 
-SHEET = Sheet(
+TABLE = Table(
     "Latency [at] 1x64x96",
     ("artefact", "min", "median", "ratio to the first"),
     [("a-network-with-a-long-name-x2.int8.onnx", "12.34", "231.9", "0.721 [0.691, 0.731] faster")],
@@ -19,7 +20,7 @@ SHEET = Sheet(
 
 def printed(width: int) -> list[str]:
     console = Console(width=width, record=True, file=io.StringIO())
-    show_sheet(SHEET, console)
+    show_table(TABLE, console)
     return console.export_text().splitlines()
 
 

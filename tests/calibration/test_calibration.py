@@ -12,7 +12,7 @@ from PIL import Image
 
 from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.evaluator import session_of
-from defian_edge.calibration.drift.fp16_emulation import emulate_half
+from defian_edge.calibration.drift.fp16_emulation import emulate_fp16
 from defian_edge.calibration.drift.metrics import psnr, psnr_y, ssim_y
 from defian_edge.calibration.drift.report import DriftReport, ImageDrift, report_of
 from defian_edge.calibration.photos import EvaluationPair, calibration_set, evaluation_pairs
@@ -106,7 +106,7 @@ def test_half_emulation_overflows_and_rounds_as_fp16_does():
     back.name = "y"
     graph = ir.Graph([x], [back], nodes=emit.nodes, opset_imports={"": 20}, name="g")
     values = np.array([1000.0, 1.0007], np.float32)
-    session = session_of(emulate_half(ir.Model(graph, ir_version=10)))
+    session = session_of(emulate_fp16(ir.Model(graph, ir_version=10)))
     result = np.asarray(session.run(None, {"x": values})[0])
     with np.errstate(over="ignore"):
         expected = (values.astype(np.float16) * np.float16(300)) * np.float16(0.01)

@@ -11,8 +11,8 @@ import pytest
 from defian_edge.benchmark.command import main
 from defian_edge.benchmark.gpu.memory import DeviceMemoryMeter
 from defian_edge.benchmark.gpu.nvml import Nvml
-from defian_edge.benchmark.latency import DEVICE, PARTS, SUMMANDS
-from defian_edge.benchmark.memory import measure_memory, probe
+from defian_edge.benchmark.measure.latency import DEVICE, PARTS, SUMMANDS
+from defian_edge.benchmark.measure.memory import measure_memory, probe
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from tests.conftest import REPOSITORY
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("trt")
 
 @pytest.fixture(autouse=True)
 def gpu(monkeypatch) -> None:
-    for module in ("candidates", "latency", "run"):
+    for module in ("candidates", "measure.latency", "run"):
         monkeypatch.setattr(f"defian_edge.benchmark.{module}.has_gpu", lambda: True)
     monkeypatch.setenv("COLUMNS", "200")
 

@@ -94,8 +94,8 @@ def test_two_thousand_frames_of_changing_shapes_stream_in_flat_memory(tmp_path, 
         for index, _ in enumerate(session.upscale_frames(source)):
             peak.append((driver.ask("live_bytes"), driver.ask("live")))
             assert index < 2000
-        largest_lane = 10 * 9 * 3 * 5
-        assert max(size for size, _ in peak) <= 4096 + 3 * largest_lane
+        largest_shape_context = 10 * 9 * 3 * 5
+        assert max(size for size, _ in peak) <= 4096 + 3 * largest_shape_context
         assert max(peak[1000:]) <= max(peak[:1000])
         [last] = session.upscale_frames([noise(8, 8, 3)])
         assert np.array_equal(last, reference(noise(1, 8, 8, 3))[0])

@@ -52,7 +52,7 @@ def test_a_missing_synchronisation_gives_wrong_pixels_here(tmp_path, reference, 
             broken.setattr(WorkStream, "synchronize", lambda _: None)
             with pytest.raises(DefianError, match="not ready"):  # nor can the events tell the time
                 session(images)
-            stale = session._lanes.get((1, 8, 8)).buffers.host_out.copy()
+            stale = session._shape_contexts.get((1, 8, 8)).buffers.host_out.copy()
         assert not np.array_equal(stale, reference(images))
         assert np.array_equal(session(images), reference(images))
 
@@ -81,8 +81,8 @@ def test_two_thousand_frames_of_changing_shapes_hold_memory_flat(tmp_path, trt, 
             peak.append((driver.ask("live_bytes"), driver.ask("live")))
             resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
         assert max(resident[1000:]) - max(resident[:1000]) < 8 << 20, "nor does the process itself grow"
-        largest_lane = 10 * 9 * 3 * 5 + 4096
-        assert max(size for size, _ in peak) <= 4096 + 4 * largest_lane
+        largest_shape_context = 10 * 9 * 3 * 5 + 4096
+        assert max(size for size, _ in peak) <= 4096 + 4 * largest_shape_context
         assert max(peak[1000:]) <= max(peak[:1000])
         images = noise(1, 9, 9, 3)
         assert np.array_equal(session(images), reference(images))

@@ -1,4 +1,4 @@
-"""cuda-bindings' driver module as far as the plugin calls it; a launched kernel runs on the CPU mirror.
+"""cuda-bindings' driver module as far as the plugin calls it; a launched kernel runs on the CPU kernel.
 
 Device pointers are host addresses. The calls and their arguments are kept in ``calls``.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from defian_edge.export.plugin.mirror import Mirror, Options
+from defian_edge.export.plugin.cpu_kernel import CpuKernel, Options
 from defian_edge.runtime.plugin.launch import Features
 
 if TYPE_CHECKING:
@@ -52,8 +52,8 @@ class LaunchDriver:
     CUdevice_attribute = DeviceAttribute
     CUfunction_attribute = FunctionAttribute
 
-    def __init__(self, mirror: Mirror, *, context: bool = True) -> None:
-        self.mirror = mirror
+    def __init__(self, cpu_kernel: CpuKernel, *, context: bool = True) -> None:
+        self.cpu_kernel = cpu_kernel
         self.context = context
         self.calls: list[tuple[Any, ...]] = []
         self.refused: set[bytes] = set()
@@ -101,7 +101,9 @@ class LaunchDriver:
         channels_last = function.endswith("channels_last")
         described = Features(batch, channels, height, width, fp16="_f16_" in function, channels_last=channels_last)
         assert described.pitch == pitch
-        self.mirror.launch(described, (features, _at(bias, 9 * channels), maps), vectors, Options(0, 1, 0, grid[0], 0))
+        self.cpu_kernel.launch(
+            described, (features, _at(bias, 9 * channels), maps), vectors, Options(0, 1, 0, grid[0], 0)
+        )
         return (Status.CUDA_SUCCESS,)
 
 

@@ -31,7 +31,7 @@ RESULTS = {
 """What calls give that are not constructors."""
 ELEMENTS = {"IPluginRegistry.all_creators": "IPluginCreatorV3One"}
 PARAMETERS = {
-    "loaded.py": {"context": "IExecutionContext"},
+    "trt_engine.py": {"context": "IExecutionContext"},
     "rtx.py": {"engine": "ICudaEngine"},
     "engine.py": {"builder": "Builder", "network": "INetworkDefinition"},
     "lowering.py": {"network": "INetworkDefinition"},

@@ -15,7 +15,7 @@ from defian_edge.export.precision.int8.calibrate import calibrate
 from defian_edge.export.precision.int8.qdq import insert_qdq
 from defian_edge.export.precision.int8.recipe import Recipe
 from defian_edge.export.precision.int8.sites import Scope, block_sum
-from defian_edge.export.precision.variants import make_half
+from defian_edge.export.precision.variants import make_fp16
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.trace.network import trace
 from defian_edge.runtime.images import write_png
@@ -51,7 +51,7 @@ def test_the_simulator_is_the_fp32_graph(calibrated):
 
 def test_the_simulated_int8_is_nearer_to_the_int8_graph_than_fp32_is(calibrated):
     image = calibrated[1].patches[0]
-    model = make_half(calibrated[0].model)
+    model = make_fp16(calibrated[0].model)
     insert_qdq(model, calibrated[0].plan)
     int8 = GraphEvaluator(copy_of(model))(image).values
 

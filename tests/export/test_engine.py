@@ -19,7 +19,7 @@ from defian_edge.export.engine.compiler import (
 from defian_edge.export.engine.memory_plan import planned_activation_bytes
 from defian_edge.export.engine.progress import BuildProgress
 from defian_edge.export.precision import Precision
-from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.trace.network import Io
 from defian_edge.runtime.errors import DefianError
@@ -48,7 +48,7 @@ def test_tensorrt_rtx_builds_a_real_engine_without_a_gpu(rewritten, precision):
     if precision is Precision.INT8:
         variant = make_int8(rewritten, calibration_set(None, 2, patches=2))
     else:
-        variant = Variant(precision, rewritten if precision is Precision.FP32 else make_half(rewritten))
+        variant = Variant(precision, rewritten if precision is Precision.FP32 else make_fp16(rewritten))
     with Progress(disable=True) as progress:
         display = BuildProgress(progress, "engine")
         built = build_engine(variant.serialise(), rtx(), display)
@@ -64,7 +64,7 @@ def test_float_io_and_a_batch_build_too(traced):
     model = traced(random_checkpoint(tiny()), Io.FLOAT)
     apply_rewrites(model)
     profile = ShapeProfile.parse("1x8x8,2x64x64,4x128x96")
-    graph = Variant(Precision.FP16, make_half(model)).serialise()
+    graph = Variant(Precision.FP16, make_fp16(model)).serialise()
     assert build_engine(graph, rtx(profile, sm=86, uint8=False)).facts.compute_capability == "8.6"
 
 
@@ -111,14 +111,14 @@ def test_tensorrt_builds_an_engine_for_the_device_it_runs_on(rewritten):
     if not is_available(Target.TENSORRT):
         pytest.skip("needs an NVIDIA GPU with its driver, TensorRT and pycuda")
     options = EngineOptions(Target.TENSORRT, PROFILE, uint8=True, workspace_mib=1024)
-    built = build_engine(Variant(Precision.FP16, make_half(rewritten)).serialise(), options)
+    built = build_engine(Variant(Precision.FP16, make_fp16(rewritten)).serialise(), options)
     assert built.facts.flavour == "tensorrt"
     assert built.facts.engine_bytes == len(built.plan) > 10_000
 
 
 @needs_rtx
 def test_an_engine_for_any_gpu_says_so(rewritten):
-    built = build_engine(Variant(Precision.FP16, make_half(rewritten)).serialise(), rtx(sm=ANY))
+    built = build_engine(Variant(Precision.FP16, make_fp16(rewritten)).serialise(), rtx(sm=ANY))
     assert built.facts.compute_capability == ANY_CAPABILITY
     assert len(built.plan) == built.facts.engine_bytes > 10_000
 

@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
-from defian_edge.export.precision.variants import make_half
+from defian_edge.export.precision.variants import make_fp16
 from defian_edge.export.reference import reference_evaluations, reference_outputs
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.runtime.errors import DefianError
@@ -22,7 +22,7 @@ def test_values_rounded_are_the_picture(scale, rewritten, traced):
         apply_rewrites(model)
     image = noise(17, 23, 3)
     [reference] = reference_evaluations(checkpoint.network(), [image])
-    for graph, tolerance in ((model, 1e-3), (make_half(model), 1.0)):
+    for graph, tolerance in ((model, 1e-3), (make_fp16(model), 1.0)):
         result = GraphEvaluator(graph)(image)
         assert result.values.shape == result.image.shape == (17 * scale, 23 * scale, 3)
         np.testing.assert_array_equal(np.rint(result.values), result.image)

@@ -13,7 +13,7 @@ from defian_edge.calibration.photos import calibration_set, evaluation_pairs
 from defian_edge.calibration.ranges.observers import ChannelMaxima, observe
 from defian_edge.export.graph import array_of, copy_of
 from defian_edge.export.precision.int8.channel_scaling import scalable, scale_channels
-from defian_edge.export.precision.int8.measure import equalised, measured
+from defian_edge.export.precision.int8.measure import equalise, measured
 from defian_edge.export.precision.int8.recipe import Recipe
 from defian_edge.export.precision.int8.sites import Scope, find_sites, origin_of
 from defian_edge.export.precision.int8.upscale_basis import LinearSum, best_basis, side_channels
@@ -61,7 +61,7 @@ def test_helpers_change_the_weights_and_not_the_function(rewritten, name):
     architecture, model = rewritten
     arrays = dict(measured(model, calibration_set(None, architecture.scale, patches=6), RECIPES[name]))
     helped = copy_of(model)
-    equalised(helped, arrays, RECIPES[name])
+    equalise(helped, arrays, RECIPES[name])
     photo = evaluation_pairs(architecture.scale)[1].lr[:40, :56]
     for image in (noise(1, 17, 23, 3), noise(2, 24, 20, 3), noise(1, 2, 2, 3), noise(1, 1, 7, 3), photo[None]):
         assert_equal(outputs(model, image), outputs(helped, image))
@@ -77,7 +77,7 @@ def test_scaled_maps_have_one_range_and_the_same_sites(traced):
     patches = calibration_set(None, 2, patches=6)
     recipe = RECIPES["channels"]
     helped = copy_of(model)
-    equalised(helped, dict(measured(model, patches, recipe)), recipe)
+    equalise(helped, dict(measured(model, patches, recipe)), recipe)
     before, after = (find_sites(graph, Scope.FEATURES) for graph in (model, helped))
     assert [site.tensor for site in before.features] == [origin_of(site.tensor) for site in after.features]
     assert [site.node for site in before.convolutions] == [site.node for site in after.convolutions]

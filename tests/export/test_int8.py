@@ -16,10 +16,10 @@ from defian_edge.calibration.ranges.estimators import LEVELS
 from defian_edge.export.precision.int8.calibrate import calibrate
 from defian_edge.export.precision.int8.qdq import QuantisationPlan, insert_qdq
 from defian_edge.export.precision.int8.recipe import Recipe
-from defian_edge.export.precision.int8.rounding import half_scale
+from defian_edge.export.precision.int8.rounding import fp16_scale
 from defian_edge.export.precision.int8.sites import ConvolutionSite, FeatureSite, Scope, Sites, find_sites, rescaled
-from defian_edge.export.precision.shares import feature_names, realised
-from defian_edge.export.precision.variants import make_half
+from defian_edge.export.precision.shares import feature_names, shares_of
+from defian_edge.export.precision.variants import make_fp16
 from defian_edge.export.reference import reference_evaluations
 from defian_edge.export.rewrites import PORTABLE, apply_rewrites
 from defian_edge.runtime.errors import DefianError
@@ -159,11 +159,11 @@ def test_no_tensor_carries_two_pairs(quantised):
 )
 def test_what_cannot_be_quantised_is_an_error_and_not_left_in_fp16(rewritten, plan):
     with pytest.raises(ValueError, match="cannot be quantised"):
-        insert_qdq(make_half(rewritten), plan)
+        insert_qdq(make_fp16(rewritten), plan)
 
 
 def test_a_scale_never_becomes_zero_in_fp16():
-    assert (half_scale(np.asarray([0.0, 1e-12, 1.0])) > 0).all()
+    assert (fp16_scale(np.asarray([0.0, 1e-12, 1.0])) > 0).all()
 
 
 def test_an_unknown_helper_is_named():
@@ -197,11 +197,11 @@ def test_the_trained_networks_are_int8_to_97_percent_of_their_macs(traced, scale
     apply_rewrites(model)
     patches = replace(calibration_set(None, scale, patches=1), size=32)
     calibrated = calibrate(model, patches, Recipe(scope=Scope.FEATURES))
-    counted = realised(calibrated.variant().model, feature_names(model), (1, 90, 160))
+    counted = shares_of(calibrated.variant().model, feature_names(model), (1, 90, 160))
     assert counted.macs["int8"] >= 0.97
     assert counted.feature_bytes == {"int8": 1.0}
     only_convolutions = Sites(calibrated.sites.convolutions, ())
-    counted = realised(calibrated.variant(only_convolutions).model, feature_names(model), (1, 90, 160))
+    counted = shares_of(calibrated.variant(only_convolutions).model, feature_names(model), (1, 90, 160))
     assert counted.macs["int8"] >= 0.97
     assert 0.0 < counted.feature_bytes["int8"] < 0.5
 

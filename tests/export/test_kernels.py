@@ -22,7 +22,7 @@ from defian_edge.export.engine.kernels import (
 from defian_edge.export.graph import Emitter, copy_of
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.sites import Scope
-from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import PORTABLE, Use, apply_rewrites, select
 from defian_edge.models.defian import Architecture
 from defian_edge.runtime.profile import ShapeProfile
@@ -102,7 +102,7 @@ def test_the_rewrites_for_engines_launch_fewer_kernels_and_move_fewer_bytes(trac
     whole = copy_of(portable)
     apply_rewrites(whole, [rewrite for rewrite in select(use=Use.ENGINE) if rewrite not in PORTABLE])
     before, after = (
-        planned_traffic(Variant(Precision.FP16, make_half(model)).serialise(), (1, 256, 320), sm=89, uint8=True)
+        planned_traffic(Variant(Precision.FP16, make_fp16(model)).serialise(), (1, 256, 320), sm=89, uint8=True)
         for model in (portable, whole)
     )
     assert before is not None

@@ -28,7 +28,7 @@ from defian_edge.export.graph import copy_of
 from defian_edge.export.options import ExportOptions
 from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
-from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.models.bundled import bundled_models
 from defian_edge.models.checkpoint import load_checkpoint
@@ -56,7 +56,7 @@ def small_s(traced, bundled_x2):
 def variants(small_s):
     return {
         Precision.FP32: Variant(Precision.FP32, copy_of(small_s)),
-        Precision.FP16: Variant(Precision.FP16, make_half(small_s)),
+        Precision.FP16: Variant(Precision.FP16, make_fp16(small_s)),
         Precision.INT8: make_int8(small_s, calibration_set(None, 2, patches=2)),
     }
 

@@ -8,9 +8,9 @@ import onnx_ir as ir
 import pytest
 
 from defian_edge.calibration.drift.evaluator import session_of
-from defian_edge.calibration.drift.fp16_emulation import emulate_half
+from defian_edge.calibration.drift.fp16_emulation import emulate_fp16
 from defian_edge.export.graph import Emitter
-from defian_edge.export.precision.fp16 import to_half
+from defian_edge.export.precision.fp16 import to_fp16
 from defian_edge.export.rewrites.early_attention import EarlyAttention
 from defian_edge.export.rewrites.one_pass_variance import OnePassVariance
 
@@ -80,8 +80,8 @@ def test_the_variance_of_hard_pictures_does_not_cancel(height, width):
 def test_the_variance_of_hard_pictures_survives_fp16_deviations(height, width):
     model = graph_of(1, statistics)
     OnePassVariance()(model)
-    to_half(model)
-    emulated = emulate_half(model)
+    to_fp16(model)
+    emulated = emulate_fp16(model)
     for name, image in hard(height, width).items():
         stored = image.astype(np.float16).astype(np.float64)
         _, variance = (value.item() for value in run(emulated, stored[None, None]))
@@ -141,14 +141,14 @@ def test_sums_beyond_the_range_of_fp16_are_fp32_in_the_typed_graph(height, width
     weights, bias, make = block(4, random)
     model = graph_of(4, make)
     EarlyAttention()(model)
-    to_half(model)
+    to_fp16(model)
     for node in model.graph:
         if node.op_type in ("ReduceSum", "Concat", "Div"):
             assert node.outputs[0].dtype == FULL, node
     x = random.uniform(1000, 4000, (4, height, width)).astype(np.float16).astype(np.float32)
     if height == 540:
         assert x.sum(axis=2).min() > 65504.0  # already a row's sum
-    squeezed = run(emulate_half(model), x[None])[0].reshape(-1)
+    squeezed = run(emulate_fp16(model), x[None])[0].reshape(-1)
     expected = weights["down"][:, :, 0, 0] @ mean_of_convolution(x, weights["second"]) + bias
     assert np.abs(squeezed - expected).max() <= 1e-3 * np.abs(expected).max()
 

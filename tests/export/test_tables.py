@@ -6,30 +6,30 @@ from typing import Any
 
 import onnx_ir as ir
 
-from defian_edge.calibration.ranges.fp16_range import BeyondHalf
+from defian_edge.calibration.ranges.fp16_range import BeyondFp16
 from defian_edge.export.options import ExportOptions
 from defian_edge.export.pipeline import Artefact
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING
-from defian_edge.export.precision.shares import Realised
+from defian_edge.export.precision.shares import GraphShares
 from defian_edge.export.precision.variants import Variant
 from defian_edge.export.tables import int8_lines, range_lines
 
 SHARES: Any = {"int8": 1.0}
-REALISED = Realised(SHARES, SHARES, SHARES, {"int8": 10}, 10)
+GRAPH_SHARES = GraphShares(SHARES, SHARES, SHARES, {"int8": 10}, 10)
 FINITE = {"mean_drift_db": 0.01, "worst_drift_db": 0.02, "excess_error": 0.5, "mac_share": 0.25, "byte_share": 0.1}
 MODEL = ir.Model(ir.Graph([], [], nodes=[], name="g"), ir_version=10)
 
 
-def artefact(*harms: dict[str, Any], beyond: BeyondHalf = NOTHING, alone: tuple[str, ...] = ()) -> Artefact:
-    coverage = {"groups": ["tail"], "dropped": ["upscale"], "mac_share": 0.9, "byte_share": 0.5}
-    record = {"coverage": coverage, "sensitivity": list(harms), "cache": "miss"}
-    return Artefact(Variant(Precision.INT8, MODEL, record, beyond, alone), None, accepted=True, realised=REALISED)
+def artefact(*sensitivities: dict[str, Any], beyond: BeyondFp16 = NOTHING, alone: tuple[str, ...] = ()) -> Artefact:
+    mixed = {"groups": ["tail"], "dropped": ["upscale"], "mac_share": 0.9, "byte_share": 0.5}
+    record = {"mixed_precision": mixed, "sensitivity": list(sensitivities), "cache": "miss"}
+    return Artefact(Variant(Precision.INT8, MODEL, record, beyond, alone), None, accepted=True, shares=GRAPH_SHARES)
 
 
-def lines(*harms: dict[str, Any], half: Realised | None = None) -> str:
+def lines(*sensitivities: dict[str, Any], fp16: GraphShares | None = None) -> str:
     options: Any = ExportOptions("m", out=None)  # type: ignore[arg-type]
-    return "\n".join(int8_lines([artefact(*harms)], half, options))
+    return "\n".join(int8_lines([artefact(*sensitivities)], fp16, options))
 
 
 def test_a_ranking_is_printed_with_modules_named_as_whole():
@@ -47,12 +47,12 @@ def test_figures_that_are_not_finite_are_said_to_be():
 
 def test_the_verdict_needs_a_fp16_graph_to_compare_with():
     assert "roofline" not in lines()
-    assert "roofline" in lines(half=Realised(SHARES, SHARES, SHARES, {"fp16": 10}, 10))
+    assert "roofline" in lines(fp16=GraphShares(SHARES, SHARES, SHARES, {"fp16": 10}, 10))
 
 
 def test_what_leaves_the_range_of_fp16_is_told_and_what_stays_fp32_for_it():
     names = tuple(f"t{index}" for index in range(7))
-    beyond = BeyondHalf(frozenset(names), frozenset({"mean"}))
+    beyond = BeyondFp16(frozenset(names), frozenset({"mean"}))
     [line] = range_lines([artefact(beyond=beyond, alone=names)])
     assert "8 tensors and sums" in line
     assert "FP32 for that alone: t0, t1, t2, t3, t4 and 2 more" in line

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from defian_edge.export.engine.compiler import Target
-from defian_edge.export.precision.shares import OF_CAPABILITY, Realised, verdict
+from defian_edge.export.precision.shares import OF_CAPABILITY, GraphShares, verdict
 
 SHARES = ({"fp16": 1.0}, {"fp16": 1.0}, {"fp16": 1.0})
 
 
-def graph(kind: str, moved_bytes: int, int8_results: int = 0) -> Realised:
-    return Realised(*SHARES, {kind: 10**9}, moved_bytes, int8_results)
+def graph(kind: str, moved_bytes: int, int8_results: int = 0) -> GraphShares:
+    return GraphShares(*SHARES, {kind: 10**9}, moved_bytes, int8_results)
 
 
 FP16, INT8 = graph("fp16", 10**9), graph("int8", 10**9)

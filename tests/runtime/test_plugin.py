@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from defian_edge.export.plugin.mirror import Mirror, aligned, to_channels_last
+from defian_edge.export.plugin.cpu_kernel import CpuKernel, aligned, to_channels_last
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.plugin import PLUGIN_KEY, binary, device, provide, register
 from defian_edge.runtime.plugin.device import load_kernels
@@ -60,14 +60,14 @@ def trt() -> Any:  # noqa: ANN401
 
 
 @pytest.fixture(scope="module")
-def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
-    return Mirror(tmp_path_factory.mktemp("mirror"))
+def cpu_kernel(tmp_path_factory: pytest.TempPathFactory) -> CpuKernel:
+    return CpuKernel(tmp_path_factory.mktemp("cpu_kernel"))
 
 
 @pytest.fixture
-def driver(mirror: Mirror, monkeypatch: pytest.MonkeyPatch) -> LaunchDriver:
+def driver(cpu_kernel: CpuKernel, monkeypatch: pytest.MonkeyPatch) -> LaunchDriver:
     monkeypatch.setattr(device, "kernel_images", lambda _: [("this test", lambda: IMAGE)])
-    stand_in = LaunchDriver(mirror)
+    stand_in = LaunchDriver(cpu_kernel)
     monkeypatch.setattr(device, "cuda_driver", lambda: stand_in)
     return stand_in
 
@@ -277,9 +277,9 @@ def test_the_code_is_loaded_once_per_process(driver: LaunchDriver) -> None:
 
 
 def test_a_build_without_a_gpu_passes_the_shapes_and_enqueue_names_the_cause(
-    trt: TensorRt, mirror: Mirror, monkeypatch: pytest.MonkeyPatch
+    trt: TensorRt, cpu_kernel: CpuKernel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(device, "cuda_driver", lambda: LaunchDriver(mirror, context=False))
+    monkeypatch.setattr(device, "cuda_driver", lambda: LaunchDriver(cpu_kernel, context=False))
     plugin = plugin_class(trt)()
     plugin.on_shape_change([], [])
     with pytest.raises(DefianError, match="CUDA_ERROR_INVALID_CONTEXT"):

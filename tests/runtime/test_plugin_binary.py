@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from defian_edge.export.plugin.mirror import Mirror
+from defian_edge.export.plugin.cpu_kernel import CpuKernel
 from defian_edge.runtime.cache import keep, read_cached
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.plugin import binary
@@ -24,12 +24,12 @@ AHEAD, CACHED, COMPILED = (kind + NAMES for kind in (b"ahead of time", b"cached"
 
 
 @pytest.fixture(scope="module")
-def mirror(tmp_path_factory: pytest.TempPathFactory) -> Mirror:
-    return Mirror(tmp_path_factory.mktemp("mirror"))
+def cpu_kernel(tmp_path_factory: pytest.TempPathFactory) -> CpuKernel:
+    return CpuKernel(tmp_path_factory.mktemp("cpu_kernel"))
 
 
 @pytest.fixture
-def driver(mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LaunchDriver:
+def driver(cpu_kernel: CpuKernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LaunchDriver:
     """The stand-in for a device of 8.7; a fatbin for it, an empty cache, and an NVRTC that works."""
     monkeypatch.setattr(binary, "source_folder", lambda: tmp_path)
     monkeypatch.setattr(binary, "source_digest", lambda: "of this source")
@@ -37,7 +37,7 @@ def driver(mirror: Mirror, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> L
     monkeypatch.setenv(binary.CACHE_VARIABLE, str(tmp_path / "cache"))
     (tmp_path / binary.FATBIN).write_bytes(AHEAD)
     record(tmp_path, 75, 87)
-    return LaunchDriver(mirror)
+    return LaunchDriver(cpu_kernel)
 
 
 def record(folder: Path, *architectures: int) -> None:

@@ -69,8 +69,8 @@ def test_no_attribute_that_looks_like_tensorrts_is_left_out():
 
 
 RENAMED = {
-    "runtime/engine/loaded.py": ("set_tensor_address", "num_io_tensors", "device_memory_size_v2", "USER_MANAGED"),
-    "runtime/engine/module.py": ("INTERNAL_ERROR", "Severity", "def log"),
+    "runtime/engine/trt_engine.py": ("set_tensor_address", "num_io_tensors", "device_memory_size_v2", "USER_MANAGED"),
+    "runtime/engine/trt_import.py": ("INTERNAL_ERROR", "Severity", "def log"),
     "runtime/plugin/hessian_plugin.py": ("HWC8", "def enqueue", "field_names", "dims", "plugin_namespace"),
     "runtime/plugin/registration.py": ("register_creator", "all_creators", "get_plugin_registry"),
     "export/engine/build.py": ("OnnxParser", "num_errors", "create_network", "STRONGLY_TYPED", "WORKSPACE"),

@@ -56,7 +56,7 @@ def test_an_engine_is_built_with_its_graph_and_both_manifests_beside_it(graph, t
 
 def test_bench_gives_latency_at_every_size_and_holds_the_drift_against_its_limit(tmp_path, record, monkeypatch):
     monkeypatch.setattr(engines, "SIZES", ((16, 16), (16, 24)))
-    monkeypatch.setattr(engines, "PLAN", engines.Plan(2, 0.0, 0.0))
+    monkeypatch.setattr(engines, "SAMPLING", engines.Sampling(2, 0.0, 0.0))
     [row] = engines.bench(Settings(str(tmp_path)), record, [Path("defian-s-x2")], 2, "cpu")
     assert [each["shape"] for each in row["latencies"]] == ["1x16x16", "1x16x24"]
     assert all(each["median_ms"] > 0 for each in row["latencies"])

@@ -15,11 +15,11 @@ from defian_edge.calibration.ranges.histogram import Histogram
 from defian_edge.export.graph import array_of, copy_of, nodes_of_type, settle
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING
-from defian_edge.export.precision.int8.measure import equalised, measured
+from defian_edge.export.precision.int8.measure import equalise, measured
 from defian_edge.export.precision.int8.qdq import QuantisationPlan, insert_qdq
 from defian_edge.export.precision.int8.rounding import round_to_nearest
 from defian_edge.export.precision.int8.sites import Sites, find_sites, is_stream
-from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.runtime.onnx_runtime import import_onnxruntime
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from defian_edge.calibration.photos import CalibrationSet
-    from defian_edge.calibration.ranges.fp16_range import BeyondHalf
+    from defian_edge.calibration.ranges.fp16_range import BeyondFp16
     from defian_edge.export.precision.int8.recipe import Recipe
 
 STREAM_ROUNDINGS = 2.0
@@ -40,7 +40,7 @@ CHOSEN_AFTERWARDS = ("method", "clipping")
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A FP32 graph, equalised, and everything that any choice of its INT8 sites needs.
+    """A FP32 graph, equalise, and everything that any choice of its INT8 sites needs.
 
     Attributes:
         model: the FP32 graph; computes what it computed before.
@@ -54,20 +54,20 @@ class Calibrated:
     sites: Sites
     plan: QuantisationPlan
     record: dict[str, Any]
-    beyond: BeyondHalf = NOTHING
+    beyond: BeyondFp16 = NOTHING
 
     def variant(self, sites: Sites | None = None) -> Variant:
         """The INT8 graph with some of the sites, by default all."""
-        model = make_half(self.model, self.beyond)
+        model = make_fp16(self.model, self.beyond)
         chosen = replace(self.plan, sites=self.sites if sites is None else sites)
         count = insert_qdq(model, chosen)
         settle(model)
         record = {**self.record, "convolutions": count, "feature_maps": len(chosen.sites.features)}
         return Variant(Precision.INT8, model, record, self.beyond)
 
-    def keeping_wide(self, beyond: BeyondHalf) -> Calibrated:
+    def keeping_wide(self, beyond: BeyondFp16) -> Calibrated:
         """The same, with what FP16 cannot hold FP32, and without the sites that then are not FP16."""
-        graph = make_half(self.model, beyond).graph
+        graph = make_fp16(self.model, beyond).graph
         half = {value.name for node in graph for value in node.outputs if value.dtype == ir.DataType.FLOAT16}
         reads = {node.name: node.inputs[0].name for node in nodes_of_type(graph, "Conv") if node.inputs[0]}
         convolutions = (
@@ -99,7 +99,7 @@ def calibrate(
         arrays = dict(measured(rewritten, patches, recipe))
         cache.store(key, arrays)
     model = copy_of(rewritten)
-    equalised(model, arrays, recipe)
+    equalise(model, arrays, recipe)
     sites = find_sites(model, recipe.scope)
     streams = {site.tensor for site in sites.features if is_stream(site.group)}
     limits = {

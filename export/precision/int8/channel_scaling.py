@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def scalable(model: ir.Model) -> dict[str, int]:
     """Feature map of the features scope -> its channels C.
 
-    Not those that have one range already: inside a block (equalised) and in front of the upscaling (turned).
+    Not those that have one range already: inside a block (see ``equalisation``) and in front of the upscaling (turned).
     """
     values = {value.name: value for node in model.graph for value in node.outputs}
     done = LinearSum(model).tensor

@@ -53,7 +53,7 @@ def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> It
     if joint is not None:
         first["moment"] = joint.moment
     yield from first.items()
-    equalised(model, first, recipe)
+    equalise(model, first, recipe)
     yield from _ranges(model, patches, recipe)
 
 
@@ -67,7 +67,7 @@ def _ranges(model: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterato
         yield f"range/{name}", np.asarray([histogram.exponent, histogram.largest])
 
 
-def equalised(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe) -> None:
+def equalise(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe) -> None:
     """Change the graph in place, without changing what it computes, by the helpers of the recipe."""
     maxima = {key.removeprefix("maxima/"): array for key, array in arrays.items() if key.startswith("maxima/")}
     if recipe.equalise:

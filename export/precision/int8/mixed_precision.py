@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
     from defian_edge.calibration.drift.report import DriftReport
     from defian_edge.export.precision.int8.calibrate import Calibrated
-    from defian_edge.export.precision.int8.sensitivity import Harm, Validation
+    from defian_edge.export.precision.int8.sensitivity import Sensitivity, Validation
     from defian_edge.export.precision.int8.shares import Shares
     from defian_edge.export.precision.int8.sites import Sites
 
 
 @dataclass(frozen=True)
-class Coverage:
+class MixedPrecision:
     """How much of the network some sites make INT8.
 
     Attributes:
@@ -42,37 +42,37 @@ def choose(
     validation: Validation,
     shares: Shares,
     budget: float | None,
-    harms: Sequence[Harm] | None = None,
+    sensitivities: Sequence[Sensitivity] | None = None,
     say: Callable[[str], None] = lambda _: None,
-) -> tuple[Coverage, list[Harm]]:
+) -> tuple[MixedPrecision, list[Sensitivity]]:
     """A coverage whose measured drift on every validation photo stays within the budget, as large as was found.
 
-    Groups are left out in the order of harm per share of MACs and bytes; how many must go is found by bisection.
-    Then each of them that keeps the budget alone, the cheapest first, is taken in again if the budget still holds.
-    Every step is measured, not summed up from the groups. Drift need not grow with the coverage, so that no short
-    search is sure to find the largest of all; but to this one none of the groups that were tried could be added.
+    Groups are left out in the order of sensitivity per share of MACs and bytes; how many must go is found by
+    bisection. Then each of them that keeps the budget alone, the cheapest first, is taken in again if the budget still
+    holds. Every step is measured, not summed up from the groups. Drift need not grow with the coverage, so that no
+    short search is sure to find the largest of all; but to this one none of the groups that were tried could be added.
 
     Args:
         calibrated: what can be INT8.
         validation: where drift is measured.
         shares: what a group covers.
         budget: dB per image; None takes everything.
-        harms: the ranking if there is one; it is made only if the full coverage exceeds the budget.
+        sensitivities: the ranking if there is one; it is made only if the full coverage exceeds the budget.
         say: told what is being done.
     """
     everything = calibrated.sites
     report = validation.drift(calibrated, everything)
-    known = list(harms or [])
+    known = list(sensitivities or [])
     if budget is None or _within(report, budget):
-        return _coverage(shares, everything, (), report), known
+        return _mixed_precision(shares, everything, (), report), known
     known = known or rank(calibrated, validation, shares, say)
-    alone = [harm for harm in known if harm.group in everything.groups]
-    order = [harm.group for harm in sorted(alone, key=lambda harm: -harm.excess_error / _gain(harm))]
+    alone = [each for each in known if each.group in everything.groups]
+    order = [each.group for each in sorted(alone, key=lambda each: -each.excess_error / _gain(each))]
 
     def measured(groups: Sequence[str]) -> tuple[Sites, DriftReport]:
         sites = everything.only(frozenset(groups))
         report = validation.drift(calibrated, sites)
-        say(f"coverage: {len(groups)} of {len(order)} groups, worst drift {report.worst.drift:.4f} dB")
+        say(f"mixed precision: {len(groups)} of {len(order)} groups, worst drift {report.worst.drift:.4f} dB")
         return sites, report
 
     fits, fails = len(order), 0
@@ -84,24 +84,24 @@ def choose(
             fits, best = middle, tried
         else:
             fails = middle
-    alone_within = {harm.group for harm in alone if harm.worst_drift_db <= budget}
+    alone_within = {each.group for each in alone if each.worst_drift_db <= budget}
     left_out = order[: fits - 1]  # the one at fits - 1 has just failed
     for group in [group for group in reversed(left_out) if group in alone_within]:
         tried = measured([*best[0].groups, group])
         if _within(tried[1], budget):
             best = tried
-    return _coverage(shares, best[0], order, best[1]), known
+    return _mixed_precision(shares, best[0], order, best[1]), known
 
 
 def _within(report: DriftReport, budget: float) -> bool:
     return not report.faults and not report.over(budget)
 
 
-def _gain(harm: Harm) -> float:
-    return max(harm.mac_share + harm.byte_share, 1e-6)
+def _gain(sensitivity: Sensitivity) -> float:
+    return max(sensitivity.mac_share + sensitivity.byte_share, 1e-6)
 
 
-def _coverage(shares: Shares, chosen: Sites, order: Sequence[str], report: DriftReport) -> Coverage:
+def _mixed_precision(shares: Shares, chosen: Sites, order: Sequence[str], report: DriftReport) -> MixedPrecision:
     summary = {key: value for key, value in report.summary().items() if key != "images"}
     dropped = tuple(group for group in order if group not in chosen.groups)
-    return Coverage(chosen.groups, dropped, shares.macs(chosen), shares.bytes(chosen), summary)
+    return MixedPrecision(chosen.groups, dropped, shares.macs(chosen), shares.bytes(chosen), summary)

@@ -16,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 
 from defian_edge.export.graph import Emitter, array_of, nodes_of_type, replace_value
-from defian_edge.export.precision.int8.rounding import half_scale
+from defian_edge.export.precision.int8.rounding import fp16_scale
 from defian_edge.export.precision.int8.sites import Sites
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ class _Pairs:
 
     def _insert(self, source: ir.Value, limit: float) -> ir.Value:
         emit = Emitter()
-        scale = emit.constant(half_scale(np.asarray(limit)))
+        scale = emit.constant(fp16_scale(np.asarray(limit)))
         zero = emit.constant(np.zeros((), np.int8))
         integers = emit("QuantizeLinear", source, scale, zero)
         dequantised = emit("DequantizeLinear", integers, scale, zero)

@@ -6,17 +6,17 @@ import numpy as np
 
 from defian_edge.calibration.ranges.estimators import LEVELS
 
-SMALLEST_HALF = float(np.finfo(np.float16).tiny)
+SMALLEST_FP16 = float(np.finfo(np.float16).tiny)
 
 
-def half_scale(limit: np.ndarray) -> np.ndarray:
+def fp16_scale(limit: np.ndarray) -> np.ndarray:
     """FP16 scale of a symmetric INT8 quantiser that represents magnitudes up to ``limit``; never zero."""
-    return np.asarray(np.maximum(limit / LEVELS, SMALLEST_HALF), np.float16)
+    return np.asarray(np.maximum(limit / LEVELS, SMALLEST_FP16), np.float16)
 
 
 def round_to_nearest(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """[O, I, kh, kw] float -> int8 of the same shape and FP16 scales [O]."""
     wide = weight.astype(np.float64)
-    scale = half_scale(np.abs(wide).max(axis=(1, 2, 3)))
+    scale = fp16_scale(np.abs(wide).max(axis=(1, 2, 3)))
     integers = np.clip(np.rint(wide / scale.astype(np.float64)[:, None, None, None]), -LEVELS, LEVELS)
     return integers.astype(np.int8), scale

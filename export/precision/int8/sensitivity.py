@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Validation:
-    """What harm is measured on: photos that calibration did not use, and the PyTorch reference's outputs for them."""
+    """What it is measured on: photos that calibration did not use, and the PyTorch reference's outputs for them."""
 
     pairs: Sequence[EvaluationPair]
     references: Sequence[Evaluation]
@@ -35,7 +35,7 @@ class Validation:
 
 
 @dataclass(frozen=True)
-class Harm:
+class Sensitivity:
     """What one part costs when it alone is INT8.
 
     Attributes:
@@ -58,17 +58,17 @@ class Harm:
 
 def rank(
     calibrated: Calibrated, validation: Validation, shares: Shares, say: Callable[[str], None] = lambda _: None
-) -> list[Harm]:
+) -> list[Sensitivity]:
     """Measure every group alone, and every module; the most harmful first."""
     base = _error(validation.drift(calibrated, Sites((), ())))
     base = base if math.isfinite(base) else 0.0  # nothing to subtract from a graph at fault without any INT8
-    harms = []
+    sensitivities = []
     for part, groups in calibrated.sites.parts.items():
         say(f"sensitivity: {part}")
         sites = calibrated.sites.only(groups)
         report = validation.drift(calibrated, sites)
-        harms.append(
-            Harm(
+        sensitivities.append(
+            Sensitivity(
                 part,
                 report.mean,
                 report.worst.drift,
@@ -78,7 +78,7 @@ def rank(
                 shares.bytes(sites),
             )
         )
-    return sorted(harms, key=lambda harm: -harm.excess_error)
+    return sorted(sensitivities, key=lambda each: -each.excess_error)
 
 
 def _error(report: DriftReport) -> float:
@@ -88,6 +88,6 @@ def _error(report: DriftReport) -> float:
     return PEAK**2 * 10.0 ** (-report.unrounded_to_reference / 10.0)
 
 
-def as_json(harms: Sequence[Harm]) -> list[dict[str, Any]]:
+def as_json(sensitivities: Sequence[Sensitivity]) -> list[dict[str, Any]]:
     """The ranking in JSON's types; null for what is not finite."""
-    return [json_ready(asdict(harm)) for harm in harms]
+    return [json_ready(asdict(each)) for each in sensitivities]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from defian_edge.calibration.ranges.fp16_range import beyond_half
+from defian_edge.calibration.ranges.fp16_range import beyond_fp16
 from defian_edge.export.precision.fp16 import by_measurement
 from defian_edge.export.precision.int8.calibrate import calibrate
-from defian_edge.export.precision.int8.mixed_precision import Coverage, choose
+from defian_edge.export.precision.int8.mixed_precision import MixedPrecision, choose
 from defian_edge.export.precision.int8.sensitivity import Validation, as_json, rank
 from defian_edge.export.precision.int8.shares import Shares
 from defian_edge.export.reference import reference_evaluations
@@ -56,16 +56,16 @@ def make_int8(
         validation = Validation(pairs, references, checkpoint.architecture.scale)
     say(f"calibrating INT8 on {training.patches} patches of {len(training.photos)} photos")
     calibrated = calibrate(graph, training, options.recipe, say)
-    calibrated = calibrated.keeping_wide(beyond_half(calibrated.model, images, options.profile.largest_pixels))
+    calibrated = calibrated.keeping_wide(beyond_fp16(calibrated.model, images, options.profile.largest_pixels))
     if validation is None:
         sites = calibrated.sites
-        coverage = Coverage(sites.groups, (), shares.macs(sites), shares.bytes(sites), {})
-        harms = []
+        mixed = MixedPrecision(sites.groups, (), shares.macs(sites), shares.bytes(sites), {})
+        sensitivities = []
     else:
-        harms = rank(calibrated, validation, shares, say) if options.sensitivity else []
-        coverage, harms = choose(calibrated, validation, shares, options.max_drift, harms, say)
-        sites = calibrated.sites.only(frozenset(coverage.groups))
-    record = {"coverage": asdict(coverage), "sensitivity": as_json(harms)}
+        sensitivities = rank(calibrated, validation, shares, say) if options.sensitivity else []
+        mixed, sensitivities = choose(calibrated, validation, shares, options.max_drift, sensitivities, say)
+        sites = calibrated.sites.only(frozenset(mixed.groups))
+    record = {"mixed_precision": asdict(mixed), "sensitivity": as_json(sensitivities)}
     if not sites.groups:
         record["refused"] = "nothing can be INT8: every site reads or writes what FP16 cannot hold"
         if calibrated.sites.groups:

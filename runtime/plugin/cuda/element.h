@@ -1,7 +1,7 @@
 // FP32 and FP16 elements: how they are loaded, taken out of vectors, widened and rounded.
 //
 // No CUDA header is included, so that NVRTC compiles this on a device that has no toolkit. The host branches
-// serve the CPU mirror (export/plugin/mirror.cpp), which may define the hooks below before it includes this.
+// serve the CPU kernel (export/plugin/cpu_kernel.cpp), which may define the hooks below before it includes this.
 #pragma once
 
 #include "hessian.h"

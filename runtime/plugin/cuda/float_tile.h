@@ -5,7 +5,7 @@
 // chunk it writes the maps (write). Between two barriers shared memory is either only written, each word by one
 // thread, or only read; a thread alone owns its four pixels of a column and their sums. So there is no race.
 //
-// kernel.cu runs the phases as a CUDA kernel, export/plugin/mirror.cpp as loops over blocks and threads.
+// kernel.cu runs the phases as a CUDA kernel, export/plugin/cpu_kernel.cpp as loops over blocks and threads.
 #pragma once
 
 #include "problem.h"

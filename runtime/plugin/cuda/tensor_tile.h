@@ -9,7 +9,7 @@
 // product with ones. Products are exact and sums FP32. A non-finite feature times a weight of zero is NaN, so a pixel
 // that comes out as NaN is worked out again, tap by tap (again): only what the feature reaches then stays so.
 //
-// kernel.cu runs the phases as a CUDA kernel, export/plugin/mirror.cpp as loops over blocks, warps and threads.
+// kernel.cu runs the phases as a CUDA kernel, export/plugin/cpu_kernel.cpp as loops over blocks, warps and threads.
 #pragma once
 
 #include "tensor_stage.h"

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from defian_edge.benchmark.packed import is_pack, packed_pairs
-from defian_edge.benchmark.sheet import counted
-from defian_edge.benchmark.tiling import require_fit, tile_remark
+from defian_edge.benchmark.measure.packed import is_pack, packed_pairs
+from defian_edge.benchmark.measure.tiling import require_fit, tile_remark
+from defian_edge.benchmark.words import counted
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.verify.pack import read_pack
 
@@ -80,7 +80,7 @@ def images_of(options: BenchOptions, candidates: Sequence[Candidate]) -> tuple[l
         require_fit(candidates, pairs, options.tiling)
         words = f"{counted(len(pairs), 'photo')} of {pack.path.name}, with PyTorch's pictures from there"
         return pairs, words, tile_remark(pairs, options.tiling)
-    from defian_edge.benchmark.quality import cropped_pairs, cropped_photos, require_references
+    from defian_edge.benchmark.measure.quality import cropped_pairs, cropped_photos, require_references
     from defian_edge.calibration.photos import evaluation_pairs
 
     if options.dataset is not None and (options.lr is not None or options.hr is not None):

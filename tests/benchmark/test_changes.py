@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from defian_edge.benchmark.against import differences, require_common
-from defian_edge.benchmark.change_table import change_table
-from defian_edge.benchmark.conditions import largest, other_conditions
-from defian_edge.benchmark.earlier import read_json
+from defian_edge.benchmark.baseline.changes import differences, require_common
+from defian_edge.benchmark.baseline.comparability import largest, other_conditions
+from defian_edge.benchmark.baseline.reading import read_json
+from defian_edge.benchmark.report.change_table import change_table
 from defian_edge.runtime.errors import DefianError
 from tests.benchmark.conftest import QUICK, bench
 

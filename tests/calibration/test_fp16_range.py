@@ -9,11 +9,11 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from defian_edge.calibration.ranges.fp16_range import HEADROOM, LARGEST_HALF, BeyondHalf, beyond_half
+from defian_edge.calibration.ranges.fp16_range import HEADROOM, LARGEST_FP16, BeyondFp16, beyond_fp16
 from defian_edge.export.graph import Emitter, settle
 from tests.conftest import REPOSITORY
 
-LIMIT = LARGEST_HALF / HEADROOM
+LIMIT = LARGEST_FP16 / HEADROOM
 
 
 def graph_of(build):
@@ -60,43 +60,43 @@ def test_a_tensor_is_named_when_one_value_of_one_image_comes_too_near():
     bright = flat(10)
     bright[3, 4, 1] = 200
     model = graph_of(grown)
-    assert beyond_half(model, [flat(10), flat(160)]) == BeyondHalf()
-    assert beyond_half(model, [flat(10), bright, flat(1)]) == BeyondHalf(frozenset({"grown"}))
+    assert beyond_fp16(model, [flat(10), flat(160)]) == BeyondFp16()
+    assert beyond_fp16(model, [flat(10), bright, flat(1)]) == BeyondFp16(frozenset({"grown"}))
 
 
 def test_a_sum_is_named_though_its_mean_and_its_summands_are_small():
     model = graph_of(squares)
     dark = flat(30, side=8)  # its squares are 227, their sum over 64 pixels 14 513
-    assert beyond_half(model, [dark]) == BeyondHalf()
-    assert beyond_half(model, [flat(30, side=9)]) == BeyondHalf(sums=frozenset({"mean"}))
+    assert beyond_fp16(model, [dark]) == BeyondFp16()
+    assert beyond_fp16(model, [flat(30, side=9)]) == BeyondFp16(sums=frozenset({"mean"}))
 
 
 def test_a_sum_is_judged_at_the_size_that_will_be_run():
     model = graph_of(squares)
-    assert beyond_half(model, [flat(30)], pixels=64) == BeyondHalf()
-    assert beyond_half(model, [flat(30)], pixels=81) == BeyondHalf(sums=frozenset({"mean"}))
-    assert beyond_half(model, [flat(30, side=9)], pixels=1) == BeyondHalf(sums=frozenset({"mean"}))
+    assert beyond_fp16(model, [flat(30)], pixels=64) == BeyondFp16()
+    assert beyond_fp16(model, [flat(30)], pixels=81) == BeyondFp16(sums=frozenset({"mean"}))
+    assert beyond_fp16(model, [flat(30, side=9)], pixels=1) == BeyondFp16(sums=frozenset({"mean"}))
 
 
 def test_a_tensor_too_small_for_fp16_is_named_unless_it_is_zero_or_larger_elsewhere():
     def faint(emit, x):
         return {"faint": emit("Mul", x, emit.constant(np.float32(2.0**-21)))}
 
-    assert beyond_half(graph_of(faint), [flat(200), flat(0)]).tensors == {"faint"}
-    assert beyond_half(graph_of(faint), [flat(0)]) == BeyondHalf()
+    assert beyond_fp16(graph_of(faint), [flat(200), flat(0)]).tensors == {"faint"}
+    assert beyond_fp16(graph_of(faint), [flat(0)]) == BeyondFp16()
 
     def small(emit, x):
         return {"small": emit("Mul", x, emit.constant(np.float32(2.0**-19)))}
 
-    assert beyond_half(graph_of(small), [flat(1), flat(200)]) == BeyondHalf()
+    assert beyond_fp16(graph_of(small), [flat(1), flat(200)]) == BeyondFp16()
 
 
 def test_no_map_is_kept_until_the_end():
     program = (
         "import resource, sys; import numpy as np; from tests.calibration.test_half_range import chain; "
-        "from defian_edge.calibration.ranges.fp16_range import beyond_half; model = chain(200); "
+        "from defian_edge.calibration.ranges.fp16_range import beyond_fp16; model = chain(200); "
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
-        "beyond_half(model, [np.full((1024, 1024, 3), 9, np.uint8)]); "
+        "beyond_fp16(model, [np.full((1024, 1024, 3), 9, np.uint8)]); "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=REPOSITORY)
@@ -110,5 +110,5 @@ def test_one_nan_among_numbers_is_found(spoilt):
 
     image = flat(100)
     image[spoilt] = 0
-    assert beyond_half(graph_of(root), [flat(100)]) == BeyondHalf()
-    assert beyond_half(graph_of(root), [image]).tensors == {"root"}
+    assert beyond_fp16(graph_of(root), [flat(100)]) == BeyondFp16()
+    assert beyond_fp16(graph_of(root), [image]).tensors == {"root"}

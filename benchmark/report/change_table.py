@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from defian_edge.benchmark.sheet import Sheet, megabytes, milliseconds, signless_zero
+from defian_edge.benchmark.report.table import Table
+from defian_edge.benchmark.words import megabytes, milliseconds, signless_zero
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from defian_edge.benchmark.against import Change
+    from defian_edge.benchmark.baseline.changes import Change
 
 
-def change_table(changes: Sequence[Change]) -> Sheet:
+def change_table(changes: Sequence[Change]) -> Table:
     """One row a figure that both results have; those that changed by more than the noise come first."""
-    table = Sheet("Against the earlier result", ("artefact", "figure", "before", "now", "change", "noise", "verdict"))
+    table = Table("Against the earlier result", ("artefact", "figure", "before", "now", "change", "noise", "verdict"))
     for change in sorted(changes, key=lambda each: not each.exceeds):
         unit = change.figure.unit
         if change.figure.relative:

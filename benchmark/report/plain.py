@@ -5,13 +5,13 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from defian_edge.benchmark.tables import sheets
+from defian_edge.benchmark.report.tables import result_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from defian_edge.benchmark.report.table import Table
     from defian_edge.benchmark.results import BenchResult
-    from defian_edge.benchmark.sheet import Sheet
 
 
 class PlainConsole:
@@ -36,19 +36,19 @@ def progress() -> Iterator[Callable[[str], None]]:
 def show(result: BenchResult, console: PlainConsole | None = None) -> None:
     """Print all tables and remarks."""
     to = console or open_console()
-    for sheet in sheets(result):
-        show_sheet(sheet, to)
+    for table in result_tables(result):
+        show_table(table, to)
     for remark in result.remarks:
         to.print(f"note {remark}")
     for sentence in result.over_budget:
         to.print(f"over budget {sentence}")
 
 
-def show_sheet(sheet: Sheet, console: PlainConsole) -> None:
+def show_table(table: Table, console: PlainConsole) -> None:
     """A table: names to the left, figures to the right."""
-    rows = [sheet.columns, *sheet.rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(sheet.columns))]
-    console.print(sheet.title)
+    rows = [table.columns, *table.rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
+    console.print(table.title)
     for row in rows:
         name, *figures = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         console.print("  " + "  ".join((name.strip().ljust(widths[0]), *figures)).rstrip())

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as RichTable
 
-from defian_edge.benchmark.tables import sheets
+from defian_edge.benchmark.report.tables import result_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from defian_edge.benchmark.report.table import Table
     from defian_edge.benchmark.results import BenchResult
-    from defian_edge.benchmark.sheet import Sheet
 
 FILE_WIDTH = 132
 """Columns of what is written to a file or a pipe, which have no width of their own."""
@@ -46,35 +46,35 @@ def progress() -> Iterator[Callable[[str], None]]:
 def show(result: BenchResult, console: Console | None = None) -> None:
     """Print all tables and remarks."""
     to = console or open_console()
-    for sheet in sheets(result):
-        show_sheet(sheet, to)
+    for table in result_tables(result):
+        show_table(table, to)
     for remark in result.remarks:
         to.print(f"[yellow]note[/yellow] {escape(remark)}")
     for sentence in result.over_budget:
         to.print(f"[red]over budget[/red] {escape(sentence)}")
 
 
-def show_sheet(sheet: Sheet, console: Console) -> None:
+def show_table(table: Table, console: Console) -> None:
     """A table where the terminal is wide enough, else one paragraph a row: no figure is ever broken in two."""
-    rows = [sheet.columns, *sheet.rows]
-    needed = 1 + sum(FRAME + max(len(row[index]) for row in rows) for index in range(len(sheet.columns)))
+    rows = [table.columns, *table.rows]
+    needed = 1 + sum(FRAME + max(len(row[index]) for row in rows) for index in range(len(table.columns)))
     if needed <= console.width:
-        console.print(rich_table(sheet))
+        console.print(rich_table(table))
         return
-    console.print(f"[italic]{escape(sheet.title)}[/italic]")
-    for name, *cells in sheet.rows:
+    console.print(f"[italic]{escape(table.title)}[/italic]")
+    for name, *cells in table.rows:
         console.print(f"[bold]{escape(name)}[/bold]", soft_wrap=True)
-        labelled = (f"{label} {cell}" for label, cell in zip(sheet.columns[1:], cells, strict=True))
+        labelled = (f"{label} {cell}" for label, cell in zip(table.columns[1:], cells, strict=True))
         whole = (GAP.join(each.split(" ")) for each in labelled)
         for line in textwrap.wrap("   ".join(whole), console.width - 2, break_long_words=False, break_on_hyphens=False):
             console.print("  " + line.replace(GAP, " "), markup=False, highlight=False, soft_wrap=True)
 
 
-def rich_table(sheet: Sheet) -> Table:
-    """A sheet for the terminal."""
-    table = Table(title=escape(sheet.title), title_justify="left")
-    for index, name in enumerate(sheet.columns):
-        table.add_column(name, justify="right" if index else "left", overflow="fold", no_wrap=not index)
-    for row in sheet.rows:
-        table.add_row(*(escape(cell) for cell in row))
-    return table
+def rich_table(table: Table) -> RichTable:
+    """A table for the terminal."""
+    shown = RichTable(title=escape(table.title), title_justify="left")
+    for index, name in enumerate(table.columns):
+        shown.add_column(name, justify="right" if index else "left", overflow="fold", no_wrap=not index)
+    for row in table.rows:
+        shown.add_row(*(escape(cell) for cell in row))
+    return shown

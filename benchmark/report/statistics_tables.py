@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from defian_edge.benchmark.sheet import Sheet, milliseconds
+from defian_edge.benchmark.report.table import Table
+from defian_edge.benchmark.report.tables import PART_NAMES
 from defian_edge.benchmark.statistics import summarise
-from defian_edge.benchmark.tables import PART_NAMES
+from defian_edge.benchmark.words import milliseconds
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from defian_edge.benchmark.results import BenchResult, Measured
 
 
-def statistics_tables(result: BenchResult) -> list[Sheet]:
+def statistics_tables(result: BenchResult) -> list[Table]:
     """All of them, shape by shape."""
-    tables: list[Sheet] = []
+    tables: list[Table] = []
     for index, shape in enumerate(result.shapes):
         tables.append(statistics_table(result.measured, index, shape))
         tables += part_statistics_tables(result.measured, index, shape)
@@ -24,10 +25,10 @@ def statistics_tables(result: BenchResult) -> list[Sheet]:
     return [table for table in tables if table.rows]
 
 
-def statistics_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
+def statistics_table(measured: Sequence[Measured], index: int, shape: str) -> Table:
     """Every statistic of the latencies, as trtexec lists them."""
     columns = ("artefact", "samples", "min", "max", "mean", "median", "p90", "p95", "p99", "99 % interval of the ratio")
-    table = Sheet(f"All statistics of the latency at {shape} in ms", columns)
+    table = Table(f"All statistics of the latency at {shape} in ms", columns)
     for each in measured:
         if not each.latencies:
             continue
@@ -40,15 +41,15 @@ def statistics_table(measured: Sequence[Measured], index: int, shape: str) -> Sh
     return table
 
 
-def part_statistics_tables(measured: Sequence[Measured], index: int, shape: str) -> list[Sheet]:
+def part_statistics_tables(measured: Sequence[Measured], index: int, shape: str) -> list[Table]:
     """Every statistic of enqueue, H2D, GPU compute and D2H, as trtexec lists them; none without device timings."""
-    tables: list[Sheet] = []
+    tables: list[Table] = []
     for part, words in PART_NAMES.items():
         known = [each for each in measured if each.latencies and each.latencies[index].parts.get(part)]
         if not known:
             continue
         columns = ("artefact", "samples", "min", "max", "mean", "median", "p90", "p95", "p99")
-        table = Sheet(f"All statistics of {words} at {shape} in ms", columns)
+        table = Table(f"All statistics of {words} at {shape} in ms", columns)
         for each in known:
             of = summarise(each.latencies[index].parts[part])
             times = (of.minimum, of.maximum, of.mean, of.median, of.p90, of.p95, of.p99)
@@ -57,9 +58,9 @@ def part_statistics_tables(measured: Sequence[Measured], index: int, shape: str)
     return tables
 
 
-def pairs_table(result: BenchResult, shape: str) -> Sheet:
+def pairs_table(result: BenchResult, shape: str) -> Table:
     """Every two candidates: how much longer one takes than the other, round by round."""
-    table = Sheet(f"Latency ratios of every pair at {shape}", ("artefact", "to", "ratio", "quartiles", "verdict"))
+    table = Table(f"Latency ratios of every pair at {shape}", ("artefact", "to", "ratio", "quartiles", "verdict"))
     for pair in result.pairs():
         if pair["shape"] == shape:
             low, high = pair["quartiles"]

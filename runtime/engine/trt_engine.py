@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from ..device.buffers import FrameBuffers
     from ..manifest import Manifest
-    from .module import RuntimeLog
+    from .trt_import import RuntimeLog
 
 
 class Execution:
@@ -73,7 +73,7 @@ class Execution:
         self._context = None
 
 
-class LoadedEngine:
+class TrtEngine:
     """An engine on the device. The CUDA context is current wherever a method is called.
 
     TensorRT: all execution contexts share one block of scratch memory, large enough for the profile's largest shape;

@@ -1,4 +1,4 @@
-"""A lane: the buffers of one shape, the execution context bound to them, and the CUDA graph captured from it."""
+"""A shape context: one shape's buffers, the execution context bound to them, and the CUDA graph captured from it."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ..errors import DefianError
 if TYPE_CHECKING:
     from ..device.streams import WorkStream
     from ..profile import Shape
-    from .loaded import Execution, LoadedEngine
+    from .trt_engine import Execution, TrtEngine
 
 WARM_UP_RUNS = 2
 
 
-class Lane:
+class ShapeContext:
     """Everything one shape needs, so that the shape's next run allocates nothing. The context is current.
 
     Raises:
@@ -27,7 +27,7 @@ class Lane:
         pycuda.driver.MemoryError: there is too little memory; nothing stays allocated.
     """
 
-    def __init__(self, cuda: Any, engine: LoadedEngine, shape: Shape, scale: int) -> None:  # noqa: ANN401
+    def __init__(self, cuda: Any, engine: TrtEngine, shape: Shape, scale: int) -> None:  # noqa: ANN401
         batch, height, width = shape
         self.shape = shape
         self.graph: CapturedGraph | None = None
@@ -56,7 +56,7 @@ class Lane:
 
     def _enqueue(self, stream: WorkStream) -> None:
         if self._execution is None:
-            raise DefianError("This lane has been freed.")
+            raise DefianError("This shape context has been freed.")
         if self._shares_context:
             self._execution.bind(self.buffers)
         self._execution.enqueue(stream.handle)
@@ -107,25 +107,25 @@ class Lane:
 
 
 class GraphPolicy:
-    """When a lane's work is captured, and why not.
+    """When a shape context's work is captured, and why not.
 
     Args:
         wanted: whether the user wants CUDA graphs.
         engine: the engine, which may capture by itself.
     """
 
-    def __init__(self, engine: LoadedEngine, *, wanted: bool) -> None:
+    def __init__(self, engine: TrtEngine, *, wanted: bool) -> None:
         self.captured = 0
         self.refusal = "" if wanted else "switched off"
         if engine.captures_itself:
             self.refusal = "TensorRT-RTX captures by itself" if wanted else self.refusal
 
-    def after_run(self, lane: Lane, stream: WorkStream) -> None:
-        """Capture a lane that has come back for the second time; its run is complete and its stream idle."""
-        lane.runs += 1
-        if self.refusal or lane.graph is not None or lane.runs < WARM_UP_RUNS:
+    def after_run(self, shape_context: ShapeContext, stream: WorkStream) -> None:
+        """Capture a shape context that has come back for the second time; its run is complete and its stream idle."""
+        shape_context.runs += 1
+        if self.refusal or shape_context.graph is not None or shape_context.runs < WARM_UP_RUNS:
             return
-        self.refusal = lane.capture(stream)
+        self.refusal = shape_context.capture(stream)
         self.captured += not self.refusal
 
     def describe(self) -> str:
@@ -136,37 +136,37 @@ class GraphPolicy:
         return f"CUDA graphs on ({self.captured} captured){more}"
 
 
-class LanePool:
-    """The lanes of the shapes used last. A new shape beyond the limit takes the place of the oldest."""
+class ShapeContextPool:
+    """The shape contexts of the shapes used last. A new shape beyond the limit takes the place of the oldest."""
 
-    def __init__(self, cuda: Any, engine: LoadedEngine, scale: int, limit: int) -> None:  # noqa: ANN401
+    def __init__(self, cuda: Any, engine: TrtEngine, scale: int, limit: int) -> None:  # noqa: ANN401
         self._cuda, self._engine, self._scale = cuda, engine, scale
         self._limit = limit
-        self._lanes: OrderedDict[Shape, Lane] = OrderedDict()
+        self._shape_contexts: OrderedDict[Shape, ShapeContext] = OrderedDict()
 
-    def get(self, shape: Shape) -> Lane:
-        """The lane of a shape, made if need be; when memory is short all others are given up first.
+    def get(self, shape: Shape) -> ShapeContext:
+        """The shape context of a shape, made if need be; when memory is short all others are given up first.
 
         Raises:
             DefianError: TensorRT refuses the shape.
             pycuda.driver.MemoryError: there is too little memory even so.
         """
-        if shape in self._lanes:
-            self._lanes.move_to_end(shape)
-            return self._lanes[shape]
-        while len(self._lanes) >= self._limit:
-            self._lanes.popitem(last=False)[1].free()
+        if shape in self._shape_contexts:
+            self._shape_contexts.move_to_end(shape)
+            return self._shape_contexts[shape]
+        while len(self._shape_contexts) >= self._limit:
+            self._shape_contexts.popitem(last=False)[1].free()
         try:
-            lane = Lane(self._cuda, self._engine, shape, self._scale)
+            shape_context = ShapeContext(self._cuda, self._engine, shape, self._scale)
         except self._cuda.MemoryError:
-            if not self._lanes:
+            if not self._shape_contexts:
                 raise
             self.free()
-            lane = Lane(self._cuda, self._engine, shape, self._scale)
-        self._lanes[shape] = lane
-        return lane
+            shape_context = ShapeContext(self._cuda, self._engine, shape, self._scale)
+        self._shape_contexts[shape] = shape_context
+        return shape_context
 
     def free(self) -> None:
-        """Free every lane; nothing of them is queued."""
-        while self._lanes:
-            self._lanes.popitem()[1].free()
+        """Free every shape context; nothing of them is queued."""
+        while self._shape_contexts:
+            self._shape_contexts.popitem()[1].free()

@@ -63,7 +63,7 @@ def measure_memory(artefact: str, shape: Shape, provider: str, threads: int = 0)
     command = [
         sys.executable,
         "-m",
-        "defian_edge.benchmark.memory",
+        "defian_edge.benchmark.measure.memory",
         artefact,
         "x".join(map(str, shape)),
         provider,

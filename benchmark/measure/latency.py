@@ -30,7 +30,7 @@ ENQUEUE_BOUND = 0.8
 
 
 @dataclass(frozen=True)
-class Plan:
+class Sampling:
     """How long to measure: at least ``rounds`` rounds, ``seconds`` of timed runs per candidate, after a warm-up."""
 
     rounds: int = 10
@@ -66,7 +66,7 @@ class Latency:
 
 
 def measure_latency(
-    candidates: Sequence[Candidate], shape: Shape, plan: Plan, clock: Callable[[], float] = time.perf_counter
+    candidates: Sequence[Candidate], shape: Shape, sampling: Sampling, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, Latency]:
     """Time every candidate that runs here on one random batch of this LR shape.
 
@@ -90,7 +90,12 @@ def measure_latency(
             parts[name][DEVICE].append(sum(said[part] for part in SUMMANDS))
 
     turns = take_turns(
-        runs, plan.rounds, clock=clock, seconds=plan.seconds, warm_up_seconds=plan.warm_up_seconds, after=ask
+        runs,
+        sampling.rounds,
+        clock=clock,
+        seconds=sampling.seconds,
+        warm_up_seconds=sampling.warm_up_seconds,
+        after=ask,
     )
     results: dict[str, Latency] = {}
     for turn in turns:

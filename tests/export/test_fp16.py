@@ -8,17 +8,17 @@ import pytest
 from onnx_ir.passes import common
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator, session_of
-from defian_edge.calibration.drift.fp16_emulation import emulate_half
+from defian_edge.calibration.drift.fp16_emulation import emulate_fp16
 from defian_edge.calibration.drift.hard_images import faults_on_hard_images, hard_images
 from defian_edge.calibration.drift.report import measure_drift
 from defian_edge.calibration.photos import calibration_set, evaluation_pairs
-from defian_edge.calibration.ranges.fp16_range import LARGEST_HALF, BeyondHalf, beyond_half
+from defian_edge.calibration.ranges.fp16_range import LARGEST_FP16, BeyondFp16, beyond_fp16
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.calibrate import calibrate
 from defian_edge.export.precision.int8.recipe import Recipe
 from defian_edge.export.precision.int8.shares import Shares
 from defian_edge.export.precision.int8.sites import Scope, find_sites
-from defian_edge.export.precision.variants import Variant, make_half
+from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.reference import reference_evaluations, reference_outputs
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.rewrites.cheap_hessian import cheap_body
@@ -31,10 +31,10 @@ HALF, FULL = ir.DataType.FLOAT16, ir.DataType.FLOAT
 
 
 @pytest.fixture
-def half(traced):
+def fp16(traced):
     model = traced(random_checkpoint(tiny()))
     apply_rewrites(model)
-    return make_half(model)
+    return make_fp16(model)
 
 
 def inferred(model):
@@ -45,8 +45,8 @@ def inferred(model):
     return copy.graph
 
 
-def test_convolutions_over_feature_maps_are_fp16_and_global_statistics_fp32(half):
-    graph = inferred(half)
+def test_convolutions_over_feature_maps_are_fp16_and_global_statistics_fp32(fp16):
+    graph = inferred(fp16)
     for node in graph:
         if node.op_type == "Conv" and node.name and (".block." in node.name or node.name in ("tail", "input")):
             assert node.outputs[0].dtype == HALF, node.name
@@ -56,12 +56,12 @@ def test_convolutions_over_feature_maps_are_fp16_and_global_statistics_fp32(half
             assert node.outputs[0].dtype == FULL, node.name
 
 
-def test_inputs_and_outputs_stay_uint8(half):
-    assert half.graph.inputs[0].dtype == half.graph.outputs[0].dtype == ir.DataType.UINT8
+def test_inputs_and_outputs_stay_uint8(fp16):
+    assert fp16.graph.inputs[0].dtype == fp16.graph.outputs[0].dtype == ir.DataType.UINT8
 
 
-def test_deviations_are_fp16_so_that_the_compiler_keeps_no_fp32_feature_map(half):
-    centred = [node for node in inferred(half) if node.op_type == "Sub" and len(node.outputs[0].shape or ()) == 4]
+def test_deviations_are_fp16_so_that_the_compiler_keeps_no_fp32_feature_map(fp16):
+    centred = [node for node in inferred(fp16) if node.op_type == "Sub" and len(node.outputs[0].shape or ()) == 4]
     feature_maps = [node for node in centred if node.outputs[0].dtype == HALF]
     assert len(feature_maps) >= 2 * 2  # per module: of the features, and of the attention map
 
@@ -91,14 +91,14 @@ def eigenvalue_model(body, dtype, channels=8):
 def test_the_eigenvalue_step_is_finite_in_fp16_for_features_up_to_its_range(body, amplitude):
     random = np.random.default_rng(0)
     features = (random.choice([-1.0, 1.0], (1, 8, 17, 23)) * amplitude).astype(np.float16).astype(np.float32)
-    emulated = session_of(emulate_half(eigenvalue_model(body, HALF)))
+    emulated = session_of(emulate_fp16(eigenvalue_model(body, HALF)))
     result = np.asarray(emulated.run(None, {"x": features})[0])
     expected = np.asarray(session_of(eigenvalue_model(plain_body, FULL)).run(None, {"x": features})[0])
     assert np.isfinite(result).all()
     # FP16 rounds the result to 11 bits; below its normal range the step is 2^-24, and the stencils see it four times.
     tolerance = 2.0**-10 * np.abs(expected).max() + 16 * 2.0**-24
     assert np.abs(result - expected).max() <= tolerance
-    assert np.abs(result).max() <= LARGEST_HALF
+    assert np.abs(result).max() <= LARGEST_FP16
 
 
 HARD = hard_images()
@@ -108,7 +108,7 @@ def trained_models(traced, scale):
     """Every precision, and both scopes, of a trained network."""
     rewritten = traced(load_checkpoint(bundled_models()[f"defian-s-x{scale}"]))
     apply_rewrites(rewritten)
-    models = {"fp32": rewritten, "fp16": make_half(rewritten)}
+    models = {"fp32": rewritten, "fp16": make_fp16(rewritten)}
     for scope in Scope:
         models[f"int8 {scope.value}"] = make_int8(rewritten, calibration_set(None, scale, patches=8), scope=scope).model
     return models
@@ -147,9 +147,9 @@ def test_variants_are_valid_onnx_and_onnx_runtime_runs_them(trained):
 
 def test_fp16_differs_from_fp32_by_its_rounding_and_no_more(evaluators):
     lr = evaluation_pairs(2)[0].lr[:64, :64]
-    half, full = (evaluators[name](lr).image.astype(int) for name in ("fp16", "fp32"))
-    assert 0 < np.mean(half != full) < 0.2
-    assert np.abs(half - full).max() <= 2
+    fp16, full = (evaluators[name](lr).image.astype(int) for name in ("fp16", "fp32"))
+    assert 0 < np.mean(fp16 != full) < 0.2
+    assert np.abs(fp16 - full).max() <= 2
 
 
 def loud(checkpoint, factor):
@@ -168,8 +168,8 @@ def test_constants_that_fp16_cannot_hold_stay_fp32_with_their_nodes(traced, fact
     state["body.0.body_block.0.block.2.weight"] /= factor
     model = traced(replace(checkpoint, state=state, name=f"uneven-{factor:g}"))
     apply_rewrites(model)
-    beyond = beyond_half(model, HARD.values())
-    typed = make_half(model, beyond).graph
+    beyond = beyond_fp16(model, HARD.values())
+    typed = make_fp16(model, beyond).graph
     types = {node.name: node.outputs[0].dtype for node in typed if node.op_type == "Conv"}
     assert types["body.0.body_block.0.block.0"] == types["body.0.body_block.0.block.2"] == FULL
     assert types["body.1.body_block.0.block.0"] == HALF
@@ -178,29 +178,29 @@ def test_constants_that_fp16_cannot_hold_stay_fp32_with_their_nodes(traced, fact
     patches = replace(calibration_set(None, 2, patches=2), size=32)
     for scope in Scope:
         calibrated = calibrate(model, patches, Recipe(scope=scope))
-        variant = calibrated.keeping_wide(beyond_half(calibrated.model, HARD.values())).variant()
+        variant = calibrated.keeping_wide(beyond_fp16(calibrated.model, HARD.values())).variant()
         # What noise costs the even network, whose INT8 clips it as well, is 7.6; with the constants in FP16 it is 25.
         assert np.abs(GraphEvaluator(variant.model)(image).image - expected).mean() < 10.0
-    assert np.abs(GraphEvaluator(make_half(model, beyond))(image).image - expected).mean() < 1.0
+    assert np.abs(GraphEvaluator(make_fp16(model, beyond))(image).image - expected).mean() < 1.0
 
 
 def test_a_trained_network_stays_in_the_range_of_fp16(traced, bundled_x2):
     model = traced(bundled_x2)
     apply_rewrites(model)
     convolved = {node.outputs[0].name for node in model.graph if node.op_type == "Conv"}
-    assert not beyond_half(model, HARD.values()).tensors & convolved
+    assert not beyond_fp16(model, HARD.values()).tensors & convolved
 
 
 def test_measuring_finds_what_overflows_on_a_photo_without_any_rule(traced, bundled_x2, set5):
     model = traced(bundled_x2)
     apply_rewrites(model)
     [photo] = [pair for pair in evaluation_pairs(2, lr=set5 / "LRx2", hr=set5 / "HR") if pair.name == "baby"]
-    beyond = beyond_half(model, [photo.lr], 540 * 960)
+    beyond = beyond_fp16(model, [photo.lr], 540 * 960)
     reductions = {node.outputs[0].name for node in model.graph if node.op_type == "ReduceMean"}
     assert beyond.sums <= reductions
     assert len(beyond.sums) > len(reductions) / 2
     references = reference_evaluations(bundled_x2.network(), [photo.lr])
-    evaluators = [GraphEvaluator(make_half(model, found, frozenset())) for found in (BeyondHalf(), beyond)]
+    evaluators = [GraphEvaluator(make_fp16(model, found, frozenset())) for found in (BeyondFp16(), beyond)]
     broken, measured = (measure_drift("fp16", each, references, [photo], 2) for each in evaluators)
     assert broken.faults
     assert not measured.faults
@@ -211,10 +211,10 @@ def test_what_leaves_the_range_of_fp16_is_found_by_measuring_and_kept_in_fp32(tr
     quiet = random_checkpoint(tiny())
     model = traced(loud(quiet, 2.0**20))
     apply_rewrites(model)
-    beyond = beyond_half(model, HARD.values())
+    beyond = beyond_fp16(model, HARD.values())
     assert beyond.tensors
     references = dict(zip(HARD, reference_outputs(quiet.network(), HARD.values()), strict=True))
-    overflowing, rescued = GraphEvaluator(make_half(model)), GraphEvaluator(make_half(model, beyond))
+    overflowing, rescued = GraphEvaluator(make_fp16(model)), GraphEvaluator(make_fp16(model, beyond))
     assert any("NaN or Inf" in fault for fault in faults_on_hard_images(overflowing, references))
     assert faults_on_hard_images(rescued, references) == ()
     image = noise(20, 24, 3)
@@ -226,7 +226,7 @@ def test_what_leaves_the_range_of_fp16_is_found_by_measuring_and_kept_in_fp32(tr
 def test_int8_leaves_what_is_beyond_fp16_alone(traced, scope):
     model = traced(loud(random_checkpoint(tiny()), 2.0**20))
     apply_rewrites(model)
-    beyond = beyond_half(model, HARD.values())
+    beyond = beyond_fp16(model, HARD.values())
     patches = replace(calibration_set(None, 2, patches=1), size=32)
     everything = find_sites(model, scope)
     calibrated = calibrate(model, patches, Recipe(scope=scope, equalise=False)).keeping_wide(beyond)

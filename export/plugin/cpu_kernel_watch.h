@@ -1,4 +1,4 @@
-// What the CPU mirror sees of a run: loads from global memory through a modelled L2, and stores to shared memory.
+// What the CPU kernel sees of a run: loads from global memory through a modelled L2, and stores to shared memory.
 #pragma once
 
 #include <cstddef>

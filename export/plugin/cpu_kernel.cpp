@@ -1,24 +1,24 @@
 // The kernel's own source run on the CPU: kernel.cu's launch as loops over waves, blocks, phases, warps and threads.
 //
 // Blocks go in waves of `resident`; the blocks of a wave go through their chunks in step, as they do on a GPU.
-// On the way it checks what kernel.cu's freedom from races rests on, and counts the traffic (mirror_watch.h):
+// On the way it checks what kernel.cu's freedom from races rests on, and counts the traffic (cpu_kernel_watch.h):
 //   * shared memory is poisoned before it is written, a word that two threads write between barriers is reported;
 //   * a load whose address is not a multiple of its size is reported: a GPU would end with an error;
 //   * loads are counted as bytes asked for, and as 32-byte sectors: those that a block touches in one staging,
 //     and of these the ones that a least-recently-used L2 cache of a given size does not hold. Biases count as
 //     features do, because all threads of a block read the same few: L1 has them after the first.
-// With DEFIAN_MIRROR_MAIN it is a program for AddressSanitizer, in which every buffer has its exact size.
+// With DEFIAN_CPU_KERNEL_MAIN it is a program for AddressSanitizer, in which every buffer has its exact size.
 #include <cstdlib>
 #include <cstring>
 
-#include "mirror_watch.h"
+#include "cpu_kernel_watch.h"
 
 #include "float_tile.h"
 #include "tensor_tile.h"
 
 using namespace defian;
 
-// What the caller asks for and what came out; export/plugin/mirror.py has the same layout.
+// What the caller asks for and what came out; export/plugin/cpu_kernel.py has the same layout.
 struct Options {
     int reversed;               // run the threads of each phase from the last to the first
     int checking;               // look for words of shared memory written twice
@@ -157,7 +157,7 @@ unsigned short defian_narrow(float value) {
 }
 
 // fp16: 0 for FP32, 1 for FP16; channels_last: 0 for [N, C, H, W], 1 for [N, H, W, pitch].
-void defian_mirror(int fp16, int channels_last, const Problem* problem, const Options* options, Counts* counts) {
+void defian_cpu_kernel(int fp16, int channels_last, const Problem* problem, const Options* options, Counts* counts) {
     watch::Watch watcher;
     watcher.counting = options->counting != 0;
     watcher.checking = options->checking != 0;
@@ -185,7 +185,7 @@ void defian_mirror(int fp16, int channels_last, const Problem* problem, const Op
 
 }  // extern "C"
 
-#ifdef DEFIAN_MIRROR_MAIN
+#ifdef DEFIAN_CPU_KERNEL_MAIN
 #include <cstdio>
 
 // Exact buffers over odd shapes, types and layouts: AddressSanitizer ends the program at the first stray access.
@@ -212,7 +212,7 @@ int main() {
             const Problem problem{features, bias, maps, shape[0], shape[1], shape[2], shape[3], pitch, vectors};
             const Options options{0, 1, 0, 2, 0};
             Counts counts;
-            defian_mirror(fp16, channels_last, &problem, &options, &counts);
+            defian_cpu_kernel(fp16, channels_last, &problem, &options, &counts);
             for (std::size_t byte = 0; byte + element <= map_bytes; byte += element) {
                 bool poison = true;
                 for (std::size_t part = 0; part < element; ++part) poison = poison && maps[byte + part] == 0xff;

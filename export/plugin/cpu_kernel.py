@@ -18,7 +18,7 @@ from defian_edge.runtime.plugin.launch import Features, plan
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SOURCE = Path(__file__).with_name("mirror.cpp")
+SOURCE = Path(__file__).with_name("cpu_kernel.cpp")
 ALIGNMENT = 256  # what cudaMalloc and TensorRT promise at least
 SECTOR_BYTES = 32
 SHARED_LIMIT = 99 * 1024  # of a block, on every target but sm_75
@@ -117,8 +117,8 @@ class Variation:
     offset: int = 0
 
 
-def compile_mirror(output: Path, *flags: str) -> Path:
-    """Compile mirror.cpp to ``output``; warnings are errors.
+def compile_cpu_kernel(output: Path, *flags: str) -> Path:
+    """Compile cpu_kernel.cpp to ``output``; warnings are errors.
 
     Raises:
         DefianError: there is no g++, or it refuses the source.
@@ -133,18 +133,18 @@ def compile_mirror(output: Path, *flags: str) -> Path:
     return output
 
 
-class Mirror:
+class CpuKernel:
     """The kernel on NumPy arrays."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
         """Compile into ``folder``, with more compiler flags if given, and load."""
-        self.library = ctypes.CDLL(str(compile_mirror(folder / "mirror.so", "-O2", "-fPIC", "-shared", *flags)))
+        self.library = ctypes.CDLL(str(compile_cpu_kernel(folder / "cpu_kernel.so", "-O2", "-fPIC", "-shared", *flags)))
         self.library.defian_widen.restype = ctypes.c_float
         self.library.defian_widen.argtypes = [ctypes.c_ushort]
         self.library.defian_narrow.restype = ctypes.c_ushort
         self.library.defian_narrow.argtypes = [ctypes.c_float]
-        self.library.defian_mirror.restype = None
-        self.library.defian_mirror.argtypes = [ctypes.c_int, ctypes.c_int, *(ctypes.c_void_p,) * 3]
+        self.library.defian_cpu_kernel.restype = None
+        self.library.defian_cpu_kernel.argtypes = [ctypes.c_int, ctypes.c_int, *(ctypes.c_void_p,) * 3]
 
     def run(
         self,
@@ -208,7 +208,7 @@ class Mirror:
             *(described.batch, described.channels, described.height, described.width, described.pitch, vectors),
         )
         counts = _Counts()
-        self.library.defian_mirror(
+        self.library.defian_cpu_kernel(
             *(int(described.fp16), int(described.channels_last)),
             *(ctypes.addressof(each) for each in (problem, options, counts)),
         )

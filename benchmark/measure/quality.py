@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from defian_edge.benchmark.packed import has_pytorch, is_pack, references_of
-from defian_edge.benchmark.tiling import in_tiles
+from defian_edge.benchmark.measure.packed import has_pytorch, is_pack, references_of
+from defian_edge.benchmark.measure.tiling import in_tiles
 from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.models.bundled import bundled_models, resolve_model

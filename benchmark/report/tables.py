@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from defian_edge.benchmark.sheet import Sheet, megabytes, milliseconds, share_text, signless_zero
+from defian_edge.benchmark.report.table import Table
+from defian_edge.benchmark.words import megabytes, milliseconds, share_text, signless_zero
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from defian_edge.benchmark.latency import Latency
+    from defian_edge.benchmark.measure.latency import Latency
     from defian_edge.benchmark.results import BenchResult, Measured
 
 PART_NAMES = {
@@ -24,7 +25,7 @@ PART_NAMES = {
 PLANNED = "device, planned (not measured)"
 
 
-def sheets(result: BenchResult) -> list[Sheet]:
+def result_tables(result: BenchResult) -> list[Table]:
     """Every table that the result has figures for."""
     timed = any(each.latencies for each in result.measured)
     tables = [latency_table(result.measured, index, shape) for index, shape in enumerate(result.shapes) if timed]
@@ -49,11 +50,11 @@ def sheets(result: BenchResult) -> list[Sheet]:
     return tables
 
 
-def latency_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
+def latency_table(measured: Sequence[Measured], index: int, shape: str) -> Table:
     """End-to-end latency of every candidate that ran, and its ratio to the first."""
     timed = [each for each in measured if each.latencies]
     rounds = timed[0].latencies[index].summary.count
-    table = Sheet(
+    table = Table(
         f"Latency at {shape} LR in ms, uint8 to uint8 in host memory, {rounds} rounds in turns",
         ("artefact", "min", "median", "p95", "CV", "images/s", "MP/s", "ratio to the first"),
     )
@@ -66,10 +67,10 @@ def latency_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet
     return table
 
 
-def parts_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
+def parts_table(measured: Sequence[Measured], index: int, shape: str) -> Table:
     """What the device spends its time on, by its own clock, and the whole latency beside it."""
     names = (*PART_NAMES.values(), "end to end")
-    table = Sheet(
+    table = Table(
         f"On the device at {shape} LR in ms by CUDA events, median / p99; device latency is H2D + GPU compute + D2H, "
         "trtexec's latency",
         ("artefact", *names),
@@ -93,7 +94,7 @@ def ratio_text(latency: Latency) -> str:
     return f"{compared.ratio:.3f} [{low:.3f}, {high:.3f}] {compared.verdict}"
 
 
-def memory_table(measured: Sequence[Measured]) -> Sheet:
+def memory_table(measured: Sequence[Measured]) -> Table:
     """Sizes in MB: what a process needs on the host and on a device, and what the compiler plans there.
 
     What no artefact has gets no column.
@@ -105,7 +106,7 @@ def memory_table(measured: Sequence[Measured]) -> Sheet:
         *(("host, loaded", "host, peak") if on_host else ()),
         *(("device, loaded", "device, peak") if on_device else ()),
     )
-    table = Sheet("Memory in MB", ("artefact", "eigenvalue step", "file", *found, *((PLANNED,) if planned else ())))
+    table = Table("Memory in MB", ("artefact", "eigenvalue step", "file", *found, *((PLANNED,) if planned else ())))
     for each in measured:
         host = None if each.memory is None else each.memory.host
         device = None if each.memory is None else each.memory.device
@@ -122,11 +123,11 @@ def memory_table(measured: Sequence[Measured]) -> Sheet:
     return table
 
 
-def energy_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
+def energy_table(measured: Sequence[Measured], index: int, shape: str) -> Table:
     """What an image costs in joules, and whose joules they are."""
     known = [(each, each.energy[index]) for each in measured if each.energy]
     sources = sorted({energy.source for _, energy in known if energy is not None})
-    table = Sheet(
+    table = Table(
         f"Energy at {shape} LR, idle power included: {', '.join(sources)}",
         ("artefact", "mJ an image", "images a joule", "mean W", "images", "seconds"),
     )
@@ -139,7 +140,7 @@ def energy_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
     return table
 
 
-def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
+def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Table:
     """Work and roofline bounds, not measurements; the share of a bound that was reached on the device in use."""
     devices = sorted({each.bound[index].device for each in measured if each.bound})
     counted = ("artefact", "GMACs", "INT8", "least MB", "conv MB")
@@ -148,12 +149,12 @@ def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
         counted = (*counted, "plan MB")
     if devices:
         words = f"the least ms that {', '.join(devices)} needs at its published clock and peaks"
-        table = Sheet(
+        table = Table(
             f"Bounds (not measured) at {shape} LR: {words}",
             (*counted, "arithmetic", "memory", "bound", "reached"),
         )
     else:
-        table = Sheet(f"Work (counted, not measured) at {shape} LR; --device for bounds", counted)
+        table = Table(f"Work (counted, not measured) at {shape} LR; --device for bounds", counted)
     for each in measured:
         if not each.work:
             continue
@@ -178,9 +179,9 @@ def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Sheet:
     return table
 
 
-def drift_table(measured: Sequence[Measured], images: str) -> Sheet:
+def drift_table(measured: Sequence[Measured], images: str) -> Table:
     """Picture quality against HR and against the PyTorch reference."""
-    table = Sheet(
+    table = Table(
         f"Drift in dB PSNR-Y against the PyTorch FP32 reference, on {images}",
         ("artefact", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "equal", "max step"),
     )
@@ -202,9 +203,9 @@ def drift_table(measured: Sequence[Measured], images: str) -> Sheet:
     return table
 
 
-def tile_table(measured: Sequence[Measured], tiles: str) -> Sheet:
+def tile_table(measured: Sequence[Measured], tiles: str) -> Table:
     """What tiles cost each candidate: its picture in tiles against its own picture in one piece."""
-    table = Sheet(
+    table = Table(
         f"Tile drift in dB PSNR-Y: tiles of {tiles}, against the same artefact in one piece",
         ("artefact", "PSNR-Y in tiles", "mean", "worst", "worst image", "to one piece"),
     )

@@ -16,8 +16,8 @@ from PIL import Image
 
 from defian_edge.calibration.drift.evaluator import session_of
 from defian_edge.runtime.device.context import import_pycuda
-from defian_edge.runtime.engine.module import KEPT_MESSAGES, RuntimeLog, import_flavour
 from defian_edge.runtime.engine.preflight import needed_bytes, require_device, require_shape
+from defian_edge.runtime.engine.trt_import import KEPT_MESSAGES, RuntimeLog, import_flavour
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.images import read_image
 from defian_edge.runtime.manifest import ANY_CAPABILITY, EngineFacts, Manifest
@@ -144,7 +144,7 @@ def test_a_flavour_that_is_not_installed_or_does_not_load_is_told_apart(monkeypa
     def broken(_: str) -> None:
         raise OSError("libnvinfer.so.10: cannot open shared object file")
 
-    monkeypatch.setattr("defian_edge.runtime.engine.module.importlib", SimpleNamespace(import_module=broken))
+    monkeypatch.setattr("defian_edge.runtime.engine.trt_import.importlib", SimpleNamespace(import_module=broken))
     with pytest.raises(DefianError, match="installed but does not load: libnvinfer"):
         import_flavour("tensorrt")
 

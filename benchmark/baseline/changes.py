@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from defian_edge.benchmark.conditions import largest, same_pictures, same_tiles
+from defian_edge.benchmark.baseline.comparability import largest, same_pictures, same_tiles
 from defian_edge.benchmark.statistics import STEADY_CV
 from defian_edge.runtime.errors import DefianError
 

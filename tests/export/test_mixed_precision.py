@@ -80,19 +80,19 @@ class _Equal:
         return 0.0 * len(sites.features)
 
 
-def test_the_ranking_is_by_harm():
-    assert [harm.group for harm in rank(*stand_ins())] == ["c", "b", "d", "a"]
+def test_the_ranking_is_by_excess_error():
+    assert [each.group for each in rank(*stand_ins())] == ["c", "b", "d", "a"]
     assert rank(*stand_ins())[0].excess_error == pytest.approx(0.1)
 
 
 def test_a_group_at_fault_is_the_most_harmful_and_goes_first():
     known, validation, equal = stand_ins()
     validation.faulty = "a"
-    harms = rank(known, validation, equal)
-    assert [harm.group for harm in harms] == ["a", "c", "b", "d"]
-    assert json.loads(json.dumps(as_json(harms), allow_nan=False))[0]["excess_error"] is None
-    coverage, _ = choose(known, validation, equal, 0.03, harms)
-    assert "".join(coverage.groups) == "bd"
+    sensitivities = rank(known, validation, equal)
+    assert [each.group for each in sensitivities] == ["a", "c", "b", "d"]
+    assert json.loads(json.dumps(as_json(sensitivities), allow_nan=False))[0]["excess_error"] is None
+    mixed, _ = choose(known, validation, equal, 0.03, sensitivities)
+    assert "".join(mixed.groups) == "bd"
 
 
 @pytest.mark.parametrize(
@@ -100,22 +100,22 @@ def test_a_group_at_fault_is_the_most_harmful_and_goes_first():
     [(1.0, "abcd"), (0.126, "abcd"), (0.124, "abd"), (0.02, "ad"), (0.004, "a"), (0.0005, "")],
 )
 def test_the_largest_coverage_within_the_budget_is_chosen(budget, kept):
-    coverage, harms = choose(*stand_ins(), budget)
-    assert "".join(coverage.groups) == kept
-    assert coverage.mac_share == len(kept) / 4
-    assert set(coverage.dropped) == set(COST) - set(kept)
-    assert bool(harms) == (kept != "abcd")  # the ranking costs time and is made only if something must go
-    assert coverage.validation["worst_drift_db"] == pytest.approx(sum(COST[name] for name in kept))
+    mixed, sensitivities = choose(*stand_ins(), budget)
+    assert "".join(mixed.groups) == kept
+    assert mixed.mac_share == len(kept) / 4
+    assert set(mixed.dropped) == set(COST) - set(kept)
+    assert bool(sensitivities) == (kept != "abcd")  # the ranking costs time and is made only if something must go
+    assert mixed.validation["worst_drift_db"] == pytest.approx(sum(COST[name] for name in kept))
 
 
 def test_a_cheap_group_that_went_early_comes_back_if_the_budget_has_room_for_it():
     known, validation, _ = stand_ins()
     shares: Any = _Uneven()
     # Per share b costs most, then d, c, a: leaving out the first three keeps 0.024, and d fits in beside a.
-    coverage, _ = choose(known, validation, shares, 0.024)
-    assert "".join(coverage.groups) == "ad"
-    assert set(coverage.dropped) == set("bc")
-    assert coverage.validation["worst_drift_db"] == pytest.approx(COST["a"] + COST["d"])
+    mixed, _ = choose(known, validation, shares, 0.024)
+    assert "".join(mixed.groups) == "ad"
+    assert set(mixed.dropped) == set("bc")
+    assert mixed.validation["worst_drift_db"] == pytest.approx(COST["a"] + COST["d"])
 
 
 def test_a_module_is_ranked_with_all_of_its_groups_and_never_dropped_as_one():
@@ -127,18 +127,19 @@ def test_a_module_is_ranked_with_all_of_its_groups_and_never_dropped_as_one():
     validation: Any = _Adding(costs=dict(zip(groups, (0.01, 0.02, 0.04, 0.08), strict=True)))
     known: Any = _Known(sites)
     shares: Any = _Equal()
-    harms = {harm.group: harm.excess_error for harm in rank(known, validation, shares)}
-    assert harms["body.0"] == pytest.approx(0.03)
-    assert next(iter(harms)) == "tail"
-    assert set(list(harms)[1:3]) == {"body.1", "body.1.body_block.0"}  # a module of one group harms as it does
-    coverage, _ = choose(known, validation, shares, 0.05)
-    assert set(coverage.dropped) <= set(groups)
+    sensitivities = {each.group: each.excess_error for each in rank(known, validation, shares)}
+    assert sensitivities["body.0"] == pytest.approx(0.03)
+    assert next(iter(sensitivities)) == "tail"
+    # A module of one group harms as it does.
+    assert set(list(sensitivities)[1:3]) == {"body.1", "body.1.body_block.0"}
+    mixed, _ = choose(known, validation, shares, 0.05)
+    assert set(mixed.dropped) <= set(groups)
 
 
 def test_without_a_budget_everything_is_taken_and_measured_once():
     known, validation, equal = stand_ins()
-    coverage, _ = choose(known, validation, equal, None)
-    assert "".join(coverage.groups) == "abcd"
+    mixed, _ = choose(known, validation, equal, None)
+    assert "".join(mixed.groups) == "abcd"
     assert validation.asked == 1
 
 
@@ -155,8 +156,8 @@ def test_on_a_real_network_the_measured_drift_keeps_the_budget(traced):
     assert full.byte_share == pytest.approx(1.0)
     assert full.mac_share > 0.5
     budget = full.validation["worst_drift_db"] - 1e-6
-    chosen, harms = choose(calibrated, validation, shares, budget)
-    assert {harm.group for harm in harms} == {*calibrated.sites.groups, "body.0", "body.1"}
+    chosen, sensitivities = choose(calibrated, validation, shares, budget)
+    assert {each.group for each in sensitivities} == {*calibrated.sites.groups, "body.0", "body.1"}
     assert set(chosen.groups) < set(full.groups)
     assert chosen.mac_share + chosen.byte_share < full.mac_share + full.byte_share
     kept = calibrated.sites.only(frozenset(chosen.groups))
