@@ -15,6 +15,7 @@ from .quality import Quality, compare, original_of
 from .resume import Fingerprint
 from .tiles import TiledSession
 from .video import upscale_video
+from .video_encoder import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,7 @@ class Batch:
         out: the output folder.
         overwrite: do finished files again.
         originals: file or folder to compare photos with; None for no comparison.
+        encoding: how videos are encoded.
     """
 
     session: Session
@@ -54,6 +56,7 @@ class Batch:
     out: Path
     overwrite: bool = False
     originals: Path | None = None
+    encoding: Encoding = field(default_factory=Encoding)
 
     def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Tally:
         """Do all jobs; one that fails does not stop the others.
@@ -122,7 +125,7 @@ class Batch:
         start = time.monotonic()
         cut = self._cut
         with ProgressBar(None) as frames:
-            film = upscale_video(self.session, job.source, job.target, frames.step)
+            film = upscale_video(self.session, job.source, job.target, frames.step, self.encoding)
         seconds = time.monotonic() - start
         if film.losses:
             whole = f"not all of it came out: {'; '.join(film.losses)}. {job.target} holds the rest"

@@ -10,10 +10,10 @@ from .errors import DefianError
 from .folders import files_below
 from .images import SUFFIXES
 from .media import VIDEO_SUFFIXES, is_medium, is_video
-from .video import KEPT_CONTAINERS
+from .video_encoder import MATROSKA, Encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
 
 
@@ -46,12 +46,12 @@ def plan_jobs(inputs: Iterable[Path], out: Path) -> list[Job]:
     return plan(inputs, out).jobs
 
 
-def plan(inputs: Iterable[Path], out: Path) -> Plan:
+def plan(inputs: Iterable[Path], out: Path, encoding: Encoding | None = None) -> Plan:
     """Every photo and video with its target; folders are searched, and their structure is kept.
 
     Results in an ``out`` that lies below a folder are no sources, nor is what an interrupted run has left of a video. A
     file that is named twice is done once. Where several files of a folder differ only in their suffix, results keep it:
-    ``cat.jpg`` beside ``cat.png`` becomes ``cat.jpg.png``.
+    ``cat.jpg`` beside ``cat.png`` becomes ``cat.jpg.png``. A video keeps its container if that takes the encoding.
 
     Raises:
         DefianError: an input is missing, the folders hold nothing, or two sources would become the same file.
@@ -68,16 +68,18 @@ def plan(inputs: Iterable[Path], out: Path) -> Plan:
     once: dict[Path, tuple[Path, Path]] = {}
     for source, place in places:
         once.setdefault(source.resolve(), (source, place))
-    made.jobs = _distinct([_job(source, place) for source, place in once.values()], [each for _, each in once.values()])
+    kept = (encoding or Encoding()).encoder.containers
+    jobs = [_job(source, place, kept) for source, place in once.values()]
+    made.jobs = _distinct(jobs, [each for _, each in once.values()])
     _require_distinct(made.jobs)
     return made
 
 
-def _job(source: Path, place: Path) -> Job:
+def _job(source: Path, place: Path, kept: Collection[str]) -> Job:
     suffix, video = source.suffix.lower(), is_video(source)
     if not video:
         return Job(source, place.with_suffix(".png"))
-    return Job(source, place.with_suffix(suffix if suffix in KEPT_CONTAINERS else ".mkv"), is_video=True)
+    return Job(source, place.with_suffix(suffix if suffix in kept else MATROSKA), is_video=True)
 
 
 def _distinct(jobs: list[Job], places: list[Path]) -> list[Job]:
