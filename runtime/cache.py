@@ -17,7 +17,8 @@ from .errors import DefianError
 from .files import write_whole
 
 VARIABLE = "DEFIAN_CACHE"
-MAGIC = b"defian-cache 2\n"
+KIND = b"defian-cache "
+MAGIC = KIND + b"2\n"
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 _FOREIGN = stat.S_IWGRP | stat.S_IWOTH
 
@@ -39,7 +40,10 @@ def cache_folder() -> Path | None:
 
 
 def read_cached(path: Path) -> bytes | None:
-    """The content that was kept under a path; None, and a warning unless nothing is there, if it cannot be believed."""
+    """The content that was kept under a path; None if nothing of this version is there.
+
+    What cannot be believed is None as well, with a warning.
+    """
     try:
         with path.open("rb") as stream:
             why = _doubt(os.fstat(stream.fileno())) or _doubt(path.parent.stat())
@@ -50,8 +54,10 @@ def read_cached(path: Path) -> bytes | None:
         why, kept = str(error.strerror).lower(), b""
     head = len(MAGIC) + hashlib.sha256().digest_size
     content = kept[head:]
+    if not why and kept.startswith(KIND) and not kept.startswith(MAGIC):
+        return None  # another version's, whole or not
     if not why and kept[:head] != _head(path, content):
-        why = "it is damaged, of another version, or was renamed"
+        why = "it is damaged, or was renamed"
     if why:
         disbelieve(path, why)
         return None

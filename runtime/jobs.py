@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from .errors import DefianError
 from .folders import files_below
-from .images import SUFFIXES
+from .images import SUFFIXES, series_kind
 from .media import VIDEO_SUFFIXES, is_medium, is_video
+from .series import KINDS
 from .video_encoder import MATROSKA, Encoding
 
 if TYPE_CHECKING:
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """A photo or video, and the file it becomes."""
+    """A photo or video, and the file it becomes; of several pages or frames Pillow's name of their format as well."""
 
     source: Path
     target: Path
     is_video: bool = False
+    series: str = ""
 
 
 @dataclass
@@ -78,7 +80,9 @@ def plan(inputs: Iterable[Path], out: Path, encoding: Encoding | None = None) ->
 def _job(source: Path, place: Path, kept: Collection[str]) -> Job:
     suffix, video = source.suffix.lower(), is_video(source)
     if not video:
-        return Job(source, place.with_suffix(".png"))
+        series = series_kind(source)
+        suffixes = KINDS.get(series, (".png",))
+        return Job(source, place.with_suffix(suffix if suffix in suffixes else suffixes[0]), series=series)
     return Job(source, place.with_suffix(suffix if suffix in kept else MATROSKA), is_video=True)
 
 

@@ -45,6 +45,14 @@ def test_what_is_not_whole_is_not_believed_and_that_is_said(tmp_path, damage):
     assert read_cached(path) == b"again"
 
 
+def test_what_another_version_has_kept_is_nothing_to_warn_of(tmp_path, recwarn):
+    keep(tmp_path / "root" / "kernels" / "a", b"content")
+    path = tmp_path / "root" / "kernels" / "a"
+    path.write_bytes(path.read_bytes().replace(cache.MAGIC, b"defian-cache 1\n"))
+    assert read_cached(path) is None
+    assert not recwarn.list
+
+
 def test_what_was_kept_under_another_name_is_not_believed(tmp_path):
     """Whole and ours, but of another graph: its ranges would make another picture."""
     keep(tmp_path / "root" / "ranges" / "a", b"content")
