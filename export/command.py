@@ -214,18 +214,18 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
     from rich.markup import escape
 
     from defian_edge.export import tables
-    from defian_edge.export.terminal import show_sheet
+    from defian_edge.export.terminal import show_table
 
     console.print(escape(f"{result.checkpoint.name}: {result.checkpoint.architecture}"), soft_wrap=True)
-    show_sheet(tables.rewrite_table(result.steps, options.profile), console)
+    show_table(tables.rewrite_table(result.steps, options.profile), console)
     if any(artefact.drift for artefact in result.artefacts):
-        show_sheet(tables.drift_table(result.artefacts, options.max_drift), console)
+        show_table(tables.drift_table(result.artefacts, options.max_drift), console)
     if any(artefact.shares for artefact in result.artefacts):
-        show_sheet(tables.shares_table(result.artefacts), console)
+        show_table(tables.shares_table(result.artefacts), console)
     for line in [*tables.range_lines(result.artefacts), *tables.int8_lines(result.artefacts, result.fp16, options)]:
         console.print(escape(line), soft_wrap=True)
     if any(artefact.engine for artefact in result.artefacts):
-        show_sheet(tables.engine_table(result.artefacts), console)
+        show_table(tables.engine_table(result.artefacts), console)
     for artefact in result.artefacts:
         for path in artefact.files:
             print(f"wrote {printable(path)}")

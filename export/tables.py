@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.sites import is_module
 from defian_edge.export.precision.shares import verdict
-from defian_edge.runtime.sheet import Sheet
+from defian_edge.runtime.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,10 +36,10 @@ def pack_words(pack: WrittenPack) -> str:
     )
 
 
-def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Sheet:
+def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
     """Per rewrite: places changed, nodes, MACs, planned memory, kernels and bytes, each as it is after the rewrite."""
     shape = "x".join(map(str, profile.maximum))
-    table = Sheet(
+    table = Table(
         f"Rewrites, {shape} LR (memory, kernels, GB moved: FP16 engine, TensorRT-RTX sm_89)",
         ("after", "places", "nodes", "GMACs", "activation MB", "kernels", "GB moved"),
     )
@@ -51,10 +51,10 @@ def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Sheet:
     return table
 
 
-def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Sheet:
+def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
     """Per variant: picture quality, drift, and PSNR against the reference's own output with and without rounding."""
     limit = "" if budget is None else f", budget {budget:g} dB per image"
-    table = Sheet(
+    table = Table(
         f"Drift in dB PSNR-Y against the PyTorch FP32 reference{limit}",
         ("variant", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "unrounded", "MB"),
         words=("worst image",),
@@ -89,10 +89,10 @@ def drift_cells(report: DriftReport) -> tuple[str, ...]:
     )
 
 
-def shares_table(artefacts: Sequence[Artefact]) -> Sheet:
+def shares_table(artefacts: Sequence[Artefact]) -> Table:
     """Per variant: which share of nodes, MACs and feature-map bytes each type has."""
     names = ("nodes", "MACs", "bytes of feature maps")
-    table = Sheet("Precision, counted on the finished graphs", ("variant", *names), words=names)
+    table = Table("Precision, counted on the finished graphs", ("variant", *names), words=names)
     for artefact in artefacts:
         counted = artefact.shares
         table.add(
@@ -153,9 +153,9 @@ def _sensitivity_line(sensitivity: dict[str, Any]) -> str:
     return f"  {name:<22} excess error {error}, drift {mean} mean {worst} worst dB, {covered}"
 
 
-def engine_table(artefacts: Sequence[Artefact]) -> Sheet:
+def engine_table(artefacts: Sequence[Artefact]) -> Table:
     """The compiler's own figures."""
-    table = Sheet(
+    table = Table(
         "Engines (sizes in MB, by the compiler)",
         ("file", "activation", "weights", "engine", "layers", "kernels", "GB moved", "build s"),
     )

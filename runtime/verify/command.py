@@ -14,7 +14,7 @@ from ..entry import carry_out, printable
 from ..errors import DefianError
 from ..files import require_writable_folder, write_whole
 from ..onnx_session import PROVIDERS
-from ..sheet import terminal_width
+from ..table import terminal_width
 from .budget import BELOW_PROMISE, Budget
 from .run import verify
 from .strip import write_strip

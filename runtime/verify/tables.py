@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..json_values import json_ready
-from ..sheet import NO_LIMIT, Sheet
+from ..table import NO_LIMIT, Table
 from .budget import below
 from .figures import METRIC
 
@@ -34,7 +34,7 @@ def lines_of(verdict: Verdict, width: int = NO_LIMIT) -> list[str]:
         return [*lines, f"  error: {verdict.error}"]
     lines.append(f"  against PyTorch's pictures in {verdict.pack.path.name}; dB, PSNR over RGB, drift of PSNR-Y")
     rows = [_row(each) for each in _worst_of_each(verdict.outcomes)]
-    lines += Sheet("", COLUMNS, rows, words=("verdict",)).lines(width)
+    lines += Table("", COLUMNS, rows, words=("verdict",)).lines(width)
     lines += [f"  checked: {_ways(verdict.outcomes)}", *(f"  note: {each}" for each in verdict.notes)]
     for each in verdict.failed:
         lines.append(f"  WRONG {each.picture.name}, {each.way}: {'; '.join(each.faults)}")

@@ -7,11 +7,11 @@ import io
 import pytest
 from rich.console import Console
 
-from defian_edge.export.terminal import FILE_WIDTH, open_console, show_sheet
-from defian_edge.runtime.sheet import Sheet
+from defian_edge.export.terminal import FILE_WIDTH, open_console, show_table
+from defian_edge.runtime.table import Table
 
 NAME = "build[v2]/[/red]a picture [bold]of a rather long name.png"
-SHEET = Sheet(
+TABLE = Table(
     "Drift [at] all",
     ("variant", "PSNR-Y", "worst image", "to reference"),
     [("fp16", "36.465", NAME, "61.9"), ("int8", "36.454", "b\x1b[31m.png", "56.2")],
@@ -21,7 +21,7 @@ SHEET = Sheet(
 
 def printed(width: int) -> list[str]:
     console = Console(width=width, record=True, file=io.StringIO())
-    show_sheet(SHEET, console)
+    show_table(TABLE, console)
     return console.export_text().splitlines()
 
 

@@ -17,7 +17,7 @@ MARGIN, GAP = "  ", "  "
 
 
 @dataclass
-class Sheet:
+class Table:
     """A table: a title, headings, and rows of as many cells. The first column names, the others hold figures.
 
     Attributes:
