@@ -129,7 +129,7 @@ class _Gif:
         self._stream, self._loops = stream, loops
         self._begun = False
 
-    def add(self, picture: Image.Image, milliseconds: float, **_extras: Any) -> None:  # noqa: ANN401
+    def add(self, picture: Image.Image, milliseconds: float, **extras: Any) -> None:  # noqa: ANN401, ARG002
         if not self._begun:
             self._begun = True
             self._stream.write(b"GIF89a" + struct.pack("<HHBBB", *picture.size, 0x70, 0, 0))
@@ -222,7 +222,7 @@ class _Tiff:
     def __init__(self, stream: BinaryIO) -> None:
         self._writer: Any = TiffImagePlugin.AppendingTiffWriter(stream, new=True)
 
-    def add(self, picture: Image.Image, _milliseconds: float, **extras: Any) -> None:  # noqa: ANN401
+    def add(self, picture: Image.Image, milliseconds: float, **extras: Any) -> None:  # noqa: ANN401, ARG002
         picture.save(self._writer, format="TIFF", compression="tiff_deflate", **extras)
         self._writer.newFrame()
 
