@@ -21,6 +21,7 @@ from .onnx_session import PROVIDERS
 from .quality import Quality, require_scikit_image
 from .resume import Resume
 from .session import open_session
+from .shards import Shard
 from .tiles import DEFAULT_OVERLAP, TiledSession, Tiling, tiles_that_fit
 from .video_encoder import ENCODERS, Encoding, require_encoder
 
@@ -87,6 +88,12 @@ def _parser() -> argparse.ArgumentParser:
     quality = number_of("--crf", 0, max(each.worst for each in ENCODERS.values()), "a quality")
     parser.add_argument("--crf", type=quality, metavar="N", help="its constant quality; less is better and larger")
     parser.add_argument("--preset", metavar="NAME", help="how much time it takes, such as slow, or p7 for NVENC")
+    parser.add_argument(
+        "--shard",
+        type=Shard.parse,
+        metavar="I/N",
+        help="do the I-th of N shares of the files, counted from 0; the others are for other machines",
+    )
     parser.add_argument("--overwrite", action="store_true", help="do finished files again")
     parser.add_argument("--no-cuda-graphs", action="store_true", help="run engines eagerly")
     parser.add_argument(
@@ -101,8 +108,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     encoding = Encoding(options.video_codec, options.crf, options.preset)
-    planned = plan(options.inputs, options.out, encoding)
+    planned = plan(options.inputs, options.out, encoding, options.shard)
     jobs = planned.jobs
+    if options.shard is not None:
+        print(f"shard {options.shard}: {len(jobs)} of {len(jobs) + planned.elsewhere} files")
     if any(job.is_video for job in jobs):
         require_encoder(encoding)
     if options.compare is not None:
@@ -112,7 +121,7 @@ def _run(options: argparse.Namespace) -> int:
         print(printable(session.describe()))
         resume = Resume(options.out, _settings(session, options), {"codec": encoding.codec, **encoding.options()})
         batch = Batch(session, resume, options.out, options.overwrite, options.compare, encoding)
-        tally = batch.run(jobs, alone=options.inputs == [job.source for job in jobs])
+        tally = batch.run(jobs, alone=options.shard is None and options.inputs == [job.source for job in jobs])
         suspicious, frames = session.guard.suspicious, session.guard.frames
     tally.failures += [f"{folder}: this folder cannot be read." for folder in planned.unreadable]
     _report(tally, len(jobs))
