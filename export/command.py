@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from enum import Enum
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.pipeline import ExportResult
 
-FILE_WIDTH = 132
-"""Columns of what is written to a file or a pipe, which have no width of their own."""
 Choice = TypeVar("Choice", bound=Enum)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -198,10 +195,9 @@ def run_and_show(options: ExportOptions) -> ExportResult:
 
     from defian_edge.export.engine.progress import BuildProgress
     from defian_edge.export.pipeline import run_export
+    from defian_edge.export.terminal import open_console
 
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = FILE_WIDTH
+    console = open_console()
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("starting", total=None)
         result = run_export(
@@ -218,17 +214,18 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
     from rich.markup import escape
 
     from defian_edge.export import tables
+    from defian_edge.export.terminal import show_table
 
-    console.print(escape(f"{result.checkpoint.name}: {result.checkpoint.architecture}"))
-    console.print(tables.rewrite_table(result.steps, options.profile))
+    console.print(escape(f"{result.checkpoint.name}: {result.checkpoint.architecture}"), soft_wrap=True)
+    show_table(tables.rewrite_table(result.steps, options.profile), console)
     if any(artefact.drift for artefact in result.artefacts):
-        console.print(tables.drift_table(result.artefacts, options.max_drift))
+        show_table(tables.drift_table(result.artefacts, options.max_drift), console)
     if any(artefact.shares for artefact in result.artefacts):
-        console.print(tables.shares_table(result.artefacts))
+        show_table(tables.shares_table(result.artefacts), console)
     for line in [*tables.range_lines(result.artefacts), *tables.int8_lines(result.artefacts, result.fp16, options)]:
         console.print(escape(line), soft_wrap=True)
     if any(artefact.engine for artefact in result.artefacts):
-        console.print(tables.engine_table(result.artefacts))
+        show_table(tables.engine_table(result.artefacts), console)
     for artefact in result.artefacts:
         for path in artefact.files:
             print(f"wrote {printable(path)}")

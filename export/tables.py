@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.sites import is_module
 from defian_edge.export.precision.shares import verdict
+from defian_edge.runtime.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,30 +40,31 @@ def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
     """Per rewrite: places changed, nodes, MACs, planned memory, kernels and bytes, each as it is after the rewrite."""
     shape = "x".join(map(str, profile.maximum))
     table = Table(
-        title=f"Rewrites, {shape} LR (memory, kernels, GB moved: FP16 engine, TensorRT-RTX sm_89)", title_justify="left"
+        f"Rewrites, {shape} LR (memory, kernels, GB moved: FP16 engine, TensorRT-RTX sm_89)",
+        ("after", "places", "nodes", "GMACs", "activation MB", "kernels", "GB moved"),
     )
-    for name in ("after", "places", "nodes", "GMACs", "activation MB", "kernels", "GB moved"):
-        table.add_column(name, justify="left" if name == "after" else "right", no_wrap=name == "after")
     for step in steps:
         places = str(step.sites) if step is not steps[0] else ""
         moved = ("-", "-") if step.traffic is None else (str(step.traffic.kernels), f"{step.traffic.bytes / GIGA:.2f}")
         macs, memory = f"{step.macs / GIGA:.1f}", _megabytes(step.activation_bytes)
-        table.add_row(step.name, places, str(step.nodes), macs, memory, *moved)
+        table.add(step.name, places, str(step.nodes), macs, memory, *moved)
     return table
 
 
 def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
     """Per variant: picture quality, drift, and PSNR against the reference's own output with and without rounding."""
     limit = "" if budget is None else f", budget {budget:g} dB per image"
-    table = Table(title=f"Drift in dB PSNR-Y against the PyTorch FP32 reference{limit}", title_justify="left")
-    for name in ("variant", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "unrounded", "MB"):
-        table.add_column(name, justify="left" if name in ("variant", "worst image") else "right")
+    table = Table(
+        f"Drift in dB PSNR-Y against the PyTorch FP32 reference{limit}",
+        ("variant", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "unrounded", "MB"),
+        words=("worst image",),
+    )
     for artefact in artefacts:
         report = artefact.drift
         if report is None:
             continue
         size = artefact.files[0].stat().st_size / MEGA if artefact.files else math.nan
-        table.add_row(
+        table.add(
             report.variant,
             f"{report.mean_psnr:.3f}",
             f"{report.mean_ssim:.4f}",
@@ -91,12 +91,11 @@ def drift_cells(report: DriftReport) -> tuple[str, ...]:
 
 def shares_table(artefacts: Sequence[Artefact]) -> Table:
     """Per variant: which share of nodes, MACs and feature-map bytes each type has."""
-    table = Table(title="Precision, counted on the finished graphs", title_justify="left")
-    for name in ("variant", "nodes", "MACs", "bytes of feature maps"):
-        table.add_column(name)
+    names = ("nodes", "MACs", "bytes of feature maps")
+    table = Table("Precision, counted on the finished graphs", ("variant", *names), words=names)
     for artefact in artefacts:
         counted = artefact.shares
-        table.add_row(
+        table.add(
             artefact.variant.precision.value,
             *(_percentages(shares) for shares in (counted.nodes, counted.macs, counted.feature_bytes)),
         )
@@ -156,13 +155,14 @@ def _sensitivity_line(sensitivity: dict[str, Any]) -> str:
 
 def engine_table(artefacts: Sequence[Artefact]) -> Table:
     """The compiler's own figures."""
-    table = Table(title="Engines (sizes in MB, by the compiler)", title_justify="left")
-    for name in ("file", "activation", "weights", "engine", "layers", "kernels", "GB moved", "build s"):
-        table.add_column(name, justify="left" if name == "file" else "right", overflow="fold")
+    table = Table(
+        "Engines (sizes in MB, by the compiler)",
+        ("file", "activation", "weights", "engine", "layers", "kernels", "GB moved", "build s"),
+    )
     for artefact in artefacts:
         facts = artefact.engine
         if facts is not None:
-            table.add_row(
+            table.add(
                 next(path.name for path in artefact.files if path.suffix == ".engine"),
                 _megabytes(facts.activation_bytes),
                 _megabytes(facts.weights_bytes),

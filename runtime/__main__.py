@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .arguments import choice_of, count_of, path_of
+from .arguments import choice_of, count_of, number_of, path_of
 from .batch import Batch, Tally
 from .engine.options import CHECKS, RunOptions
 from .entry import begin, carry_out, printable
@@ -21,8 +21,9 @@ from .onnx_session import PROVIDERS
 from .quality import Quality, require_scikit_image
 from .resume import Resume
 from .session import open_session
+from .shards import Shard
 from .tiles import DEFAULT_OVERLAP, TiledSession, Tiling, tiles_that_fit
-from .video import import_av
+from .video_encoder import ENCODERS, Encoding, require_encoder
 
 if TYPE_CHECKING:
     from .interface import Session
@@ -76,6 +77,23 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--compare", type=path_of("--compare"), metavar="HR", help="original photo or folder: print PSNR and SSIM"
     )
+    codec = choice_of("--video-codec", ENCODERS)
+    parser.add_argument(
+        "--video-codec",
+        type=codec,
+        metavar="NAME",
+        default=Encoding.codec,
+        help=f"FFmpeg's encoder of videos: {', '.join(ENCODERS)}; default {Encoding.codec}",
+    )
+    quality = number_of("--crf", 0, max(each.worst for each in ENCODERS.values()), "a quality")
+    parser.add_argument("--crf", type=quality, metavar="N", help="its constant quality; less is better and larger")
+    parser.add_argument("--preset", metavar="NAME", help="how much time it takes, such as slow, or p7 for NVENC")
+    parser.add_argument(
+        "--shard",
+        type=Shard.parse,
+        metavar="I/N",
+        help="do the I-th of N shares of the files, counted from 0; the others are for other machines",
+    )
     parser.add_argument("--overwrite", action="store_true", help="do finished files again")
     parser.add_argument("--no-cuda-graphs", action="store_true", help="run engines eagerly")
     parser.add_argument(
@@ -89,18 +107,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    planned = plan(options.inputs, options.out)
+    encoding = Encoding(options.video_codec, options.crf, options.preset)
+    planned = plan(options.inputs, options.out, encoding, options.shard)
     jobs = planned.jobs
+    if options.shard is not None:
+        print(f"shard {options.shard}: {len(jobs)} of {len(jobs) + planned.elsewhere} files")
     if any(job.is_video for job in jobs):
-        import_av()
+        require_encoder(encoding)
     if options.compare is not None:
         require_scikit_image()
     require_writable_folder(options.out)
     with _session(options) as session:
         print(printable(session.describe()))
-        resume = Resume(options.out, _settings(session, options))
-        batch = Batch(session, resume, options.out, overwrite=options.overwrite, originals=options.compare)
-        tally = batch.run(jobs, alone=options.inputs == [job.source for job in jobs])
+        resume = Resume(options.out, _settings(session, options), {"codec": encoding.codec, **encoding.options()})
+        batch = Batch(session, resume, options.out, options.overwrite, options.compare, encoding)
+        tally = batch.run(jobs, alone=options.shard is None and options.inputs == [job.source for job in jobs])
         suspicious, frames = session.guard.suspicious, session.guard.frames
     tally.failures += [f"{folder}: this folder cannot be read." for folder in planned.unreadable]
     _report(tally, len(jobs))

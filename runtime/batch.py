@@ -14,7 +14,9 @@ from .progress import ProgressBar
 from .quality import Quality, compare, original_of
 from .resume import Fingerprint
 from .tiles import TiledSession
+from .upscale_series import upscale_series
 from .video import upscale_video
+from .video_encoder import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +49,7 @@ class Batch:
         out: the output folder.
         overwrite: do finished files again.
         originals: file or folder to compare photos with; None for no comparison.
+        encoding: how videos are encoded.
     """
 
     session: Session
@@ -54,6 +57,7 @@ class Batch:
     out: Path
     overwrite: bool = False
     originals: Path | None = None
+    encoding: Encoding = field(default_factory=Encoding)
 
     def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Tally:
         """Do all jobs; one that fails does not stop the others.
@@ -98,7 +102,10 @@ class Batch:
             source = Fingerprint.of(job.source)
         except OSError as error:
             raise DefianError(f"Cannot read {job.source}: {error.strerror}.") from error
-        said = self._video(job, source, tally, bar) if job.is_video else self._photo(job, source, bar)
+        if job.is_video:
+            said = self._video(job, source, tally, bar)
+        else:
+            said = self._series(job, source, bar) if job.series else self._photo(job, source, bar)
         return f"{job.source} -> {job.target} ({said})"
 
     def _photo(self, job: Job, source: Fingerprint, bar: ProgressBar) -> str:
@@ -118,11 +125,20 @@ class Batch:
             bar.say(f"note {job.source}: {remark}", sys.stderr)
         return f"{upscaled.shape[1]}x{upscaled.shape[0]}, {seconds:.2f} s{tiles}"
 
+    def _series(self, job: Job, source: Fingerprint, bar: ProgressBar) -> str:
+        start, cut = time.monotonic(), self._cut
+        with ProgressBar(None) as frames:
+            made = upscale_series(self.session, job.source, job.target, job.series, frames.step)
+        self.resume.finish(job, source, made.written)
+        for remark in made.remarks:
+            bar.say(f"note {job.source}: {remark}", sys.stderr)
+        return f"{made.frames} pages or frames, {time.monotonic() - start:.2f} s{self._in_tiles(cut)}"
+
     def _video(self, job: Job, source: Fingerprint, tally: Tally, bar: ProgressBar) -> str:
         start = time.monotonic()
         cut = self._cut
         with ProgressBar(None) as frames:
-            film = upscale_video(self.session, job.source, job.target, frames.step)
+            film = upscale_video(self.session, job.source, job.target, frames.step, self.encoding)
         seconds = time.monotonic() - start
         if film.losses:
             whole = f"not all of it came out: {'; '.join(film.losses)}. {job.target} holds the rest"
@@ -131,10 +147,12 @@ class Batch:
             self.resume.finish(job, source, film.written)
         for remark in film.remarks:
             bar.say(f"note {job.source}: {remark}", sys.stderr)
-        tiles = ""
-        if isinstance(self.session, TiledSession) and self._cut > cut:
-            tiles = f", {self._cut - cut} of them in tiles of {self.session.tiling}: {IN_TILES}"
-        return f"{film.frames} frames, {film.frames / seconds:.1f}/s{tiles}"
+        return f"{film.frames} frames, {film.frames / seconds:.1f}/s{self._in_tiles(cut)}"
+
+    def _in_tiles(self, before: int) -> str:
+        if not isinstance(self.session, TiledSession) or self._cut == before:
+            return ""
+        return f", {self._cut - before} of them in tiles of {self.session.tiling}: {IN_TILES}"
 
     @property
     def _cut(self) -> int:

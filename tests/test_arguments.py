@@ -40,8 +40,8 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
         {
             **dict.fromkeys(["--engine", "--out", "--compare"], PATH),
             "--overlap": COUNT,
-            "--provider": CHOICE,
-            "--check": CHOICE,
+            "--crf": [*NUMBER, "52"],
+            **dict.fromkeys(["--provider", "--check", "--video-codec", "--preset"], CHOICE),
         },
     ),
     "verify": (
