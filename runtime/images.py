@@ -18,6 +18,7 @@ from .errors import DefianError
 from .files import write_whole
 from .folders import files_below
 from .series import KINDS
+from .whole import breaks_off
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,7 +77,8 @@ def read_photo(path: Path) -> Photo:
     Raises:
         DefianError: as ``read_image``.
     """
-    with _named(path), opened(path) as image, _quietly():
+    with _named(path), _quietly(), opened(path) as image:
+        _require_whole(image, path)
         return _photo(image, path, _frames(image) - 1)
 
 
@@ -86,7 +88,7 @@ def series_kind(path: Path) -> str:
     A file that cannot be read is none: reading it says why.
     """
     try:
-        with opened(path) as image, _quietly():
+        with _quietly(), opened(path) as image:
             return str(image.format) if image.format in KINDS and _frames(image) > 1 else ""
     except (DefianError, *UNREADABLE):
         return ""
@@ -114,7 +116,8 @@ def opened_series(path: Path) -> Iterator[Series]:
     Raises:
         DefianError: as ``read_photo``, here or when a frame is asked for.
     """
-    with _named(path), opened(path) as image, _quietly():
+    with _named(path), _quietly(), opened(path) as image:
+        _require_whole(image, path)
         skipped = int(bool(image.info.get("default_image")))  # a picture for programs that show no animation
         count = _frames(image)
 
@@ -129,6 +132,11 @@ def opened_series(path: Path) -> Iterator[Series]:
 
         loops = image.info.get("loop")
         yield Series(count - skipped, int(loops) if isinstance(loops, (int, float)) else None, frames())
+
+
+def _require_whole(image: Image.Image, path: Path) -> None:
+    if where := breaks_off(path, str(image.format)):
+        raise DefianError(f"{path}: {where}.", "Get the whole file, or leave it out.")
 
 
 def _photo(image: Image.Image, path: Path, left_out: int = 0) -> Photo:

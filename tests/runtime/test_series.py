@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import struct
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,11 +12,12 @@ from PIL import Image
 
 from defian_edge.runtime.batch import Batch
 from defian_edge.runtime.errors import DefianError
-from defian_edge.runtime.images import opened_series, series_kind
+from defian_edge.runtime.images import opened_series, read_photo, series_kind
 from defian_edge.runtime.jobs import plan_jobs
 from defian_edge.runtime.resume import Resume
 from defian_edge.runtime.series import KINDS, require_side, series_writer
 from defian_edge.runtime.upscale_series import upscale_series
+from defian_edge.runtime.whole import breaks_off
 from tests.conftest import SHARED
 from tests.doubles.enlarger import Enlarger
 
@@ -173,6 +175,47 @@ def test_a_file_that_breaks_off_is_told_with_the_frame(tmp_path):
     [failure] = Batch(Enlarger(), Resume(out, {}), out).run(plan_jobs([source], out)).failures
     assert "cannot be decoded as an image at frame 3 of 4" in failure
     assert list(out.iterdir()) == []
+
+
+def every_frame(path: Path) -> None:
+    read_photo(path)
+    if series_kind(path):
+        with opened_series(path) as series:
+            list(series.frames)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wherever_a_file_breaks_off_it_is_never_taken_for_a_shorter_one(tmp_path, kind):
+    """Pillow takes a GIF that breaks off in its second frame for a still picture."""
+    rng = np.random.default_rng(0)
+    pages = [Image.fromarray(rng.integers(0, 256, (40, 40, 3), np.uint8)) for _ in range(4)]
+    path = tmp_path / f"a{KINDS[kind][0]}"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    whole = path.read_bytes()
+    end = len(whole) - (kind == "GIF")  # its trailer says nothing
+    for length in range(8, end, len(whole) // 60):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DefianError, match=rf"a{KINDS[kind][0]}"):
+            every_frame(path)
+
+
+@pytest.mark.parametrize("big", [False, True])
+@pytest.mark.parametrize("order", "<>")
+def test_pages_that_run_in_a_circle_are_told(tmp_path, order, big):
+    head = {"<": b"II", ">": b"MM"}[order]
+    if big:
+        content = head + struct.pack(order + "HHHQ", 43, 8, 0, 16) + struct.pack(order + "QQ", 0, 16)
+    else:
+        content = head + struct.pack(order + "HI", 42, 8) + struct.pack(order + "HI", 0, 8)
+    (tmp_path / "a.tif").write_bytes(content)
+    assert breaks_off(tmp_path / "a.tif", "TIFF") == "its pages run in a circle after page 1"
+
+
+def test_a_gif_without_its_trailer_is_whole(tmp_path):
+    write(tmp_path / "a.gif", "GIF")
+    (tmp_path / "a.gif").write_bytes((tmp_path / "a.gif").read_bytes()[:-1])
+    assert breaks_off(tmp_path / "a.gif", "GIF") == ""
+    assert series_kind(tmp_path / "a.gif") == "GIF"
 
 
 def test_a_series_is_finished_when_it_is_and_says_how_many(tmp_path, capsys):
