@@ -202,7 +202,12 @@ def _options(options: argparse.Namespace, command: str) -> BenchOptions:
         memory=not options.no_memory,
         energy=not options.no_energy,
         tiling=None if options.tile is None else parse_tiling(options.tile, options.overlap),
-        budget=Budget(options.max_drift, options.max_mean_drift, options.max_tile_drift, options.min_psnr_to_reference),
+        budget=Budget(
+            drift=options.max_drift,
+            psnr_to_reference=options.min_psnr_to_reference,
+            mean_drift=options.max_mean_drift,
+            tile_drift=options.max_tile_drift,
+        ),
         command=command,
     )
 

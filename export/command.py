@@ -20,8 +20,9 @@ except ImportError:  # the base installation runs on devices and has neither
     sys.exit(2)
 
 if TYPE_CHECKING:
+    from defian_edge.export.artefacts import ExportResult
     from defian_edge.export.options import ExportOptions
-    from defian_edge.export.pipeline import ExportResult
+    from defian_edge.models.opening import Source
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -142,7 +143,6 @@ def export(
     from defian_edge.runtime.profile import ShapeProfile
 
     options = ExportOptions(
-        model=model,
         out=out,
         precisions=tuple(dict.fromkeys(_choice(Precision, text, "--precision") for text in precision or Precision)),
         io=_choice(Io, io, "--io"),
@@ -170,7 +170,7 @@ def export(
         command=shlex.join(["python", "export.py", *sys.argv[1:]]),
     )
     try:
-        result = run_and_show(options)
+        result = run_and_show(model, options)
     except (KeyboardInterrupt, BrokenPipeError) as error:  # click would make 1 of both
         status = status_of(error) or INTERRUPTED
         if status != NOBODY_READS:
@@ -188,7 +188,7 @@ def _choice(kind: type[Choice], text: str, option: str) -> Choice:
         raise DefianError(f"{option} {shown(text)}: expected one of {choices}.") from error
 
 
-def run_and_show(options: ExportOptions) -> ExportResult:
+def run_and_show(source: Source, options: ExportOptions) -> ExportResult:
     """Run an export with its progress on standard error, then print its tables."""
     from rich.markup import escape
     from rich.progress import Progress
@@ -201,6 +201,7 @@ def run_and_show(options: ExportOptions) -> ExportResult:
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("starting", total=None)
         result = run_export(
+            source,
             options,
             say=lambda text: progress.update(task, description=escape(text)),
             progress=lambda description: BuildProgress(progress, description),
@@ -231,7 +232,7 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
             print(f"wrote {printable(path)}")
     if result.pack is not None:
         print(f"wrote {printable(options.out / result.pack.name)}{tables.pack_words(result.pack)}")
-    for line in tables.refusals(result.artefacts, options.max_drift):
+    for line in tables.refusals(result.artefacts):
         console.print(f"[red]refused[/red] {escape(line)}", soft_wrap=True)
 
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from defian_edge.calibration.drift.report import DriftReport
+    from defian_edge.export.artefacts import Artefact
     from defian_edge.export.engine.memory_plan import Step
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.pack.write import WrittenPack
-    from defian_edge.export.pipeline import Artefact
     from defian_edge.export.precision.shares import GraphShares
     from defian_edge.runtime.profile import ShapeProfile
 
@@ -175,25 +175,9 @@ def engine_table(artefacts: Sequence[Artefact]) -> Table:
     return table
 
 
-def refusals(artefacts: Sequence[Artefact], budget: float | None) -> list[str]:
-    """One line per image over the budget, the worst first, and per guard that fired."""
-    lines = []
-    for artefact in artefacts:
-        report = artefact.drift
-        if report is None:
-            continue
-        if reason := artefact.variant.calibration.get("refused"):
-            lines.append(f"{report.variant}: {reason}")
-        lines += [f"{report.variant}: {image.name}: {image.fault}" for image in report.faults]
-        lines += [f"{report.variant}: hard image {fault}" for fault in report.hard]
-        if budget is not None:
-            lines += [
-                f"{report.variant}: {image.name} lost {image.drift:.4f} dB, {image.drift - budget:.4f} dB over the "
-                f"budget of {budget:g} dB"
-                for image in report.over(budget)
-                if not image.fault
-            ]
-    return lines
+def refusals(artefacts: Sequence[Artefact]) -> list[str]:
+    """One line per guard that fired and per image over the budget, the worst first."""
+    return [sentence for artefact in artefacts for sentence in artefact.verdict.sentences]
 
 
 def _megabytes(size: int | None) -> str:

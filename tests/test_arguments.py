@@ -172,11 +172,11 @@ def test_an_engine_that_cannot_be_built_here_is_told_before_anything_is_traced(m
     from defian_edge.export.engine.compiler import Target
     from defian_edge.export.options import ExportOptions
 
-    monkeypatch.setattr(pipeline, "trace", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr(pipeline, "rewritten_graphs", lambda *_: pytest.fail("the work began"))
     monkeypatch.setitem(compiler._MODULES, Target.TENSORRT_RTX, ("no_such_tensorrt", "rtx"))
-    options = ExportOptions("defian-s-x2", tmp_path, target=Target.TENSORRT_RTX, sm=89)
+    options = ExportOptions(tmp_path, target=Target.TENSORRT_RTX, sm=89)
     with pytest.raises(DefianError, match="no_such_tensorrt"):
-        pipeline.run_export(options)
+        pipeline.run_export("defian-s-x2", options)
 
 
 STARTS = {

@@ -37,13 +37,13 @@ def exported(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     torch.save({"state_dict": random_checkpoint(tiny()).state}, folder / "tiny.pth")
     run_export(
+        folder / "tiny.pth",
         ExportOptions(
-            model=str(folder / "tiny.pth"),
             out=folder,
             precisions=(Precision.FP32, Precision.FP16),
             profile=ShapeProfile.parse("1x8x8,1x32x32,2x64x64"),
             rewrite_memory=False,
-        )
+        ),
     )
     return folder
 

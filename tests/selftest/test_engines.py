@@ -75,10 +75,10 @@ def test_without_set5_the_bundled_photos_are_written_as_pairs(tmp_path):
 def test_graphs_that_were_exported_by_half_are_exported_again(tmp_path, monkeypatch):
     made = []
 
-    def export(options):
+    def export(model, options):
         made.append(options.plain)
         options.out.mkdir(parents=True, exist_ok=True)
-        graph = options.out / f"{options.model}.{'plain.' if options.plain else ''}fp16.onnx"
+        graph = options.out / f"{model}.{'plain.' if options.plain else ''}fp16.onnx"
         graph.write_bytes(b"")
         Manifest(graph.name, sha256_of(graph), "x", 2, "fp16", "uint8", "0" * 64, "").write(options.out)
         if made == [True, False]:
