@@ -13,16 +13,24 @@ from defian_edge.benchmark.budget import Budget
 from defian_edge.benchmark.candidates import names_of
 from defian_edge.benchmark.measure.latency import Sampling
 from defian_edge.benchmark.measure.packed import has_pytorch, own_pack
-from defian_edge.benchmark.measure.tiling import parse_tiling
 from defian_edge.benchmark.options import BenchOptions
 from defian_edge.benchmark.run import run_benchmark
-from defian_edge.runtime.arguments import choice_of, count_of, most_threads, number_of, path_of, shown, text_of
+from defian_edge.runtime.arguments import (
+    add_limits,
+    choice_of,
+    count_of,
+    most_threads,
+    number_of,
+    path_of,
+    shown,
+    text_of,
+)
 from defian_edge.runtime.entry import carry_out, printable
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.files import require_writable_folder
 from defian_edge.runtime.onnx_session import PROVIDERS
 from defian_edge.runtime.profile import Shape, ShapeProfile
-from defian_edge.runtime.tiles import DEFAULT_OVERLAP
+from defian_edge.runtime.tiles import DEFAULT_OVERLAP, Tiling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -95,21 +103,14 @@ def _parser() -> argparse.ArgumentParser:
     drift.add_argument("--tile", help="HxW in LR pixels: measure what tiles of this size cost as well")
     overlap = count_of("--overlap", 0, 50_000, "LR pixels")
     drift.add_argument("--overlap", type=overlap, default=DEFAULT_OVERLAP, help="LR pixels that neighbours share")
-    drift.add_argument(
-        "--max-drift", type=number_of("--max-drift", what="dB"), help="budget per image in dB; exit status 1 above it"
-    )
-    drift.add_argument(
-        "--max-mean-drift", type=number_of("--max-mean-drift", what="dB"), help="budget of the mean in dB"
-    )
-    drift.add_argument(
-        "--max-tile-drift",
-        type=number_of("--max-tile-drift", what="dB"),
-        help="budget per image of what tiles cost in dB; needs --tile",
-    )
-    drift.add_argument(
-        "--min-psnr-to-reference",
-        type=number_of("--min-psnr-to-reference", what="dB"),
-        help="least PSNR against the reference's output in dB",
+    add_limits(
+        drift,
+        {
+            "--max-drift": "budget per image in dB; exit status 1 above it",
+            "--max-mean-drift": "budget of the mean in dB",
+            "--max-tile-drift": "budget per image of what tiles cost in dB; needs --tile",
+            "--min-psnr-to-reference": "least PSNR against the reference's output in dB",
+        },
     )
     results = parser.add_argument_group("results")
     results.add_argument("--json", type=path_of("--json"), help="file for figures, definitions and raw samples")
@@ -125,12 +126,9 @@ def _run(options: argparse.Namespace, command: str) -> int:
     from defian_edge.benchmark.baseline.comparability import other_conditions
     from defian_edge.benchmark.baseline.reading import read_json
     from defian_edge.benchmark.report.change_table import change_table
+    from defian_edge.benchmark.report.show import show, terminal_here
 
-    if importlib.util.find_spec("rich") is None:
-        from defian_edge.benchmark.report import plain as terminal
-    else:
-        from defian_edge.benchmark.report import terminal
-
+    terminal = terminal_here()
     chosen = _options(options, command)
     old = None if options.against is None else read_json(options.against)
     if old is not None:
@@ -153,7 +151,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
         result = replace(
             result, remarks=(*result.remarks, *(f"Against {options.against}: {each}" for each in conditions))
         )
-    terminal.show(result, console)
+    show(result, terminal, console)
     if options.json is not None:
         result.write(options.json)
         print(f"wrote {printable(options.json)}")
@@ -201,7 +199,7 @@ def _options(options: argparse.Namespace, command: str) -> BenchOptions:
         threads=options.threads,
         memory=not options.no_memory,
         energy=not options.no_energy,
-        tiling=None if options.tile is None else parse_tiling(options.tile, options.overlap),
+        tiling=None if options.tile is None else Tiling.parse(options.tile, options.overlap),
         budget=Budget(
             drift=options.max_drift,
             psnr_to_reference=options.min_psnr_to_reference,

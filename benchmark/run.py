@@ -10,7 +10,7 @@ from defian_edge.benchmark.candidates import open_candidates
 from defian_edge.benchmark.environment import describe_environment, has_gpu, use_threads
 from defian_edge.benchmark.gpu.clocks import watch_clocks
 from defian_edge.benchmark.gpu.energy import NOTHING, measure_energy, open_meter
-from defian_edge.benchmark.measure.inputs import images_of, pixels_sha256, require_shapes, too_large
+from defian_edge.benchmark.inputs import images_of, pixels_sha256, require_shapes, too_large
 from defian_edge.benchmark.measure.latency import Sampling, doubts, measure_latency
 from defian_edge.benchmark.measure.limits import bounds_of, can_count, work_at
 from defian_edge.benchmark.measure.memory import measure_memory

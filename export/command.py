@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from defian_edge.runtime.arguments import count_of, number_of, path_of, shown
 from defian_edge.runtime.entry import INTERRUPTED, NOBODY_READS, Terminated, finish, printable, status_of
 from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 
 try:
     import typer
@@ -52,9 +53,7 @@ def export(
     sm: Annotated[
         str | None, typer.Option(help="For tensorrt-rtx: a compute capability such as 89; current (this GPU); any.")
     ] = None,
-    profile: Annotated[str, typer.Option(help="Minimum,optimum,maximum LR shape, each NxHxW.")] = (
-        "1x64x64,1x360x640,1x540x960"
-    ),
+    profile: Annotated[str, typer.Option(help="Minimum,optimum,maximum LR shape, each NxHxW.")] = DEFAULT_PROFILE,
     io: Annotated[str, typer.Option(help="uint8 (NHWC RGB) or float (normalised NCHW, for parity tests).")] = "uint8",
     calibration: Annotated[
         Path | None,
@@ -140,7 +139,6 @@ def export(
     from defian_edge.export.precision.int8.sites import Scope
     from defian_edge.export.rewrites.base import Use
     from defian_edge.export.trace.network import Io
-    from defian_edge.runtime.profile import ShapeProfile
 
     options = ExportOptions(
         out=out,
@@ -223,7 +221,10 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
         show_table(tables.drift_table(result.artefacts, options.max_drift), console)
     if any(artefact.shares for artefact in result.artefacts):
         show_table(tables.shares_table(result.artefacts), console)
-    for line in [*tables.range_lines(result.artefacts), *tables.int8_lines(result.artefacts, result.fp16, options)]:
+    for line in [
+        *tables.range_lines(result.artefacts),
+        *tables.int8_lines(result.artefacts, result.fp16, options.target),
+    ]:
         console.print(escape(line), soft_wrap=True)
     if any(artefact.engine for artefact in result.artefacts):
         show_table(tables.engine_table(result.artefacts), console)

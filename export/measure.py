@@ -9,7 +9,6 @@ from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.export.pack.write import Remembered, WrittenPack, make_pack
 from defian_edge.export.reference import reference_of, reference_outputs
-from defian_edge.export.trace.network import Io
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,10 +18,10 @@ if TYPE_CHECKING:
     from defian_edge.calibration.drift.evaluation import Evaluation
     from defian_edge.calibration.drift.reference import Reference
     from defian_edge.calibration.photos import EvaluationPair
-    from defian_edge.export.options import ExportOptions
     from defian_edge.export.precision.variants import Variant
     from defian_edge.models.checkpoint import Checkpoint
     from defian_edge.models.defian import DeFiAN
+    from defian_edge.runtime.profile import ShapeProfile
     from defian_edge.runtime.verify.promise import Promise
 
 
@@ -34,11 +33,19 @@ class Measured:
     promise: Promise | None = None
 
 
+@dataclass(frozen=True)
+class PackSize:
+    """What the reference pack may be: pictures of the profile's sizes, MB of all at most; 0 for no pack."""
+
+    profile: ShapeProfile
+    megabytes: float
+
+
 def measure(
     variants: Sequence[Variant],
     checkpoint: Checkpoint,
     pairs: Sequence[EvaluationPair],
-    options: ExportOptions,
+    size: PackSize,
     say: Callable[[str], None],
 ) -> tuple[WrittenPack | None, list[Measured]]:
     """Run the reference and every variant on all images.
@@ -47,18 +54,16 @@ def measure(
         The reference pack, None if none is wanted, and what was measured of each variant.
 
     Raises:
-        DefianError: the pack does not fit into the size that the options give it.
+        DefianError: the pack does not fit into its size.
     """
-    if options.io is Io.FLOAT:
-        return None, [Measured()] * len(variants)
     say(f"running the PyTorch reference on {len(pairs)} images")
     network = checkpoint.network()
     reference = reference_of(network, pairs)
     pack = None
-    if options.reference_size > 0:
+    if size.megabytes > 0:
         say("making the reference pack")
         upscale = _remembering(network, reference)
-        pack = make_pack(checkpoint, pairs, options.profile, upscale, options.reference_size)
+        pack = make_pack(checkpoint, pairs, size.profile, upscale, size.megabytes)
     measured = []
     for variant in variants:
         name = variant.precision.value

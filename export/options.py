@@ -16,13 +16,11 @@ from defian_edge.export.rewrites.base import Use
 from defian_edge.export.trace.network import Io
 from defian_edge.runtime.arguments import shown
 from defian_edge.runtime.errors import DefianError
-from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 from defian_edge.runtime.verify.pack import MOST_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-DEFAULT_PROFILE = "1x64x64,1x360x640,1x540x960"
 
 
 @dataclass(frozen=True)

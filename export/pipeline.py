@@ -16,10 +16,10 @@ from defian_edge.export.engine.kernels import planned_traffic
 from defian_edge.export.engine.lowering import Eigen, inline_functions
 from defian_edge.export.graph import copy_of
 from defian_edge.export.graphs import rewritten_graphs
-from defian_edge.export.measure import Measured, measure
+from defian_edge.export.measure import Measured, PackSize, measure
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING, by_measurement
-from defian_edge.export.precision.int8.variant import make_int8, needs_validation
+from defian_edge.export.precision.int8.variant import Int8Options, make_int8
 from defian_edge.export.precision.shares import feature_names, shares_of
 from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import Rewrite, select
@@ -81,8 +81,11 @@ def run_export(
     for precision in options.precisions:
         with watch.step(precision.value):
             variants.append(_variant(graphs.of(precision), precision, inputs, options, say))
-    with watch.step("drift"):
-        pack, measured = measure(variants, checkpoint, inputs.pairs, options, say)
+    pack, measured = None, [Measured()] * len(variants)
+    if options.io is Io.UINT8:
+        with watch.step("drift"):
+            size = PackSize(options.profile, options.reference_size)
+            pack, measured = measure(variants, checkpoint, inputs.pairs, size, say)
     built: list[Built] = []
     for variant, found in zip(variants, measured, strict=True):
         name = variant.precision.value
@@ -117,7 +120,7 @@ def _inputs(source: Source, options: ExportOptions) -> _Inputs:
         patches = calibration_set(options.calibration, scale, options.patches)
         for _ in patches:
             pass  # a photo that cannot be used is found now, not after the trace
-        if needs_validation(options):
+        if _int8_options(options).needs_validation:
             patches.split()
     require_writable_folder(options.out)
     if options.target is not Target.ONNX:
@@ -134,7 +137,7 @@ def _variant(
 ) -> Variant:
     images = [*(pair.lr for pair in inputs.pairs[:RANGE_PHOTOS]), *hard_images().values()]
     if precision is Precision.INT8 and inputs.patches is not None:
-        variant = make_int8(graph, inputs.checkpoint, inputs.patches, options, images, say)
+        variant = make_int8(graph, inputs.checkpoint, inputs.patches, _int8_options(options), images, say)
     elif precision is Precision.FP32:
         variant = Variant(precision, copy_of(graph))
     else:
@@ -189,6 +192,10 @@ def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], 
     if traffic is None:
         return built
     return replace(built, facts=replace(built.facts, kernels=traffic.kernels, moved_bytes=traffic.bytes))
+
+
+def _int8_options(options: ExportOptions) -> Int8Options:
+    return Int8Options(options.recipe, options.profile, options.max_drift, options.sensitivity)
 
 
 def _engine_options(options: ExportOptions) -> EngineOptions:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from defian_edge.export.engine.compiler import Target
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.sites import is_module
 from defian_edge.export.precision.shares import verdict
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from defian_edge.calibration.drift.report import DriftReport
     from defian_edge.export.artefacts import Artefact
     from defian_edge.export.engine.memory_plan import Step
-    from defian_edge.export.options import ExportOptions
     from defian_edge.export.pack.write import WrittenPack
     from defian_edge.export.precision.shares import GraphShares
     from defian_edge.runtime.profile import ShapeProfile
@@ -121,7 +121,7 @@ def range_lines(artefacts: Sequence[Artefact]) -> list[str]:
     return lines
 
 
-def int8_lines(artefacts: Sequence[Artefact], fp16: GraphShares | None, options: ExportOptions) -> list[str]:
+def int8_lines(artefacts: Sequence[Artefact], fp16: GraphShares | None, target: Target) -> list[str]:
     """What is INT8, what had to stay FP16, the ranking if it was made, and whether INT8 can be faster than ``fp16``."""
     int8 = next((artefact for artefact in artefacts if artefact.variant.precision is Precision.INT8), None)
     if int8 is None:
@@ -138,7 +138,7 @@ def int8_lines(artefacts: Sequence[Artefact], fp16: GraphShares | None, options:
     lines += [_sensitivity_line(sensitivity) for sensitivity in calibration["sensitivity"]]
     if fp16 is not None:
         capability = None if int8.engine is None else int8.engine.compute_capability
-        lines.append(verdict(int8.shares, fp16, options.target, capability))
+        lines.append(verdict(int8.shares, fp16, capability, wide_results=target is Target.TENSORRT_RTX))
     return lines
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -147,8 +146,8 @@ def _settings(session: Session, options: argparse.Namespace) -> dict[str, object
 
 def _session(options: argparse.Namespace) -> Session:
     tile: str = options.tile
-    if tile not in {"auto", "off"} and not re.fullmatch(r"[0-9]{1,5}x[0-9]{1,5}", tile):
-        raise DefianError(f"--tile {tile}: expected auto, off, or a size such as 192x192.")
+    sizes = "auto, off, or a size such as 192x192"
+    tiling = None if tile in {"auto", "off"} else Tiling.parse(tile, options.overlap, sizes)
     if options.provider is not None and options.engine.suffix != ".onnx":
         raise DefianError(
             f"--provider {options.provider}: expected a graph (.onnx), found the engine {options.engine.name}.",
@@ -157,16 +156,15 @@ def _session(options: argparse.Namespace) -> Session:
     run = RunOptions(cuda_graphs=not options.no_cuda_graphs, check=options.check)
     session = open_session(options.engine, options.provider or "cpu", run)
     try:
+        if tiling is not None:
+            return TiledSession(session, tiling)
         if tile == "off":
             return session
-        if tile == "auto" and session.profile is None:
+        if session.profile is None:
             if (options.provider or "cpu") != "cpu":
                 return session
             return TiledSession(session, tiles_that_fit(None, options.overlap), always=False, fits=fits)
-        if tile == "auto":
-            return TiledSession(session, tiles_that_fit(session.profile, options.overlap), always=False)
-        height, width = map(int, tile.split("x"))
-        return TiledSession(session, Tiling(height, width, options.overlap))
+        return TiledSession(session, tiles_that_fit(session.profile, options.overlap), always=False)
     except BaseException:
         session.close()
         raise

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from .errors import DefianError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from argparse import ArgumentParser, _ArgumentGroup
+    from collections.abc import Callable, Iterable, Mapping
 
 MOST_LETTERS = 60
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
@@ -87,6 +88,12 @@ def count_of(
         return int(text)
 
     return convert
+
+
+def add_limits(parser: ArgumentParser | _ArgumentGroup, limits: Mapping[str, str]) -> None:
+    """Options for limits in dB, none unless it is given: their names, and what each limits."""
+    for option, words in limits.items():
+        parser.add_argument(option, type=number_of(option, what="dB"), help=words)
 
 
 def choice_of(option: str, choices: Iterable[str]) -> Callable[[str], str]:

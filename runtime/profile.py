@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from .arguments import shown
 from .errors import DefianError
 
-FORM = "minimum,optimum,maximum as NxHxW, for example 1x64x64,1x360x640,1x540x960"
+DEFAULT_PROFILE = "1x64x64,1x360x640,1x540x960"
+"""What an export is for unless it is told otherwise; the largest is a quarter of 4K at x2."""
+FORM = f"minimum,optimum,maximum as NxHxW, for example {DEFAULT_PROFILE}"
 Shape = tuple[int, int, int]
 """Batch, height and width of the low-resolution image."""
 

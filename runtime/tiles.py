@@ -7,6 +7,7 @@ or an image does not fit the engine.
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import groupby, pairwise
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .arguments import shown
 from .errors import DefianError
 from .interface import check_frame, check_images
 
@@ -50,6 +52,18 @@ class Tiling:
                 f"Expected tiles of at least 2x2 with an overlap from 0 to half a tile, found {self}.",
                 "For example --tile 192x192 --overlap 16.",
             )
+
+    @classmethod
+    def parse(cls, tile: str, overlap: int, expected: str = "a size such as 192x192") -> Tiling:
+        """A tiling from ``192x192``, height and width in LR pixels, as ``--tile`` takes it.
+
+        Raises:
+            DefianError: another form, or an overlap of more than half a tile.
+        """
+        if not re.fullmatch(r"[0-9]{1,5}x[0-9]{1,5}", tile):
+            raise DefianError(f"--tile {shown(tile)}: expected {expected}.")
+        height, width = map(int, tile.split("x"))
+        return cls(height, width, overlap)
 
     def __str__(self) -> str:
         return f"{self.height}x{self.width}, overlap {self.overlap}"

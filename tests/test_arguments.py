@@ -168,12 +168,12 @@ def test_tiles_that_are_none_are_refused(places, capsys, tile):
 
 def test_an_engine_that_cannot_be_built_here_is_told_before_anything_is_traced(monkeypatch, tmp_path):
     from defian_edge.export import pipeline
-    from defian_edge.export.engine import compiler
     from defian_edge.export.engine.compiler import Target
     from defian_edge.export.options import ExportOptions
+    from defian_edge.runtime.engine import trt_import
 
     monkeypatch.setattr(pipeline, "rewritten_graphs", lambda *_: pytest.fail("the work began"))
-    monkeypatch.setitem(compiler._MODULES, Target.TENSORRT_RTX, ("no_such_tensorrt", "rtx"))
+    monkeypatch.setitem(trt_import.FLAVOURS, "tensorrt-rtx", ("no_such_tensorrt", "rtx"))
     options = ExportOptions(tmp_path, target=Target.TENSORRT_RTX, sm=89)
     with pytest.raises(DefianError, match="no_such_tensorrt"):
         pipeline.run_export("defian-s-x2", options)

@@ -19,10 +19,8 @@ from defian_edge.export.trace.network import INPUT, trace
 from defian_edge.models.bundled import resolve_model
 from defian_edge.models.checkpoint import load_checkpoint
 from defian_edge.runtime.errors import DefianError
-from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 from defian_edge.runtime.timing import take_turns
-
-LARGEST = "1x64x64,1x360x640,1x540x960"
 
 
 def main() -> None:
@@ -52,7 +50,7 @@ def compare(model: str, latency_shape: ShapeProfile, rounds: int, without: list[
     for name, chosen in rewrites.items():
         graphs[name] = copy_of(graphs["plain"])
         apply_rewrites(graphs[name], chosen)
-    profile = ShapeProfile.parse(LARGEST)
+    profile = ShapeProfile.parse(DEFAULT_PROFILE)
     counted = {name: statistics(graph, profile.maximum) for name, graph in graphs.items()}
     image = np.random.default_rng(0).integers(0, 256, (*latency_shape.optimum, 3), dtype=np.uint8)
     sessions = {name: session_of(graph) for name, graph in graphs.items()}

@@ -12,7 +12,6 @@ from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.calibration.photos import evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
-from defian_edge.export.options import DEFAULT_PROFILE
 from defian_edge.export.precision.fp16 import ISLANDS, NOTHING
 from defian_edge.export.precision.variants import make_fp16
 from defian_edge.export.reference import reference_of
@@ -21,7 +20,7 @@ from defian_edge.export.tables import DRIFT_COLUMNS, drift_cells
 from defian_edge.export.trace.network import trace
 from defian_edge.models.bundled import resolve_model
 from defian_edge.models.checkpoint import load_checkpoint
-from defian_edge.runtime.profile import ShapeProfile
+from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 from tools.study import add_model_and_images, table_or_error
 
 if TYPE_CHECKING:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from defian_edge.runtime.arguments import shown
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.guard import FrameGuard
 from defian_edge.runtime.manifest import Manifest
@@ -21,18 +19,6 @@ if TYPE_CHECKING:
     from defian_edge.calibration.drift.evaluation import Evaluation
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.runtime.profile import ShapeProfile
-
-
-def parse_tiling(tile: str, overlap: int) -> Tiling:
-    """A tiling from ``192x192`` and an overlap, LR pixels.
-
-    Raises:
-        DefianError: another form, or an overlap of more than half a tile.
-    """
-    if not re.fullmatch(r"[0-9]{1,5}x[0-9]{1,5}", tile):
-        raise DefianError(f"--tile {shown(tile)}: expected a size such as 192x192.")
-    height, width = map(int, tile.split("x"))
-    return Tiling(height, width, overlap)
 
 
 class EvaluatedSession:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from defian_edge.benchmark.report.tables import result_tables
 from defian_edge.runtime.entry import printable
 from defian_edge.runtime.table import terminal_width
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from defian_edge.benchmark.report.table import Table
-    from defian_edge.benchmark.results import BenchResult
 
 
 class PlainConsole:
@@ -35,15 +33,9 @@ def progress() -> Iterator[Callable[[str], None]]:
     yield lambda _: None
 
 
-def show(result: BenchResult, console: PlainConsole | None = None) -> None:
-    """Print all tables and remarks."""
-    to = console or open_console()
-    for table in result_tables(result):
-        show_table(table, to)
-    for remark in result.remarks:
-        to.print(f"note {remark}")
-    for sentence in result.over_budget:
-        to.print(f"over budget {sentence}")
+def show_line(kind: str, text: str, console: PlainConsole) -> None:
+    """A line that says what it is: ``note`` or ``over budget``."""
+    console.print(f"{kind} {text}")
 
 
 def show_table(table: Table, console: PlainConsole) -> None:

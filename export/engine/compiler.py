@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import os
 import re
@@ -11,7 +10,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from defian_edge.runtime.arguments import shown
-from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.engine.trt_import import FLAVOURS, import_module
+from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -28,12 +28,10 @@ class Target(str, Enum):
 ANY, CURRENT = "any", "current"
 """For TensorRT-RTX beside a number: every capability that it supports, and the GPU of this machine."""
 
-_MODULES = {Target.TENSORRT: ("tensorrt", "gpu"), Target.TENSORRT_RTX: ("tensorrt_rtx", "rtx")}
-
 
 def is_available(target: Target) -> bool:
     """Whether the target's Python module can be imported here."""
-    name, _ = _MODULES[target]
+    name, _ = FLAVOURS[target.value]
     return importlib.util.find_spec(name) is not None
 
 
@@ -44,21 +42,13 @@ def import_tensorrt(target: Target) -> ModuleType:
         DefianError: the package is missing or its libraries do not load, or this process has already used
             the other flavour (Polygraphy can serve only one per process).
     """
-    name, extra = _MODULES[target]
     flavour = "1" if target is Target.TENSORRT_RTX else "0"
     if "polygraphy.config" in sys.modules and os.environ.get("POLYGRAPHY_USE_TENSORRT_RTX", "0") != flavour:
         raise DefianError(
             f"This process has already used the other flavour of TensorRT; {target.value} needs a process of its own."
         )
     os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = flavour
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        raise MissingPackageError(name, extra, f"--target {target.value}") from error
-    except (ImportError, OSError, RuntimeError) as error:
-        raise DefianError(
-            f"{name} is installed but does not load: {error}.", "Check the CUDA and TensorRT libraries of this machine."
-        ) from error
+    return import_module(target.value, f"--target {target.value}")
 
 
 def parse_sm(text: str) -> int | str:

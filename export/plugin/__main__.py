@@ -12,6 +12,7 @@ from defian_edge.export.plugin.cpu_kernel import Cache, CpuKernel
 from defian_edge.export.plugin.occupancy import MULTIPROCESSORS, occupancy
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.plugin.launch import CHANNELS_LAST_MULTIPLE, Features, plan
+from defian_edge.runtime.profile import DEFAULT_PROFILE
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -47,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     traffic.add_argument("--l2-kib", type=int, default=Cache.l2_bytes // 1024, help="size of the modelled L2")
     memory = commands.add_parser("memory", help="activation memory of engines with the plugin and with the function")
     memory.add_argument("--model", action="append", help="bundled name, or path of a checkpoint; repeatable")
-    memory.add_argument("--profile", default="1x64x64,1x360x640,1x540x960", help="minimum,optimum,maximum LR shape")
+    memory.add_argument("--profile", default=DEFAULT_PROFILE, help="minimum,optimum,maximum LR shape")
     return parser
 
 

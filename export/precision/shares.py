@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from defian_edge.export.engine.compiler import Target
-from defian_edge.export.graph import producer_of, with_shape
+from defian_edge.export.graph import with_shape
 from defian_edge.export.precision.int8.sites import Scope, find_sites, rescaled
-from defian_edge.export.roofline.bound import FLOAT_BYTES, work_of
+from defian_edge.export.roofline.bound import FLOAT_BYTES, Work, bound_of, work_of
+from defian_edge.export.roofline.counts import TYPES, type_of
 from defian_edge.export.roofline.devices import DEVICES
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from defian_edge.export.roofline.devices import Device
     from defian_edge.runtime.profile import Shape
 
-TYPES = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.INT8: "int8"}
 PLUMBING = {"QuantizeLinear", "DequantizeLinear", "Cast", "Constant", "Identity"}
 OF_CAPABILITY = {"8.0": "a100", "8.6": "rtx3090", "8.7": "agx-orin", "8.9": "rtx4090", "9.0": "h100"}
 """A device of the table for a compute capability; the largest of its kind."""
@@ -55,9 +54,8 @@ class GraphShares:
 
         ``wide_results``: what INT8 convolutions compute is written and read once more in FP32.
         """
-        arithmetic = sum(2 * macs / device.peak(kind) for kind, macs in self.total_macs.items())
         moved = self.moved_bytes + (2 * FLOAT_BYTES * self.int8_results if wide_results else 0)
-        return max(arithmetic, moved / device.bandwidth)
+        return bound_of(Work(self.total_macs, moved, moved), device).seconds
 
 
 def feature_names(model: ir.Model) -> tuple[str, ...]:
@@ -75,7 +73,7 @@ def shares_of(model: ir.Model, features: Iterable[str], shape: Shape) -> GraphSh
     """
     concrete = with_shape(model, shape)
     work = work_of(model, shape)
-    nodes = Counter(_type_of(node) for node in concrete.graph if node.op_type not in PLUMBING)
+    nodes = Counter(type_of(node) for node in concrete.graph if node.op_type not in PLUMBING)
     values = {value.name: value for node in concrete.graph for value in node.outputs}
     sizes: Counter[str] = Counter()
     for name in features:
@@ -94,7 +92,7 @@ def shares_of(model: ir.Model, features: Iterable[str], shape: Shape) -> GraphSh
         work.macs,
         work.least_bytes + 2 * sum(sizes.values()),
         sum(
-            _elements(node.outputs[0]) for node in concrete.graph if node.op_type == "Conv" and _type_of(node) == "int8"
+            _elements(node.outputs[0]) for node in concrete.graph if node.op_type == "Conv" and type_of(node) == "int8"
         ),
     )
 
@@ -103,36 +101,31 @@ def _elements(value: ir.Value) -> int:
     return 0 if value.shape is None else int(np.prod(value.shape.numpy()))
 
 
-def _type_of(node: ir.Node) -> str:
-    if node.op_type == "Conv" and producer_of(node.inputs[0], "DequantizeLinear") is not None:
-        return "int8"
-    return TYPES.get(node.outputs[0].dtype or ir.DataType.UNDEFINED, "other")
-
-
 def _shares(counts: Counter[str] | dict[str, int]) -> dict[str, float]:
     total = sum(counts.values())
     return {kind: count / total for kind, count in sorted(counts.items())} if total else {}
 
 
-def verdict(int8: GraphShares, fp16: GraphShares, target: Target, capability: str | None) -> str:
+def verdict(int8: GraphShares, fp16: GraphShares, capability: str | None, *, wide_results: bool) -> str:
     """Whether INT8 can be expected to be faster than FP16: from shares and published peaks, never from a guess.
 
     Args:
         int8: the INT8 graph.
         fp16: the FP16 graph that it could replace.
-        target: what engines are for.
         capability: compute capability of the GPU that the engine was built on, such as ``8.7``; None without an engine.
+        wide_results: the compiler writes what INT8 convolutions compute as FP32, as TensorRT-RTX does.
     """
     name = EDGE if capability is None else OF_CAPABILITY.get(capability, "")
     if name not in DEVICES:
         return f"No published peaks for a GPU of {capability} in the table: no expectation whether INT8 beats FP16."
     device = DEVICES[name]
-    wide = target is Target.TENSORRT_RTX
-    bounds = {"int8": int8.seconds(device, wide_results=wide), "fp16": fp16.seconds(device)}
+    bounds = {"int8": int8.seconds(device, wide_results=wide_results), "fp16": fp16.seconds(device)}
     ratio = bounds["int8"] / bounds["fp16"]
     stands = ", which stands for a target that no engine names" if capability is None else ", the largest of its kind"
     expected = "can be faster" if ratio < 0.95 else "cannot be expected to be faster"
-    written = " TensorRT-RTX writes what INT8 convolutions compute as FP32 (docs/quantisation.md)." if wide else ""
+    written = (
+        " TensorRT-RTX writes what INT8 convolutions compute as FP32 (docs/quantisation.md)." if wide_results else ""
+    )
     return (
         f"INT8 {expected} than FP16 on {name}{stands}: roofline bound {1e3 * bounds['int8']:.2f} ms against "
         f"{1e3 * bounds['fp16']:.2f} ms, ratio {ratio:.2f}. A bound, not a measurement.{written}"

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from defian_edge.export.graph import producer_of, with_shape
-from defian_edge.export.roofline.counts import WEIGHTED, macs_of
+from defian_edge.export.graph import with_shape
+from defian_edge.export.roofline.counts import WEIGHTED, macs_of, reads_int8, type_of
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     from torch import nn
 
     from defian_edge.export.roofline.devices import Device
     from defian_edge.runtime.profile import Shape
 
 FLOAT_BYTES = 4
-PRECISIONS = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16"}
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,9 @@ def work_of(model: ir.Model, shape: Shape) -> Work:
         if node.op_type not in WEIGHTED:
             continue
         source, result = node.inputs[0], node.outputs[0]
-        quantised = producer_of(source, "DequantizeLinear") is not None
-        precision = "int8" if quantised else PRECISIONS.get(result.dtype or ir.DataType.FLOAT, "fp32")
+        precision = type_of(node)
         macs[precision] = macs.get(precision, 0) + macs_of(node)
-        convolution_bytes += _bytes(source, one_byte=quantised) + _bytes(result)
+        convolution_bytes += _bytes(source, one_byte=reads_int8(node)) + _bytes(result)
     ends = [*concrete.graph.inputs, *concrete.graph.outputs]
     return Work(macs, weights + sum(_bytes(value) for value in ends), convolution_bytes)
 

@@ -6,14 +6,15 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from defian_edge.export.graph import with_shape
+import onnx_ir as ir
+
+from defian_edge.export.graph import producer_of, with_shape
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
-
     from defian_edge.runtime.profile import Shape
 
 WEIGHTED = ("Conv", "ConvTranspose")
+TYPES = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.INT8: "int8"}
 
 
 @dataclass(frozen=True)
@@ -40,3 +41,15 @@ def macs_of(node: ir.Node) -> int:
     if counted is None or counted.shape is None or weight is None or not counted.shape.is_static():
         raise ValueError(f"{node.name}: shapes are not static")
     return prod(counted.shape.numpy()) * prod(weight.numpy()[1:])
+
+
+def reads_int8(node: ir.Node) -> bool:
+    """Whether what goes in was quantised, so that a compiler computes the node in INT8."""
+    return producer_of(node.inputs[0], "DequantizeLinear") is not None
+
+
+def type_of(node: ir.Node) -> str:
+    """What a node computes in: ``fp32``, ``fp16``, ``int8``, or ``other``, which is index arithmetic."""
+    if node.op_type in WEIGHTED and reads_int8(node):
+        return "int8"
+    return TYPES.get(node.outputs[0].dtype or ir.DataType.UNDEFINED, "other")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 FLAVOURS = {"tensorrt": ("tensorrt", "gpu"), "tensorrt-rtx": ("tensorrt_rtx", "rtx")}
+"""What builds and runs an engine: its name in manifests, then its Python module and the extra that installs it."""
 KEPT_MESSAGES = 20
 SHOWN_MESSAGES = 3
 
@@ -45,11 +46,24 @@ def import_flavour(flavour: str, rebuild: str = "") -> ModuleType:
             f"Expected an engine of {' or '.join(FLAVOURS)}, found one whose manifest names {flavour!r}.",
             f"Rebuild the engine with this version's export.py: {rebuild}".removesuffix(": "),
         )
+    return import_module(flavour, f"Running a {flavour} engine")
+
+
+def import_module(flavour: str, purpose: str) -> ModuleType:
+    """The Python module of a known flavour.
+
+    Args:
+        flavour: one of :data:`FLAVOURS`.
+        purpose: what it is needed for, for the error.
+
+    Raises:
+        DefianError: its package is missing, or its libraries do not load.
+    """
     name, extra = FLAVOURS[flavour]
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        raise MissingPackageError(name, extra, f"Running a {flavour} engine") from error
+        raise MissingPackageError(name, extra, purpose) from error
     except (ImportError, OSError, RuntimeError) as error:
         raise DefianError(
             f"{name} is installed but does not load: {error}.", "Check the CUDA and TensorRT libraries of this machine."

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import choice_of, number_of, path_of
+from ..arguments import add_limits, choice_of, number_of, path_of
 from ..entry import carry_out, printable
 from ..errors import DefianError
 from ..files import require_writable_folder, write_whole
@@ -56,13 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--provider", type=provider, metavar="NAME", default="cpu", help="cpu, cuda or tensorrt: what runs .onnx files"
     )
-    parser.add_argument(
-        "--max-drift", type=number_of("--max-drift", what="dB"), help="dB that any photo may lose against the original"
-    )
-    parser.add_argument(
-        "--min-psnr-to-reference",
-        type=number_of("--min-psnr-to-reference", what="dB"),
-        help="dB that any photo must have to PyTorch's",
+    add_limits(
+        parser,
+        {
+            "--max-drift": "dB that any photo may lose against the original",
+            "--min-psnr-to-reference": "dB that any photo must have to PyTorch's",
+        },
     )
     parser.add_argument(
         "--max-below-promise",

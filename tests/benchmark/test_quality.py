@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from defian_edge.benchmark.budget import Budget
-from defian_edge.benchmark.measure.inputs import images_of, pixels_sha256
+from defian_edge.benchmark.inputs import images_of, pixels_sha256
 from defian_edge.benchmark.measure.quality import cropped_pairs, cropped_photos, measure_quality
 from defian_edge.benchmark.measure.tiling import EvaluatedSession, require_fit, tile_remark
 from defian_edge.benchmark.options import BenchOptions

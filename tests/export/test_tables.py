@@ -9,7 +9,7 @@ import onnx_ir as ir
 from defian_edge.calibration.drift.verdict import DriftVerdict
 from defian_edge.calibration.ranges.fp16_range import BeyondFp16
 from defian_edge.export.artefacts import Artefact
-from defian_edge.export.options import ExportOptions
+from defian_edge.export.engine.compiler import Target
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING
 from defian_edge.export.precision.shares import GraphShares
@@ -29,8 +29,7 @@ def artefact(*sensitivities: dict[str, Any], beyond: BeyondFp16 = NOTHING, alone
 
 
 def lines(*sensitivities: dict[str, Any], fp16: GraphShares | None = None) -> str:
-    options: Any = ExportOptions(out=None)  # type: ignore[arg-type]
-    return "\n".join(int8_lines([artefact(*sensitivities)], fp16, options))
+    return "\n".join(int8_lines([artefact(*sensitivities)], fp16, Target.ONNX))
 
 
 def test_a_ranking_is_printed_with_modules_named_as_whole():

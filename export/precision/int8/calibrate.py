@@ -40,7 +40,7 @@ CHOSEN_AFTERWARDS = ("method", "clipping")
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A FP32 graph, equalise, and everything that any choice of its INT8 sites needs.
+    """A FP32 graph, equalised, and everything that any choice of its INT8 sites needs.
 
     Attributes:
         model: the FP32 graph; computes what it computed before.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
@@ -20,21 +20,39 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from defian_edge.calibration.photos import CalibrationSet
-    from defian_edge.export.options import ExportOptions
+    from defian_edge.export.precision.int8.recipe import Recipe
     from defian_edge.export.precision.variants import Variant
     from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.runtime.profile import ShapeProfile
 
 
-def needs_validation(options: ExportOptions) -> bool:
-    """Whether some calibration photos are held back to measure drift on."""
-    return options.max_drift is not None or options.sensitivity
+@dataclass(frozen=True)
+class Int8Options:
+    """What is asked of an INT8 variant.
+
+    Attributes:
+        recipe: how it is made.
+        profile: shapes that the graph will run at.
+        max_drift: budget per image in dB; None takes the whole scope.
+        sensitivity: measure what each part of the network costs in INT8, needed or not.
+    """
+
+    recipe: Recipe
+    profile: ShapeProfile
+    max_drift: float | None = None
+    sensitivity: bool = False
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether some calibration photos are held back to measure drift on."""
+        return self.max_drift is not None or self.sensitivity
 
 
 def make_int8(
     graph: ir.Model,
     checkpoint: Checkpoint,
     patches: CalibrationSet,
-    options: ExportOptions,
+    options: Int8Options,
     images: Sequence[np.ndarray],
     say: Callable[[str], None] = lambda _: None,
 ) -> Variant:
@@ -49,7 +67,7 @@ def make_int8(
     """
     shares = Shares(graph, options.profile.optimum)
     training, validation = patches, None
-    if needs_validation(options):
+    if options.needs_validation:
         training, held_back = patches.split()
         pairs = held_back.pairs()
         references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
