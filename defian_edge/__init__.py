@@ -19,7 +19,7 @@ if not os.path.isdir(os.path.join(_HERE, "runtime")):  # noqa: PTH112, PTH118
 from defian_edge.runtime import __version__  # noqa: E402 - found by the path above
 
 if TYPE_CHECKING:
-    from defian_edge.runtime.engine.session import RunOptions
+    from defian_edge.runtime.engine.session import EngineBackend
     from defian_edge.runtime.errors import DefianError
     from defian_edge.runtime.interface import Session
     from defian_edge.runtime.manifest import Manifest, read_manifest
@@ -31,7 +31,7 @@ _HOMES = {
     "Budget": "verify.budget",
     "DefianError": "errors",
     "Manifest": "manifest",
-    "RunOptions": "engine.session",
+    "EngineBackend": "engine.session",
     "Session": "interface",
     "open_session": "session",
     "read_manifest": "manifest",
@@ -42,8 +42,8 @@ _HOMES = {
 __all__ = [
     "Budget",
     "DefianError",
+    "EngineBackend",
     "Manifest",
-    "RunOptions",
     "Session",
     "__version__",
     "open_session",

@@ -177,7 +177,7 @@ def test_the_public_names_are_these_and_each_is_there():
     import defian_edge
 
     assert set(public) == {
-        "Budget", "DefianError", "Manifest", "RunOptions", "Session", "__version__", "open_session", "read_manifest",
+        "Budget", "DefianError", "Manifest", "EngineBackend", "Session", "__version__", "open_session", "read_manifest",
         "verify",
     }  # fmt: skip
     assert set(public) <= set(dir(defian_edge))
