@@ -194,7 +194,7 @@ ORDERS = {
     "the face first": FACE + ROOM,
     "the room first": ROOM + FACE,
     "the room by its own name": f"import defian_edge.export\nimport defian_edge.export.pipeline\n{FACE}{ROOM}",
-    "by importlib": f"from importlib import import_module\npipeline = import_module('defian_edge.export.pipeline')\n{FACE}",
+    "by importlib": f"import importlib\npipeline = importlib.import_module('defian_edge.export.pipeline')\n{FACE}",
     "after the room was asked for": f"{FACE}de.ExportOptions\n{ROOM}",
 }
 
@@ -217,8 +217,8 @@ def test_importing_the_package_takes_neither_torch_nor_onnx_and_a_call_says_what
     lacking = "import sys\nfor name in ('torch', 'onnx', 'onnx_ir', 'skimage'): sys.modules[name] = None\n"
     code = lacking + (
         "import defian_edge as de\n"
-        "asked = [lambda: de.export('x', options=None), lambda: de.measure_drift('x', 'y', []), lambda: de.ExportOptions]\n"
-        "for ask in asked:\n"
+        "asked = [lambda: de.export('x', options=None), lambda: de.measure_drift('x', 'y', [])]\n"
+        "for ask in [*asked, lambda: de.ExportOptions]:\n"
         "    try: ask()\n"
         "    except de.DefianError as error: assert \"pip install 'defian-edge[export]'\" in str(error), error\n"
         "    else: raise AssertionError('nothing was said')\n"
