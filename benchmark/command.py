@@ -25,10 +25,10 @@ from defian_edge.runtime.arguments import (
     shown,
     text_of,
 )
+from defian_edge.runtime.backends import PROVIDERS
 from defian_edge.runtime.entry import carry_out, printable
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.files import require_writable_folder
-from defian_edge.runtime.onnx_session import PROVIDERS
 from defian_edge.runtime.profile import Shape, ShapeProfile
 from defian_edge.runtime.tiles import DEFAULT_OVERLAP, Tiling
 

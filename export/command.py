@@ -16,9 +16,8 @@ from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 try:
     import typer
     from rich.console import Console
-except ImportError:  # the base installation runs on devices and has neither
-    print(f"error: {MissingPackageError('typer', 'export', 'export.py')}", file=sys.stderr)
-    sys.exit(2)
+except ImportError as error:  # the base installation runs on devices and has neither
+    raise MissingPackageError("typer", "export", "export.py") from error
 
 if TYPE_CHECKING:
     from defian_edge.export.artefacts import ExportResult

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from defian_edge.calibration.photos import PATCHES
 from defian_edge.export.engine.compiler import Target
@@ -19,8 +19,6 @@ from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 from defian_edge.runtime.verify.pack import MOST_BYTES
 
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,7 @@ class ExportOptions:
     command: str = ""
 
     def __post_init__(self) -> None:
+        self._make_paths()
         if not self.precisions:
             raise DefianError("No precision to export: give at least one --precision.")
         if self.name and not re.fullmatch(r"[\w-][\w.+-]*", self.name):
@@ -100,6 +99,13 @@ class ExportOptions:
             )
         if self.target is not Target.TENSORRT_RTX and self.sm is not None:
             raise DefianError(f"--sm goes with --target tensorrt-rtx; --target {self.target.value} does not need it.")
+
+    def _make_paths(self) -> None:
+        """Texts become paths, which the type asks for and a caller may forget."""
+        for name in ("out", "calibration", "dataset", "lr", "hr"):
+            given = getattr(self, name)
+            if isinstance(given, str):
+                object.__setattr__(self, name, Path(given))
 
     @property
     def use(self) -> Use:

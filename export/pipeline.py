@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from defian_edge.export.engine.progress import BuildProgress
-    from defian_edge.export.graphs import Graphs
     from defian_edge.export.options import ExportOptions
     from defian_edge.models.checkpoint import Checkpoint
 
@@ -88,9 +87,14 @@ def run_export(
             pack, measured = measure(variants, checkpoint, inputs.pairs, size, say)
     built: list[Built] = []
     for variant, found in zip(variants, measured, strict=True):
-        name = variant.precision.value
-        with watch.step(f"{name} engine" if options.target is not Target.ONNX else f"{name} count"):
-            built.append(_build(variant, found, graphs, options, say, progress))
+        verdict, engine = _verdict(variant, found, options.max_drift), None
+        if verdict.passed and options.target is not Target.ONNX:
+            say(f"building the {variant.precision.value} engine")
+            with watch.step(f"{variant.precision.value} engine"):
+                engine = _engine(variant, options, progress)
+        with watch.step("shares"):
+            counted = shares_of(variant.model, feature_names(graphs.of(variant.precision)), options.profile.optimum)
+        built.append(Built(variant, found, verdict, counted, engine))
     with watch.step("files"):
         pack = pack if any(item.verdict.passed for item in built) else None
         if pack is not None:
@@ -148,24 +152,6 @@ def _variant(
     if options.eigen is Eigen.INLINE:
         inline_functions(variant.model)
     return variant
-
-
-def _build(
-    variant: Variant,
-    measured: Measured,
-    graphs: Graphs,
-    options: ExportOptions,
-    say: Callable[[str], None],
-    progress: Callable[[str], BuildProgress] | None,
-) -> Built:
-    """Judge a variant, and build its engine if there is to be one and it is accepted."""
-    verdict = _verdict(variant, measured, options.max_drift)
-    engine = None
-    if verdict.passed and options.target is not Target.ONNX:
-        say(f"building the {variant.precision.value} engine")
-        engine = _engine(variant, options, progress)
-    counted = shares_of(variant.model, feature_names(graphs.of(variant.precision)), options.profile.optimum)
-    return Built(variant, measured, verdict, counted, engine)
 
 
 def _verdict(variant: Variant, measured: Measured, budget: float | None) -> DriftVerdict:

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .arguments import choice_of, count_of, number_of, path_of
+from .backends import CHECKS, PROVIDERS, Backend, EngineBackend, GraphBackend
 from .batch import Batch, Tally
-from .engine.options import CHECKS, RunOptions
 from .entry import begin, carry_out, printable
 from .errors import DefianError
 from .files import require_writable_folder
 from .jobs import plan
 from .memory import fits
-from .onnx_session import PROVIDERS
 from .quality import Quality, require_scikit_image
 from .resume import Resume
 from .session import open_session
@@ -99,7 +98,6 @@ def _parser() -> argparse.ArgumentParser:
         "--check",
         type=choice_of("--check", CHECKS),
         metavar="WHEN",
-        default="once",
         help=f"{', '.join(CHECKS)}: hold engines against a picture of PyTorch's; default once",
     )
     return parser
@@ -148,13 +146,7 @@ def _session(options: argparse.Namespace) -> Session:
     tile: str = options.tile
     sizes = "auto, off, or a size such as 192x192"
     tiling = None if tile in {"auto", "off"} else Tiling.parse(tile, options.overlap, sizes)
-    if options.provider is not None and options.engine.suffix != ".onnx":
-        raise DefianError(
-            f"--provider {options.provider}: expected a graph (.onnx), found the engine {options.engine.name}.",
-            "Leave --provider out: TensorRT runs an engine. Or give the .onnx file.",
-        )
-    run = RunOptions(cuda_graphs=not options.no_cuda_graphs, check=options.check)
-    session = open_session(options.engine, options.provider or "cpu", run)
+    session = open_session(options.engine, backend=_backend(options))
     try:
         if tiling is not None:
             return TiledSession(session, tiling)
@@ -168,6 +160,25 @@ def _session(options: argparse.Namespace) -> Session:
     except BaseException:
         session.close()
         raise
+
+
+def _backend(options: argparse.Namespace) -> Backend:
+    """What the options say of a graph or of an engine; an option of the other kind of file is refused."""
+    name = options.engine.name
+    if options.engine.suffix != ".onnx":
+        if options.provider is not None:
+            raise DefianError(
+                f"--provider {options.provider}: expected a graph (.onnx), found the engine {name}.",
+                "Leave --provider out: TensorRT runs an engine. Or give the .onnx file.",
+            )
+        return EngineBackend(cuda_graphs=not options.no_cuda_graphs, check=options.check or EngineBackend.check)
+    for option, given in (("--no-cuda-graphs", options.no_cuda_graphs), ("--check", options.check)):
+        if given:
+            raise DefianError(
+                f"{option}: expected an engine, found the graph {name}.",
+                f"Leave {option} out: ONNX Runtime runs a graph. Or give the .engine file.",
+            )
+    return GraphBackend(provider=options.provider or GraphBackend.provider)
 
 
 def _report(tally: Tally, total: int) -> None:

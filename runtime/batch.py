@@ -13,7 +13,6 @@ from .images import read_image, read_photo, write_png
 from .progress import ProgressBar
 from .quality import Quality, compare, original_of
 from .resume import Fingerprint
-from .tiles import TiledSession
 from .upscale_series import upscale_series
 from .video import upscale_video
 from .video_encoder import Encoding
@@ -112,13 +111,13 @@ class Batch:
         start = time.monotonic()
         photo = read_photo(job.source)
         image = photo.pixels
-        cut = self._cut
+        cut = self.session.cut
         upscaled = self.session(image[None])[0]
         seconds = time.monotonic() - start
         self.resume.finish(job, source, write_png(job.target, upscaled, photo))
         tiles = ""
-        if isinstance(self.session, TiledSession) and self._cut > cut:
-            tiling = self.session.tiling
+        tiling = self.session.tiling
+        if tiling is not None and self.session.cut > cut:
             tiles = f", {tiling.count(*image.shape[:2])} tiles of {tiling}: {IN_TILES}"
         remarks = [f"{photo.left_out} of {photo.left_out + 1} pages or frames left out"] if photo.left_out else []
         for remark in (*remarks, *photo.remarks):
@@ -126,7 +125,7 @@ class Batch:
         return f"{upscaled.shape[1]}x{upscaled.shape[0]}, {seconds:.2f} s{tiles}"
 
     def _series(self, job: Job, source: Fingerprint, bar: ProgressBar) -> str:
-        start, cut = time.monotonic(), self._cut
+        start, cut = time.monotonic(), self.session.cut
         with ProgressBar(None) as frames:
             made = upscale_series(self.session, job.source, job.target, job.series, frames.step)
         self.resume.finish(job, source, made.written)
@@ -136,7 +135,7 @@ class Batch:
 
     def _video(self, job: Job, source: Fingerprint, tally: Tally, bar: ProgressBar) -> str:
         start = time.monotonic()
-        cut = self._cut
+        cut = self.session.cut
         with ProgressBar(None) as frames:
             film = upscale_video(self.session, job.source, job.target, frames.step, self.encoding)
         seconds = time.monotonic() - start
@@ -150,10 +149,6 @@ class Batch:
         return f"{film.frames} frames, {film.frames / seconds:.1f}/s{self._in_tiles(cut)}"
 
     def _in_tiles(self, before: int) -> str:
-        if not isinstance(self.session, TiledSession) or self._cut == before:
+        if self.session.cut == before:
             return ""
-        return f", {self._cut - before} of them in tiles of {self.session.tiling}: {IN_TILES}"
-
-    @property
-    def _cut(self) -> int:
-        return self.session.cut if isinstance(self.session, TiledSession) else 0
+        return f", {self.session.cut - before} of them in tiles of {self.session.tiling}: {IN_TILES}"

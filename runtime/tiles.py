@@ -204,6 +204,10 @@ class TiledSession:
             else:
                 yield from self._session.upscale_frames(run)
 
+    def timings(self) -> dict[str, float]:
+        """As the session inside: of its last call, which may be of one tile."""
+        return self._session.timings()
+
     def describe(self) -> str:
         """As the session inside, and the tiles."""
         when = "tiles" if self._always else "tiles where an image does not fit"

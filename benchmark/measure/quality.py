@@ -15,6 +15,7 @@ from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.hard_images import hard_pictures
 from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
+from defian_edge.export.drift import graph_evaluator, network_evaluator, session_evaluator
 from defian_edge.models.bundled import bundled_models, resolve_model
 from defian_edge.runtime.decoding import UNREADABLE, opened
 from defian_edge.runtime.errors import DefianError
@@ -203,20 +204,13 @@ def _measure(candidate: Candidate, reference: Reference, provider: str, tiling: 
 def _evaluator(candidate: Candidate, provider: str) -> Callable[[np.ndarray], Evaluation]:
     """How a candidate is run on one image, its values before rounding in view where they can be seen."""
     if candidate.kind == "onnx" and provider == "cpu" and can_emulate():
-        import onnx_ir as ir
-
-        from defian_edge.calibration.drift.evaluator import GraphEvaluator
-
-        return GraphEvaluator(ir.load(candidate.path))
+        return graph_evaluator(candidate.path)
     if candidate.kind == "pytorch":
-        from defian_edge.export.reference import reference_evaluations
-
-        network = _load(candidate.path, candidate.scale).network()
-        return lambda lr: reference_evaluations(network, [lr])[0]
+        return network_evaluator(_load(candidate.path, candidate.scale).network())
     run = candidate.run
     if run is None:
         raise ValueError(f"{candidate.name} does not run here")
-    return lambda lr: Evaluation(run(lr[None])[0], finite=True)
+    return session_evaluator(run)
 
 
 def can_emulate() -> bool:

@@ -52,6 +52,13 @@ class EvaluatedSession:
         for frame in frames:
             yield self._evaluate(np.ascontiguousarray(frame)).image
 
+    tiling: None = None
+    cut: int = 0
+
+    def timings(self) -> dict[str, float]:
+        """Nothing is timed."""
+        return {}
+
     def describe(self) -> str:
         """What runs it."""
         return self._candidate.backend

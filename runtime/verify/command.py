@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..arguments import add_limits, choice_of, number_of, path_of
+from ..backends import PROVIDERS
 from ..entry import carry_out, printable
 from ..errors import DefianError
 from ..files import require_writable_folder, write_whole
-from ..onnx_session import PROVIDERS
 from ..table import terminal_width
 from .budget import BELOW_PROMISE, Budget
 from .run import verify

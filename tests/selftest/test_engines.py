@@ -105,13 +105,13 @@ def test_a_folder_of_graphs_that_lacks_a_model_is_told_and_not_written_into(tmp_
 def on_the_cpu(graph, tmp_path, monkeypatch) -> Settings:
     """The stage of ONNX Runtime's CUDA provider, with the CPU's in its place."""
     monkeypatch.setattr(onnx_cuda, "PROVIDER", "CPUExecutionProvider")
-    monkeypatch.setattr(onnx_cuda, "OnnxSession", lambda path, _: OnnxSession(path, "cpu"))
+    monkeypatch.setattr(onnx_cuda, "OnnxSession", lambda path, _: OnnxSession(path))
     monkeypatch.setattr(onnx_cuda, "MODELS", ("defian-s-x2",))
     monkeypatch.setattr(onnx_cuda, "graphs_of", lambda *_, **__: [graph])
     monkeypatch.setattr(onnx_cuda, "_alone", lambda *_: {})
     monkeypatch.setattr(onnx_cuda, "bench", lambda *_: [])
     lr = noise(9, 11, 3)
-    with OnnxSession(graph, "cpu") as session:
+    with OnnxSession(graph) as session:
         pair = EvaluationPair("noise", lr, session(lr[None])[0])
     monkeypatch.setattr(engines, "pairs_of", lambda *_: [pair])
     monkeypatch.setattr(engines, "references", lambda *_: [Evaluation(pair.hr, finite=True)])
