@@ -2,8 +2,8 @@
 
     python -m tools.pace build/defian-s-x2.fp32.onnx --size 640x360
 
-The network's rate is that of the same frames from memory. Both take turns, so that what else the machine does counts for
-both; the median of the rounds' ratios is told.
+The network's rate is that of the same frames from memory. Both take turns, so that what else the machine does counts
+for both; the median of the rounds' ratios is told.
 """
 
 from __future__ import annotations
@@ -82,10 +82,9 @@ def _run(options: argparse.Namespace) -> int:
         write_film(source, frames)
         session(frames[0][None])
         print(session.describe())
-        ratios = []
+        ratios, encoding = [], Encoding(options.video_codec)
         for _ in range(options.rounds):
             alone = seconds_of(lambda: network(session, frames))
-            encoding = Encoding(options.video_codec)
             film = seconds_of(lambda: upscale_video(session, source, target, lambda: None, encoding))
             ratios.append(alone / film)
             rates = (f"{what} {len(frames) / seconds:.3f}/s" for what, seconds in (("network", alone), ("video", film)))
