@@ -118,7 +118,7 @@ class _Transcoder:
         encoding: Encoding,
     ) -> None:
         reader, writer = containers
-        self._session, self._source = session, source
+        self._av, self._session, self._source, self._encoding = av, session, source, encoding
         stream = film_stream(reader, source)
         stream.thread_type = "AUTO"
         look = first_look(av, source)
@@ -161,9 +161,19 @@ class _Transcoder:
                 self._stop()
             self._finished.end()
         if self._failure is not None:
-            raise self._failure
+            raise self._encoders_fault(self._failure)
         if not self.count:
             raise DefianError(f"{self._source}: none of its frames can be decoded.", "Play it with ffplay.")
+
+    def _encoders_fault(self, error: BaseException) -> BaseException:
+        """FFmpeg says the same of a source that it cannot read and of a result that it cannot write."""
+        if not isinstance(error, self._av.FFmpegError) or error.errno in FULL:
+            return error
+        how = f"with {self._encoding.codec} into {self._writer.container}"
+        return DefianError(
+            f"{self._source}: its result, {self._writer.size}, cannot be written {how} ({error.strerror or error}).",
+            "Choose another --video-codec; libx264 takes sides up to 16384.",
+        )
 
     def _stop(self) -> None:
         self._frames.stop()

@@ -72,6 +72,16 @@ class FilmWriter:
         return stream
 
     @property
+    def size(self) -> str:
+        """Width and height of the result."""
+        return f"{self._output.width}x{self._output.height}"
+
+    @property
+    def container(self) -> str:
+        """FFmpeg's name of the container."""
+        return str(self._writer.format.name)
+
+    @property
     def _deep(self) -> bool:
         """Whether the source has more than 8 bits a channel."""
         kind = self._film.stream.codec_context.format

@@ -55,6 +55,23 @@ def run(*arguments: object) -> int:
     return stopped.value.code
 
 
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_narrow_terminal_gets_every_figure_of_the_table(exported, capsys, monkeypatch, columns):
+    graph = exported / "tiny.fp32.onnx"
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert run("verify", graph) == 0
+    wide = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert run("verify", graph) == 0
+    narrow = capsys.readouterr().out
+    rows = [line.split() for line in wide.splitlines() if line.endswith(("right", "WRONG"))]
+    assert len(rows) > 3
+    assert all(cell in narrow.split() for row in rows for cell in row)
+    fields = [line for line in narrow.splitlines() if line.startswith(("  PSNR", "  drift", "  verdict", "  step"))]
+    assert len(fields) == 5 * len(rows)
+    assert max(map(len, fields)) <= columns
+
+
 def test_graphs_keep_what_their_export_promised(exported, capsys, tmp_path):
     graphs = sorted(exported.glob("*.onnx"))
     assert run("verify", *graphs, "--json", tmp_path / "said.json", "--max-drift", 0.05) == 0

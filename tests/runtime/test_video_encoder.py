@@ -171,6 +171,14 @@ def test_an_encoder_that_takes_no_odd_sides_says_so():
     assert Encoding("libx264").pixel_format(99, 63, deep=True) == "yuv444p10le"
 
 
+def test_a_result_that_the_encoder_does_not_take_is_not_blamed_on_the_source(tmp_path, monkeypatch):
+    source = write_film(tmp_path / "a.mkv")
+    monkeypatch.setattr(Encoding, "pixel_format", lambda *_, **__: "yuv444p")
+    with pytest.raises(DefianError, match=r"its result, 192x128, cannot be written with libsvtav1 into matroska"):
+        upscale_video(Enlarger(), source, tmp_path / "sr" / "b.mkv", lambda: None, Encoding("libsvtav1"))
+    assert list((tmp_path / "sr").iterdir()) == []
+
+
 def hdr_film(path: Path) -> Path:
     params = f"log-level=none:master-display={DISPLAY}:max-cll=1000,400:hdr10=1"
     return write_film(path, "yuv420p10le", "libx265", **{"x265-params": params})
