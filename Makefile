@@ -46,11 +46,12 @@ lint: env
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	cd build/lint && ../../$(BIN)/lint-imports
 
-# Ten minutes of mutated checkpoints and manifests; what breaks a reader is left in build/fuzz.
+# Ten minutes of mutated checkpoints, manifests and pictures; what breaks a reader is left in build/fuzz.
 fuzz: env
 	$(BIN)/python -m pip install -q atheris
-	$(BIN)/python -m tools.fuzz checkpoint --seconds 450
-	$(BIN)/python -m tools.fuzz manifest --seconds 150
+	$(BIN)/python -m tools.fuzz checkpoint --seconds 300
+	$(BIN)/python -m tools.fuzz manifest --seconds 100
+	$(BIN)/python -m tools.fuzz picture --seconds 200
 
 clean:
 	rm -rf build dist *.egg-info .cache

@@ -5,12 +5,10 @@ from __future__ import annotations
 
 def main() -> None:
     """Load and run the command; whatever ends it meanwhile ends it properly."""
-    from defian_edge.runtime.entry import begin
+    from defian_edge.runtime.entry import begin, run_command
 
     begin()
-    from defian_edge.benchmark.command import main as run
-
-    run()
+    run_command("defian_edge.benchmark.command")
 
 
 if __name__ == "__main__":

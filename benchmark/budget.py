@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from defian_edge.runtime.errors import DefianError
+from defian_edge.calibration.drift.verdict import DriftBudget
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,58 +14,32 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Budget:
-    """Limits in dB; None for no limit.
+class Budget(DriftBudget):
+    """Limits of the drift, and of what tiles may cost.
 
     Attributes:
-        drift: PSNR-Y that any one image may lose against the reference.
-        mean_drift: what the images may lose in the mean.
-        tile_drift: what any one image may lose in tiles against the same candidate in one piece.
-        psnr_to_reference: least PSNR against the reference's output.
+        tile_drift: what any one photo may lose in tiles against the same candidate in one piece, dB; None for no limit.
 
     Raises:
         DefianError: a limit is negative or no number.
     """
 
-    drift: float | None = None
-    mean_drift: float | None = None
     tile_drift: float | None = None
-    psnr_to_reference: float | None = None
-
-    def __post_init__(self) -> None:
-        if any(limit is not None and not limit >= 0.0 for limit in self._limits):
-            raise DefianError("Expected budgets of 0 dB or more.")
-
-    @property
-    def _limits(self) -> tuple[float | None, ...]:
-        return self.drift, self.mean_drift, self.tile_drift, self.psnr_to_reference
 
     def __bool__(self) -> bool:
         """Whether there is any limit."""
-        return any(limit is not None for limit in self._limits)
+        return self.tile_drift is not None or super().__bool__()
 
     def exceeded(self, qualities: Mapping[str, Quality]) -> list[str]:
         """What exceeds a limit, and every image on which a guard fired."""
-        return [sentence for name, quality in qualities.items() for sentence in self._of(name, quality)]
+        return [f"{sentence}." for quality in qualities.values() for sentence in self._of(quality)]
 
-    def _of(self, name: str, quality: Quality) -> list[str]:
+    def _of(self, quality: Quality) -> list[str]:
         report, tiled = quality.report, quality.tiled
-        sentences = [f"{name}: {image.name}: {image.fault}." for image in report.faults]
-        if self.drift is not None:
-            sentences += [
-                f"{name}: {image.name} lost {image.drift:.4f} dB of at most {self.drift:g}."
-                for image in report.over(self.drift)
-            ]
-        if self.mean_drift is not None and report.mean > self.mean_drift:
-            sentences.append(f"{name}: lost {report.mean:.4f} dB in the mean of at most {self.mean_drift:g}.")
+        sentences = report.verdict(self).sentences
         if self.tile_drift is not None and tiled is not None:
             sentences += [
-                f"{name}: {image.name} lost {image.drift:.4f} dB in tiles of at most {self.tile_drift:g}."
+                f"{report.variant}: {image.name} lost {image.drift:.4f} dB in tiles of at most {self.tile_drift:g}"
                 for image in tiled.over(self.tile_drift)
             ]
-        least = self.psnr_to_reference
-        if least is not None and report.psnr_to_reference < least:
-            sentences.append(
-                f"{name}: {report.psnr_to_reference:.2f} dB against the reference's output of at least {least:g}."
-            )
         return sentences

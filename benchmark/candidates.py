@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 from defian_edge.benchmark.environment import has_gpu
 from defian_edge.models.bundled import SUFFIXES, bundled_models, resolve_model
+from defian_edge.runtime.backends import GraphBackend
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import sha256_of
 from defian_edge.runtime.manifest import read_manifest
-from defian_edge.runtime.onnx_session import OnnxSession
 from defian_edge.runtime.session import open_session
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Candidate:
         not_run: why not; empty if it runs.
         manifest: of a graph or engine; None for a checkpoint.
         timings: seconds that the device spent on the parts of the last run, by name: ``enqueue``, ``h2d``, ``compute``,
-            ``d2h``; None where the session does not measure them (it has no method ``timings``).
+            ``d2h``; nothing where the session cannot tell; None for what has no session.
         on_gpu: whether a GPU computes.
     """
 
@@ -125,9 +125,9 @@ class _Opener:
     threads: int
 
     def __call__(self, path: Path) -> Session:
-        if path.suffix == ".onnx":
-            return self.stack.enter_context(OnnxSession(path, self.provider, self.threads))
-        return self.stack.enter_context(open_session(path, self.provider))
+        graph = path.suffix == ".onnx"
+        backend = GraphBackend(provider=self.provider, threads=self.threads) if graph else None
+        return self.stack.enter_context(open_session(path, backend=backend))
 
 
 def _open(artefact: str, name: str, session_of: _Opener) -> Candidate:
@@ -141,7 +141,7 @@ def _open(artefact: str, name: str, session_of: _Opener) -> Candidate:
         reason = "no NVIDIA GPU here; its figures are the compiler's, and bounds"
     else:
         session = session_of(path)
-        run, backend, timings = session, session.describe(), getattr(session, "timings", None)
+        run, backend, timings = session, session.describe(), session.timings
     return Candidate(
         name,
         kind,

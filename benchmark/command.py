@@ -25,13 +25,13 @@ from defian_edge.runtime.arguments import (
     shown,
     text_of,
 )
+from defian_edge.runtime.backends import PROVIDERS
 from defian_edge.runtime.entry import carry_out, printable
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.files import require_writable_folder
 from defian_edge.runtime.log import add_verbose
-from defian_edge.runtime.onnx_session import PROVIDERS
 from defian_edge.runtime.profile import Shape, ShapeProfile
-from defian_edge.runtime.tiles import DEFAULT_OVERLAP, Tiling
+from defian_edge.runtime.tiling import DEFAULT_OVERLAP, Tiling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -202,7 +202,12 @@ def _options(options: argparse.Namespace, command: str) -> BenchOptions:
         memory=not options.no_memory,
         energy=not options.no_energy,
         tiling=None if options.tile is None else Tiling.parse(options.tile, options.overlap),
-        budget=Budget(options.max_drift, options.max_mean_drift, options.max_tile_drift, options.min_psnr_to_reference),
+        budget=Budget(
+            drift=options.max_drift,
+            psnr_to_reference=options.min_psnr_to_reference,
+            mean_drift=options.max_mean_drift,
+            tile_drift=options.max_tile_drift,
+        ),
         command=command,
     )
 

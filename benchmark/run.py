@@ -17,12 +17,13 @@ from defian_edge.benchmark.measure.limits import bounds_of, can_count, work_at
 from defian_edge.benchmark.measure.memory import measure_memory
 from defian_edge.benchmark.measure.packed import reference_words
 from defian_edge.benchmark.results import BenchResult, Measured
+from defian_edge.calibration.drift.hard_images import hard_images
 from defian_edge.export.roofline.devices import device_named, device_of
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.log import telling
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from defian_edge.benchmark.candidates import Candidate
     from defian_edge.benchmark.gpu.clocks import Clocks
@@ -69,6 +70,7 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
             from defian_edge.benchmark.measure.quality import measure_quality
 
             qualities = measure_quality(candidates, pairs, options.reference, options.provider, say, options.tiling)
+            remarks += _hard_left_out(qualities)
         measured = [
             Measured(
                 each,
@@ -102,6 +104,16 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
         pixels_sha256(pairs),
         reference_words(options.reference) if qualities else "",
     )
+
+
+def _hard_left_out(qualities: Mapping[str, Quality]) -> list[str]:
+    """Of an engine's pictures those of a pack that was made for another profile may not fit."""
+    counts = {name: quality.report.hard_run for name, quality in qualities.items()}
+    return [
+        f"{name}: {count} of {len(hard_images())} hard images were run; the others do not fit its profile."
+        for name, count in counts.items()
+        if count < len(hard_images())
+    ]
 
 
 def _without_packages(candidates: Sequence[Candidate], options: BenchOptions) -> list[str]:

@@ -1,9 +1,14 @@
 """DeFiAN super-resolution from a PyTorch checkpoint to TensorRT engines with a measured drift: the one importable name.
 
 In a wheel the rooms (``export``, ``runtime``, ...) lie in this folder. In a checkout they lie beside it, so the
-checkout's root is put on this package's path; ``import defian_edge.export`` is then ``export/`` of the checkout.
+checkout's root is put on this package's path; ``import defian_edge.runtime`` is then ``runtime/`` of the checkout.
 
 What is named here is imported when it is first asked for: ``import defian_edge`` alone imports no other package.
+
+``defian_edge.export`` is a function and a room. The attribute is the function, while ``from defian_edge.export import
+pipeline`` finds the room all the same: Python looks modules up in ``sys.modules``, not in their parents. It makes a
+module an attribute of its parent once, when it is first loaded. So the room, a docstring, is loaded before the function
+takes its place, and nothing puts it back. ``import defian_edge.export as room`` gives the function.
 """
 
 from __future__ import annotations
@@ -15,37 +20,75 @@ from typing import TYPE_CHECKING
 _HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib is slow to import
 if not os.path.isdir(os.path.join(_HERE, "runtime")):  # noqa: PTH112, PTH118
     __path__.append(os.path.dirname(_HERE))  # noqa: PTH120
+import_module("defian_edge.export")
 
-from defian_edge.runtime import __version__  # noqa: E402 - found by the path above
+from defian_edge.api import export, measure_drift, needing_extra  # noqa: E402 - found by the path above
+from defian_edge.runtime import __version__  # noqa: E402
 
 if TYPE_CHECKING:
-    from defian_edge.runtime.engine.session import RunOptions
+    from defian_edge.calibration.drift.report import DriftReport
+    from defian_edge.calibration.drift.verdict import DriftBudget
+    from defian_edge.calibration.photos import EvaluationPair, evaluation_pairs
+    from defian_edge.export.artefacts import ExportResult
+    from defian_edge.export.engine.compiler import Target
+    from defian_edge.export.options import ExportOptions
+    from defian_edge.export.precision import Precision
+    from defian_edge.runtime.backends import EngineBackend, GraphBackend
     from defian_edge.runtime.errors import DefianError
     from defian_edge.runtime.interface import Session
     from defian_edge.runtime.manifest import Manifest, read_manifest
+    from defian_edge.runtime.profile import ShapeProfile
     from defian_edge.runtime.session import open_session
+    from defian_edge.runtime.tiles import TiledSession
+    from defian_edge.runtime.tiling import Tiling
     from defian_edge.runtime.verify.budget import Budget
     from defian_edge.runtime.verify.run import verify
 
 _HOMES = {
-    "Budget": "verify.budget",
-    "DefianError": "errors",
-    "Manifest": "manifest",
-    "RunOptions": "engine.session",
-    "Session": "interface",
-    "open_session": "session",
-    "read_manifest": "manifest",
-    "verify": "verify.run",
+    "Budget": "runtime.verify.budget",
+    "DefianError": "runtime.errors",
+    "DriftBudget": "calibration.drift.verdict",
+    "DriftReport": "calibration.drift.report",
+    "EngineBackend": "runtime.backends",
+    "EvaluationPair": "calibration.photos",
+    "ExportOptions": "export.options",
+    "ExportResult": "export.artefacts",
+    "GraphBackend": "runtime.backends",
+    "Manifest": "runtime.manifest",
+    "Precision": "export.precision",
+    "Session": "runtime.interface",
+    "ShapeProfile": "runtime.profile",
+    "Target": "export.engine.compiler",
+    "TiledSession": "runtime.tiles",
+    "Tiling": "runtime.tiling",
+    "evaluation_pairs": "calibration.photos",
+    "open_session": "runtime.session",
+    "read_manifest": "runtime.manifest",
+    "verify": "runtime.verify.run",
 }
-"""The module of ``defian_edge.runtime`` in which each public name is defined."""
+"""The module of ``defian_edge`` in which each public name is defined."""
 
 __all__ = [
     "Budget",
     "DefianError",
+    "DriftBudget",
+    "DriftReport",
+    "EngineBackend",
+    "EvaluationPair",
+    "ExportOptions",
+    "ExportResult",
+    "GraphBackend",
     "Manifest",
-    "RunOptions",
+    "Precision",
     "Session",
+    "ShapeProfile",
+    "Target",
+    "TiledSession",
+    "Tiling",
     "__version__",
+    "evaluation_pairs",
+    "export",
+    "measure_drift",
     "open_session",
     "read_manifest",
     "verify",
@@ -55,7 +98,8 @@ __all__ = [
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"defian_edge.runtime.{_HOMES[name]}"), name)
+    with needing_extra("export", f"defian_edge.{name}"):
+        return getattr(import_module(f"defian_edge.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from pathlib import Path
 
 from defian_edge import __version__
-from defian_edge.runtime.entry import begin
+from defian_edge.runtime.entry import begin, run_command
 
 COMMANDS = {
     "export": ("defian_edge.export.command", "export a checkpoint to graphs and engines with a measured drift"),
@@ -31,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"defian-edge {__version__}")
     elif name in COMMANDS:
         sys.argv = [f"defian {name}", *given[1:]]
-        importlib.import_module(COMMANDS[name][0]).main()
+        run_command(COMMANDS[name][0])
     else:
         print(f"error: no command {name!r}: expected one of {', '.join(COMMANDS)}.", file=sys.stderr)
         sys.exit(2)

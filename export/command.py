@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from enum import Enum
@@ -18,16 +17,14 @@ from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 try:
     import typer
     from rich.console import Console
-except ImportError:  # the base installation runs on devices and has neither
-    print(f"error: {MissingPackageError('typer', 'export', 'export.py')}", file=sys.stderr)
-    sys.exit(2)
+except ImportError as error:  # the base installation runs on devices and has neither
+    raise MissingPackageError("typer", "export", "export.py") from error
 
 if TYPE_CHECKING:
+    from defian_edge.export.artefacts import ExportResult
     from defian_edge.export.options import ExportOptions
-    from defian_edge.export.pipeline import ExportResult
+    from defian_edge.models.opening import Source
 
-FILE_WIDTH = 132
-"""Columns of what is written to a file or a pipe, which have no width of their own."""
 Choice = TypeVar("Choice", bound=Enum)
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -147,7 +144,6 @@ def export(
     if verbose:
         show_log()
     options = ExportOptions(
-        model=model,
         out=out,
         precisions=tuple(dict.fromkeys(_choice(Precision, text, "--precision") for text in precision or Precision)),
         io=_choice(Io, io, "--io"),
@@ -175,7 +171,7 @@ def export(
         command=shlex.join(["python", "export.py", *sys.argv[1:]]),
     )
     try:
-        result = run_and_show(options)
+        result = run_and_show(model, options)
     except (KeyboardInterrupt, BrokenPipeError) as error:  # click would make 1 of both
         status = status_of(error) or INTERRUPTED
         if status != NOBODY_READS:
@@ -193,20 +189,20 @@ def _choice(kind: type[Choice], text: str, option: str) -> Choice:
         raise DefianError(f"{option} {shown(text)}: expected one of {choices}.") from error
 
 
-def run_and_show(options: ExportOptions) -> ExportResult:
+def run_and_show(source: Source, options: ExportOptions) -> ExportResult:
     """Run an export with its progress on standard error, then print its tables."""
     from rich.markup import escape
     from rich.progress import Progress
 
     from defian_edge.export.engine.progress import BuildProgress
     from defian_edge.export.pipeline import run_export
+    from defian_edge.export.terminal import open_console
 
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = FILE_WIDTH
+    console = open_console()
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task("starting", total=None)
         result = run_export(
+            source,
             options,
             say=lambda text: progress.update(task, description=escape(text)),
             progress=lambda description: BuildProgress(progress, description),
@@ -220,28 +216,29 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
     from rich.markup import escape
 
     from defian_edge.export import tables
+    from defian_edge.export.terminal import show_table
 
-    console.print(escape(f"{result.checkpoint.name}: {result.checkpoint.architecture}"))
-    console.print(tables.rewrite_table(result.steps, options.profile))
+    console.print(escape(f"{result.checkpoint.name}: {result.checkpoint.architecture}"), soft_wrap=True)
+    show_table(tables.rewrite_table(result.steps, options.profile), console)
     for line in tables.unused_lines(result.steps):
         console.print(escape(line), soft_wrap=True)
     if any(artefact.drift for artefact in result.artefacts):
-        console.print(tables.drift_table(result.artefacts, options.max_drift))
+        show_table(tables.drift_table(result.artefacts, options.max_drift), console)
     if any(artefact.shares for artefact in result.artefacts):
-        console.print(tables.shares_table(result.artefacts))
+        show_table(tables.shares_table(result.artefacts), console)
     for line in [
         *tables.range_lines(result.artefacts),
         *tables.int8_lines(result.artefacts, result.fp16, options.target),
     ]:
         console.print(escape(line), soft_wrap=True)
     if any(artefact.engine for artefact in result.artefacts):
-        console.print(tables.engine_table(result.artefacts))
+        show_table(tables.engine_table(result.artefacts), console)
     for artefact in result.artefacts:
         for path in artefact.files:
             print(f"wrote {printable(path)}")
     if result.pack is not None:
         print(f"wrote {printable(options.out / result.pack.name)}{tables.pack_words(result.pack)}")
-    for line in tables.refusals(result.artefacts, options.max_drift):
+    for line in tables.refusals(result.artefacts):
         console.print(f"[red]refused[/red] {escape(line)}", soft_wrap=True)
 
 

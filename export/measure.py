@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
-from defian_edge.calibration.drift.hard_images import faults_on_hard_images, hard_images
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.export.pack.write import Remembered, WrittenPack, make_pack
-from defian_edge.export.reference import reference_evaluations, reference_outputs
+from defian_edge.export.reference import reference_of, reference_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from defian_edge.calibration.drift.evaluation import Evaluation
+    from defian_edge.calibration.drift.reference import Reference
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.export.precision.variants import Variant
     from defian_edge.models.checkpoint import Checkpoint
@@ -58,32 +58,27 @@ def measure(
     """
     say(f"running the PyTorch reference on {len(pairs)} images")
     network = checkpoint.network()
-    references = reference_evaluations(network, (pair.lr for pair in pairs))
-    hard = hard_images()
-    hard_references = dict(zip(hard, reference_outputs(network, hard.values()), strict=True))
+    reference = reference_of(network, pairs)
     pack = None
     if size.megabytes > 0:
         say("making the reference pack")
-        upscale = _remembering(network, pairs, references)
+        upscale = _remembering(network, reference)
         pack = make_pack(checkpoint, pairs, size.profile, upscale, size.megabytes)
     measured = []
     for variant in variants:
         name = variant.precision.value
         say(f"measuring the drift of {name}")
         seen = _Seen(GraphEvaluator(variant.model), pack)
-        report = measure_drift(name, seen, references, pairs, checkpoint.architecture.scale)
-        report = replace(report, hard=faults_on_hard_images(seen, hard_references))
+        report = measure_drift(name, seen, reference)
         measured.append(Measured(report, None if pack is None else pack.promise(seen.remembered)))
     return pack, measured
 
 
-def _remembering(
-    network: DeFiAN, pairs: Sequence[EvaluationPair], references: Sequence[Evaluation]
-) -> Callable[[np.ndarray], np.ndarray]:
+def _remembering(network: DeFiAN, reference: Reference) -> Callable[[np.ndarray], np.ndarray]:
     """The reference network; what it has made of whole images is not computed again."""
     remembered = Remembered(lambda lr: reference_outputs(network, [lr])[0])
-    for pair, reference in zip(pairs, references, strict=True):
-        remembered.keep(pair.lr, reference.image)
+    for pair, result in zip(reference.pairs, reference.results, strict=True):
+        remembered.keep(pair.lr, result.image)
     return remembered
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from defian_edge.calibration.photos import PATCHES
 from defian_edge.export.engine.compiler import Target
@@ -13,12 +14,10 @@ from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.recipe import Recipe
 from defian_edge.export.rewrites.base import Use
 from defian_edge.export.trace.network import Io
+from defian_edge.runtime.arguments import shown
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 from defian_edge.runtime.verify.pack import MOST_BYTES
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -26,9 +25,8 @@ class ExportOptions:
     """One run of ``export.py``.
 
     Attributes:
-        model: bundled name, or path of a checkpoint.
-        precisions: variants to make.
         out: folder for the files.
+        precisions: variants to make.
         io: uint8 or float I/O.
         target: stop at ONNX, or build engines.
         sm: compute capability for TensorRT-RTX, ``current`` or ``any``.
@@ -47,10 +45,13 @@ class ExportOptions:
         workspace_mib, optimisation_level: see :class:`defian_edge.export.engine.build.EngineOptions`.
         reference_size: of the reference pack at most, MB; 0 for none. With float I/O there is none.
         rewrite_memory: ask TensorRT-RTX for the activation memory after every rewrite.
+        name: what the files are called; empty for the checkpoint's own name.
         command: the command line, for the manifests.
+
+    Raises:
+        DefianError: options that make no sense, alone or together.
     """
 
-    model: str
     out: Path
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
     io: Io = Io.UINT8
@@ -73,11 +74,15 @@ class ExportOptions:
     optimisation_level: int | None = None
     reference_size: float = DEFAULT_SIZE
     rewrite_memory: bool = True
+    name: str = ""
     command: str = ""
 
     def __post_init__(self) -> None:
+        self._make_paths()
         if not self.precisions:
             raise DefianError("No precision to export: give at least one --precision.")
+        if self.name and not re.fullmatch(r"[\w-][\w.+-]*", self.name):
+            raise DefianError(f"Expected a name of letters, digits, dots, dashes and plus, found {shown(self.name)}.")
         if self.patches < 1:
             raise DefianError(f"Expected at least one calibration patch, found {self.patches}.")
         if self.max_drift is not None and not self.max_drift >= 0.0:
@@ -93,6 +98,13 @@ class ExportOptions:
             )
         if self.target is not Target.TENSORRT_RTX and self.sm is not None:
             raise DefianError(f"--sm goes with --target tensorrt-rtx; --target {self.target.value} does not need it.")
+
+    def _make_paths(self) -> None:
+        """Texts become paths, which the type asks for and a caller may forget."""
+        for name in ("out", "calibration", "dataset", "lr", "hr"):
+            given = getattr(self, name)
+            if isinstance(given, str):
+                object.__setattr__(self, name, Path(given))
 
     @property
     def use(self) -> Use:

@@ -2,110 +2,49 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from defian_edge.calibration.drift.hard_images import hard_images
+from defian_edge.calibration.drift.verdict import DriftVerdict
 from defian_edge.calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
+from defian_edge.export.artefacts import Built, ExportResult, write
 from defian_edge.export.engine.build import BuiltEngine, EngineOptions, build_engine, require_target
 from defian_edge.export.engine.compiler import ANY, CURRENT, Target
 from defian_edge.export.engine.kernels import planned_traffic
 from defian_edge.export.engine.lowering import Eigen, inline_functions
-from defian_edge.export.engine.memory_plan import Step, can_measure_memory, rewrite_with_account
 from defian_edge.export.graph import copy_of
+from defian_edge.export.graphs import rewritten_graphs
 from defian_edge.export.measure import Measured, PackSize, measure
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING, by_measurement
 from defian_edge.export.precision.int8.variant import Int8Options, make_int8
-from defian_edge.export.precision.shares import GraphShares, feature_names, shares_of
+from defian_edge.export.precision.shares import feature_names, shares_of
 from defian_edge.export.precision.variants import Variant, make_fp16
-from defian_edge.export.rewrites import Rewrite, Use, select
-from defian_edge.export.trace.network import Io, trace
-from defian_edge.models.bundled import resolve_model
-from defian_edge.models.checkpoint import Checkpoint, load_checkpoint
+from defian_edge.export.rewrites import Rewrite, select
+from defian_edge.export.stopwatch import Stopwatch
+from defian_edge.export.trace.network import Io
+from defian_edge.models.opening import Source, open_checkpoint
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder, write_whole
 from defian_edge.runtime.log import telling
-from defian_edge.runtime.manifest import EngineFacts, Manifest
-from defian_edge.runtime.plugin import PLUGIN_KEY
-from defian_edge.runtime.producer import BUILT_BY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import onnx_ir as ir
 
-    from defian_edge.calibration.drift.report import DriftReport
     from defian_edge.export.engine.progress import BuildProgress
     from defian_edge.export.options import ExportOptions
-    from defian_edge.export.pack.write import WrittenPack
-    from defian_edge.runtime.verify.promise import Promise
+    from defian_edge.models.checkpoint import Checkpoint
 
 LOGGER = logging.getLogger(__name__)
 
 
 RANGE_PHOTOS = 8
 """FP16's range is measured on so many of the images that drift is measured on, and on hard ones."""
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """One variant of the network and what became of it.
-
-    Attributes:
-        variant: the graph in its precision.
-        drift: measured against the PyTorch reference; None with float I/O.
-        accepted: the drift is within the budget, or there is none. Refused variants are not written.
-        files: what was written, graph first; of a refused variant the sensitivity ranking at most.
-        engine: what the compiler said; None if there is no engine.
-        shares: what the graph really is, counted on the graph.
-    """
-
-    variant: Variant
-    drift: DriftReport | None
-    accepted: bool
-    shares: GraphShares
-    files: tuple[Path, ...] = ()
-    engine: EngineFacts | None = None
-
-
-@dataclass(frozen=True)
-class ExportResult:
-    """Everything one run did.
-
-    Attributes:
-        checkpoint: what was exported.
-        steps: the rewrites and what each saved.
-        artefacts: one per precision.
-        fp16: the FP16 graph that INT8 competes with, exported or not; None without INT8.
-        pack: what a device checks the artefacts with; None with float I/O, or if none was wanted or nothing accepted.
-    """
-
-    checkpoint: Checkpoint
-    steps: tuple[Step, ...]
-    artefacts: tuple[Artefact, ...]
-    fp16: GraphShares | None = None
-    pack: WrittenPack | None = None
-
-    @property
-    def passed(self) -> bool:
-        """Whether every variant stayed within the drift budget and no guard fired."""
-        return all(artefact.accepted for artefact in self.artefacts)
-
-
-@dataclass(frozen=True)
-class _Built:
-    variant: Variant
-    report: DriftReport | None
-    promise: Promise | None
-    accepted: bool
-    shares: GraphShares
-    engine: BuiltEngine | None
 
 
 @dataclass(frozen=True)
@@ -117,13 +56,15 @@ class _Inputs:
 
 
 def run_export(
+    source: Source,
     options: ExportOptions,
     say: Callable[[str], None] = lambda _: None,
     progress: Callable[[str], BuildProgress] | None = None,
 ) -> ExportResult:
-    """Export a checkpoint as the options say.
+    """Export a network as the options say.
 
     Args:
+        source: bundled name, path of a checkpoint, or a loaded network.
         options: what to make.
         say: told what is being done, one short line at a time.
         progress: makes a progress display for each engine build.
@@ -133,77 +74,53 @@ def run_export(
             nothing is written before everything is measured and built.
     """
     say = telling(LOGGER, say)
-    inputs = _inputs(options)
-    say(f"tracing {inputs.checkpoint.architecture}")
-    graphs = _rewritten(inputs, options, say)
-    steps = graphs.steps
-    variants = [_variant(graphs.of(precision), precision, inputs, options, say) for precision in options.precisions]
+    watch = Stopwatch()
+    with watch.step("inputs"):
+        inputs = _inputs(source, options)
+    checkpoint = inputs.checkpoint
+    say(f"tracing {checkpoint.architecture}")
+    with watch.step("trace and rewrites"):
+        graphs = rewritten_graphs(checkpoint, inputs.rewrites, options, say)
+    variants = []
+    for precision in options.precisions:
+        with watch.step(precision.value):
+            variants.append(_variant(graphs.of(precision), precision, inputs, options, say))
     pack, measured = None, [Measured()] * len(variants)
     if options.io is Io.UINT8:
-        size = PackSize(options.profile, options.reference_size)
-        pack, measured = measure(variants, inputs.checkpoint, inputs.pairs, size, say)
-    built: list[_Built] = []
+        with watch.step("drift"):
+            size = PackSize(options.profile, options.reference_size)
+            pack, measured = measure(variants, checkpoint, inputs.pairs, size, say)
+    built: list[Built] = []
     for variant, found in zip(variants, measured, strict=True):
-        report = found.report
-        accepted = "refused" not in variant.calibration and (report is None or _within(report, options.max_drift))
-        engine = None
-        if accepted and options.target is not Target.ONNX:
+        verdict, engine = _verdict(variant, found, options.max_drift), None
+        if verdict.passed and options.target is not Target.ONNX:
             say(f"building the {variant.precision.value} engine")
-            engine = _engine(variant, options, progress)
-        counted = shares_of(variant.model, feature_names(graphs.of(variant.precision)), options.profile.optimum)
-        built.append(_Built(variant, report, found.promise, accepted, counted, engine))
-    if not any(item.accepted for item in built):
-        pack = None
-    if pack is not None:
-        write_whole(options.out / pack.name, pack.content)
-    artefacts = [_write(item, inputs.checkpoint, graphs.names(item.variant.precision), options) for item in built]
+            with watch.step(f"{variant.precision.value} engine"):
+                engine = _engine(variant, options, progress)
+        with watch.step("shares"):
+            counted = shares_of(variant.model, feature_names(graphs.of(variant.precision)), options.profile.optimum)
+        built.append(Built(variant, found, verdict, counted, engine))
+    with watch.step("files"):
+        pack = pack if any(item.verdict.passed for item in built) else None
+        if pack is not None:
+            write_whole(options.out / pack.name, pack.content)
+        artefacts = [write(item, checkpoint, graphs.names(item.variant.precision), options) for item in built]
     fp16 = next((item.shares for item in built if item.variant.precision is Precision.FP16), None)
     if fp16 is None and Precision.INT8 in options.precisions:
         fp16 = shares_of(make_fp16(graphs.whole), feature_names(graphs.whole), options.profile.optimum)
-    return ExportResult(inputs.checkpoint, steps, tuple(artefacts), fp16, pack)
+    pack_path = None if pack is None else options.out / pack.name
+    return ExportResult(checkpoint, graphs.steps, tuple(artefacts), fp16, pack, pack_path, watch.seconds)
 
 
-@dataclass(frozen=True)
-class _Graphs:
-    """The FP32 graph with all chosen rewrites, the one with the portable ones among them, and the account of all.
-
-    INT8 is made of the portable one. The bytes that the others save are FP16 maps and their place is the weights:
-    Q/DQ needs weights that are constant, not scaled by a gate (docs/rewrites.md has what it would be worth).
-    """
-
-    whole: ir.Model
-    portable: ir.Model
-    steps: tuple[Step, ...]
-    own: frozenset[str]
-
-    def of(self, precision: Precision) -> ir.Model:
-        return self.portable if precision is Precision.INT8 else self.whole
-
-    def names(self, precision: Precision) -> tuple[str, ...]:
-        """Names of the rewrites that changed the graph of a precision."""
-        applied = (step.name for step in self.steps if step.sites)
-        return tuple(name for name in applied if precision is not Precision.INT8 or name not in self.own)
-
-
-def _rewritten(inputs: _Inputs, options: ExportOptions, say: Callable[[str], None]) -> _Graphs:
-    memory = options.rewrite_memory and can_measure_memory() and options.target is not Target.TENSORRT
-    whole = trace(inputs.checkpoint, options.io)
-    everywhere = [rewrite for rewrite in inputs.rewrites if Use.PORTABLE in rewrite.uses]
-    engines = [rewrite for rewrite in inputs.rewrites if Use.PORTABLE not in rewrite.uses]
-    steps = rewrite_with_account(whole, everywhere, options.profile, memory=memory, say=say)
-    portable = copy_of(whole)
-    if engines:
-        steps += rewrite_with_account(whole, engines, options.profile, memory=memory, say=say, start=steps[-1])[1:]
-    return _Graphs(whole, portable, tuple(steps), frozenset(rewrite.name for rewrite in engines))
-
-
-def _inputs(options: ExportOptions) -> _Inputs:
+def _inputs(source: Source, options: ExportOptions) -> _Inputs:
     if options.io is Io.FLOAT and (Precision.INT8 in options.precisions or options.max_drift is not None):
         raise DefianError(
             "--io float is for parity tests of FP32 and FP16: INT8 ranges and drift are measured on uint8 images.",
             "Leave --io float out, or ask for --precision fp32 or fp16 without --max-drift.",
         )
-    checkpoint = load_checkpoint(resolve_model(options.model))
+    checkpoint = open_checkpoint(source)
+    if options.name:
+        checkpoint = replace(checkpoint, name=options.name)
     rewrites = () if options.plain else select(options.without, options.use, options.profile.maximum[0])
     scale = checkpoint.architecture.scale
     pairs = [] if options.io is Io.FLOAT else evaluation_pairs(scale, options.dataset, options.lr, options.hr)
@@ -242,9 +159,12 @@ def _variant(
     return variant
 
 
-def _within(report: DriftReport, budget: float | None) -> bool:
-    """A guard that fired always refuses; a budget of None accepts any finite drift."""
-    return not report.faults and not report.hard and (budget is None or not report.over(budget))
+def _verdict(variant: Variant, measured: Measured, budget: float | None) -> DriftVerdict:
+    """The drift's verdict; INT8 may have refused itself before, because nothing of it kept the budget."""
+    name, report = variant.precision.value, measured.report
+    found = DriftVerdict(name) if report is None else report.verdict(budget)
+    refused = variant.calibration.get("refused")
+    return replace(found, reasons=(refused, *found.reasons)) if refused else found
 
 
 def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], BuildProgress] | None) -> BuiltEngine:
@@ -279,59 +199,3 @@ def _engine_options(options: ExportOptions) -> EngineOptions:
         optimisation_level=options.optimisation_level,
         plugin=options.eigen is Eigen.PLUGIN,
     )
-
-
-def _write(built: _Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], options: ExportOptions) -> Artefact:
-    variant, report, engine = built.variant, built.report, built.engine
-    label = f"{checkpoint.name}.plain" if options.plain else checkpoint.name
-    ranking = _write_ranking(variant, f"{label}.{variant.precision.value}", options.out)
-    if not built.accepted:
-        return Artefact(variant, report, built.accepted, built.shares, ranking)
-    content = variant.serialise()
-    manifest = Manifest(
-        file=f"{label}.{variant.precision.value}.onnx",
-        sha256=hashlib.sha256(content).hexdigest(),
-        model=checkpoint.name,
-        scale=checkpoint.architecture.scale,
-        precision=variant.precision.value,
-        io=options.io.value,
-        checkpoint_sha256=checkpoint.sha256,
-        command=options.command,
-        rewrites=rewrites,
-        calibration=variant.calibration,
-        drift={} if report is None else report.summary(),
-        eigen=options.eigen.value,
-        built_by=BUILT_BY,
-        use=(Use.PORTABLE if variant.precision is Precision.INT8 else options.use).value,
-        reference={} if built.promise is None else built.promise.as_json(),
-    )
-    files = [_write_with_manifest(manifest, content, options.out)]
-    if engine is not None:
-        target = replace(
-            manifest,
-            file=f"{label}.{variant.precision.value}.{options.target.value}.engine",
-            sha256=hashlib.sha256(engine.plan).hexdigest(),
-            parent_sha256=manifest.sha256,
-            profile=options.profile,
-            engine=engine.facts,
-            plugins=(PLUGIN_KEY,) if options.eigen is Eigen.PLUGIN else (),
-        )
-        files.append(_write_with_manifest(target, engine.plan, options.out))
-    facts = None if engine is None else engine.facts
-    return Artefact(variant, report, built.accepted, built.shares, (*files, *ranking), facts)
-
-
-def _write_ranking(variant: Variant, name: str, folder: Path) -> tuple[Path, ...]:
-    """What ``--sensitivity`` found, which says why a variant was refused as well as why it was not."""
-    if not variant.calibration.get("sensitivity"):
-        return ()
-    path = folder / f"{name}.sensitivity.json"
-    write_whole(path, (json.dumps(variant.calibration["sensitivity"], indent=2) + "\n").encode())
-    return (path,)
-
-
-def _write_with_manifest(manifest: Manifest, content: bytes, folder: Path) -> Path:
-    path = folder / manifest.file
-    write_whole(path, content)
-    manifest.write(folder)
-    return path

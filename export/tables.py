@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from defian_edge.export.engine.compiler import Target
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.sites import is_module
 from defian_edge.export.precision.shares import verdict
+from defian_edge.runtime.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from defian_edge.calibration.drift.report import DriftReport
+    from defian_edge.export.artefacts import Artefact
     from defian_edge.export.engine.memory_plan import Step
     from defian_edge.export.pack.write import WrittenPack
-    from defian_edge.export.pipeline import Artefact
     from defian_edge.export.precision.shares import GraphShares
     from defian_edge.runtime.profile import ShapeProfile
 
@@ -41,15 +40,14 @@ def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
     """Per rewrite: places changed, nodes, MACs, planned memory, kernels and bytes, each as it is after the rewrite."""
     shape = "x".join(map(str, profile.maximum))
     table = Table(
-        title=f"Rewrites, {shape} LR (memory, kernels, GB moved: FP16 engine, TensorRT-RTX sm_89)", title_justify="left"
+        f"Rewrites, {shape} LR (memory, kernels, GB moved: FP16 engine, TensorRT-RTX sm_89)",
+        ("after", "places", "nodes", "GMACs", "activation MB", "kernels", "GB moved"),
     )
-    for name in ("after", "places", "nodes", "GMACs", "activation MB", "kernels", "GB moved"):
-        table.add_column(name, justify="left" if name == "after" else "right", no_wrap=name == "after")
     for step in steps:
         places = str(step.sites) if step is not steps[0] else ""
         moved = ("-", "-") if step.traffic is None else (str(step.traffic.kernels), f"{step.traffic.bytes / GIGA:.2f}")
         macs, memory = f"{step.macs / GIGA:.1f}", _megabytes(step.activation_bytes)
-        table.add_row(step.name, places, str(step.nodes), macs, memory, *moved)
+        table.add(step.name, places, str(step.nodes), macs, memory, *moved)
     return table
 
 
@@ -61,15 +59,17 @@ def unused_lines(steps: Sequence[Step]) -> list[str]:
 def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
     """Per variant: picture quality, drift, and PSNR against the reference's own output with and without rounding."""
     limit = "" if budget is None else f", budget {budget:g} dB per image"
-    table = Table(title=f"Drift in dB PSNR-Y against the PyTorch FP32 reference{limit}", title_justify="left")
-    for name in ("variant", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "unrounded", "MB"):
-        table.add_column(name, justify="left" if name in ("variant", "worst image") else "right")
+    table = Table(
+        f"Drift in dB PSNR-Y against the PyTorch FP32 reference{limit}",
+        ("variant", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "unrounded", "MB"),
+        words=("worst image",),
+    )
     for artefact in artefacts:
         report = artefact.drift
         if report is None:
             continue
         size = artefact.files[0].stat().st_size / MEGA if artefact.files else math.nan
-        table.add_row(
+        table.add(
             report.variant,
             f"{report.mean_psnr:.3f}",
             f"{report.mean_ssim:.4f}",
@@ -96,12 +96,11 @@ def drift_cells(report: DriftReport) -> tuple[str, ...]:
 
 def shares_table(artefacts: Sequence[Artefact]) -> Table:
     """Per variant: which share of nodes, MACs and feature-map bytes each type has."""
-    table = Table(title="Precision, counted on the finished graphs", title_justify="left")
-    for name in ("variant", "nodes", "MACs", "bytes of feature maps"):
-        table.add_column(name)
+    names = ("nodes", "MACs", "bytes of feature maps")
+    table = Table("Precision, counted on the finished graphs", ("variant", *names), words=names)
     for artefact in artefacts:
         counted = artefact.shares
-        table.add_row(
+        table.add(
             artefact.variant.precision.value,
             *(_percentages(shares) for shares in (counted.nodes, counted.macs, counted.feature_bytes)),
         )
@@ -161,13 +160,14 @@ def _sensitivity_line(sensitivity: dict[str, Any]) -> str:
 
 def engine_table(artefacts: Sequence[Artefact]) -> Table:
     """The compiler's own figures."""
-    table = Table(title="Engines (sizes in MB, by the compiler)", title_justify="left")
-    for name in ("file", "activation", "weights", "engine", "layers", "kernels", "GB moved", "build s"):
-        table.add_column(name, justify="left" if name == "file" else "right", overflow="fold")
+    table = Table(
+        "Engines (sizes in MB, by the compiler)",
+        ("file", "activation", "weights", "engine", "layers", "kernels", "GB moved", "build s"),
+    )
     for artefact in artefacts:
         facts = artefact.engine
         if facts is not None:
-            table.add_row(
+            table.add(
                 next(path.name for path in artefact.files if path.suffix == ".engine"),
                 _megabytes(facts.activation_bytes),
                 _megabytes(facts.weights_bytes),
@@ -180,25 +180,9 @@ def engine_table(artefacts: Sequence[Artefact]) -> Table:
     return table
 
 
-def refusals(artefacts: Sequence[Artefact], budget: float | None) -> list[str]:
-    """One line per image over the budget, the worst first, and per guard that fired."""
-    lines = []
-    for artefact in artefacts:
-        report = artefact.drift
-        if report is None:
-            continue
-        if reason := artefact.variant.calibration.get("refused"):
-            lines.append(f"{report.variant}: {reason}")
-        lines += [f"{report.variant}: {image.name}: {image.fault}" for image in report.faults]
-        lines += [f"{report.variant}: hard image {fault}" for fault in report.hard]
-        if budget is not None:
-            lines += [
-                f"{report.variant}: {image.name} lost {image.drift:.4f} dB, {image.drift - budget:.4f} dB over the "
-                f"budget of {budget:g} dB"
-                for image in report.over(budget)
-                if not image.fault
-            ]
-    return lines
+def refusals(artefacts: Sequence[Artefact]) -> list[str]:
+    """One line per guard that fired and per image over the budget, the worst first."""
+    return [sentence for artefact in artefacts for sentence in artefact.verdict.sentences]
 
 
 def _megabytes(size: int | None) -> str:

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .arguments import choice_of, count_of, path_of
+from .arguments import choice_of, count_of, number_of, path_of
+from .backends import CHECKS, PROVIDERS, Backend, EngineBackend, GraphBackend
 from .batch import Batch, Tally
-from .engine.options import CHECKS, RunOptions
 from .entry import begin, carry_out, printable
 from .errors import DefianError
 from .files import require_writable_folder
 from .jobs import plan
 from .log import add_verbose
 from .memory import fits
-from .onnx_session import PROVIDERS
 from .quality import Quality, require_scikit_image
 from .resume import Resume
 from .session import open_session
-from .tiles import DEFAULT_OVERLAP, TiledSession, Tiling, tiles_that_fit
-from .video import import_av
+from .shards import Shard
+from .tiles import TiledSession, tiles_that_fit
+from .tiling import DEFAULT_OVERLAP, Tiling
+from .video_encoder import ENCODERS, Encoding, require_encoder
 
 if TYPE_CHECKING:
     from .interface import Session
@@ -76,13 +77,29 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--compare", type=path_of("--compare"), metavar="HR", help="original photo or folder: print PSNR and SSIM"
     )
+    codec = choice_of("--video-codec", ENCODERS)
+    parser.add_argument(
+        "--video-codec",
+        type=codec,
+        metavar="NAME",
+        default=Encoding.codec,
+        help=f"FFmpeg's encoder of videos: {', '.join(ENCODERS)}; default {Encoding.codec}",
+    )
+    quality = number_of("--crf", 0, max(each.worst for each in ENCODERS.values()), "a quality")
+    parser.add_argument("--crf", type=quality, metavar="N", help="its constant quality; less is better and larger")
+    parser.add_argument("--preset", metavar="NAME", help="how much time it takes, such as slow, or p7 for NVENC")
+    parser.add_argument(
+        "--shard",
+        type=Shard.parse,
+        metavar="I/N",
+        help="do the I-th of N shares of the files, counted from 0; the others are for other machines",
+    )
     parser.add_argument("--overwrite", action="store_true", help="do finished files again")
     parser.add_argument("--no-cuda-graphs", action="store_true", help="run engines eagerly")
     parser.add_argument(
         "--check",
         type=choice_of("--check", CHECKS),
         metavar="WHEN",
-        default="once",
         help=f"{', '.join(CHECKS)}: hold engines against a picture of PyTorch's; default once",
     )
     add_verbose(parser)
@@ -90,18 +107,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(options: argparse.Namespace) -> int:
-    planned = plan(options.inputs, options.out)
+    encoding = Encoding(options.video_codec, options.crf, options.preset)
+    planned = plan(options.inputs, options.out, encoding, options.shard)
     jobs = planned.jobs
+    if options.shard is not None:
+        print(f"shard {options.shard}: {len(jobs)} of {len(jobs) + planned.elsewhere} files")
     if any(job.is_video for job in jobs):
-        import_av()
+        require_encoder(encoding)
     if options.compare is not None:
         require_scikit_image()
     require_writable_folder(options.out)
     with _session(options) as session:
         print(printable(session.describe()))
-        resume = Resume(options.out, _settings(session, options))
-        batch = Batch(session, resume, options.out, overwrite=options.overwrite, originals=options.compare)
-        tally = batch.run(jobs, alone=options.inputs == [job.source for job in jobs])
+        resume = Resume(options.out, _settings(session, options), {"codec": encoding.codec, **encoding.options()})
+        batch = Batch(session, resume, options.out, options.overwrite, options.compare, encoding)
+        tally = batch.run(jobs, alone=options.shard is None and options.inputs == [job.source for job in jobs])
         suspicious, frames = session.guard.suspicious, session.guard.frames
     tally.failures += [f"{folder}: this folder cannot be read." for folder in planned.unreadable]
     _report(tally, len(jobs))
@@ -129,13 +149,7 @@ def _session(options: argparse.Namespace) -> Session:
     tile: str = options.tile
     sizes = "auto, off, or a size such as 192x192"
     tiling = None if tile in {"auto", "off"} else Tiling.parse(tile, options.overlap, sizes)
-    if options.provider is not None and options.engine.suffix != ".onnx":
-        raise DefianError(
-            f"--provider {options.provider}: expected a graph (.onnx), found the engine {options.engine.name}.",
-            "Leave --provider out: TensorRT runs an engine. Or give the .onnx file.",
-        )
-    run = RunOptions(cuda_graphs=not options.no_cuda_graphs, check=options.check)
-    session = open_session(options.engine, options.provider or "cpu", run)
+    session = open_session(options.engine, backend=_backend(options))
     try:
         if tiling is not None:
             return TiledSession(session, tiling)
@@ -149,6 +163,25 @@ def _session(options: argparse.Namespace) -> Session:
     except BaseException:
         session.close()
         raise
+
+
+def _backend(options: argparse.Namespace) -> Backend:
+    """What the options say of a graph or of an engine; an option of the other kind of file is refused."""
+    name = options.engine.name
+    if options.engine.suffix != ".onnx":
+        if options.provider is not None:
+            raise DefianError(
+                f"--provider {options.provider}: expected a graph (.onnx), found the engine {name}.",
+                "Leave --provider out: TensorRT runs an engine. Or give the .onnx file.",
+            )
+        return EngineBackend(cuda_graphs=not options.no_cuda_graphs, check=options.check or EngineBackend.check)
+    for option, given in (("--no-cuda-graphs", options.no_cuda_graphs), ("--check", options.check)):
+        if given:
+            raise DefianError(
+                f"{option}: expected an engine, found the graph {name}.",
+                f"Leave {option} out: ONNX Runtime runs a graph. Or give the .engine file.",
+            )
+    return GraphBackend(provider=options.provider or GraphBackend.provider)
 
 
 def _report(tally: Tally, total: int) -> None:

@@ -13,8 +13,9 @@ from .images import read_image, read_photo, write_png
 from .progress import ProgressBar
 from .quality import Quality, compare, original_of
 from .resume import Fingerprint
-from .tiles import TiledSession
+from .upscale_series import upscale_series
 from .video import upscale_video
+from .video_encoder import Encoding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,6 +48,7 @@ class Batch:
         out: the output folder.
         overwrite: do finished files again.
         originals: file or folder to compare photos with; None for no comparison.
+        encoding: how videos are encoded.
     """
 
     session: Session
@@ -54,6 +56,7 @@ class Batch:
     out: Path
     overwrite: bool = False
     originals: Path | None = None
+    encoding: Encoding = field(default_factory=Encoding)
 
     def run(self, jobs: Sequence[Job], *, alone: bool = False) -> Tally:
         """Do all jobs; one that fails does not stop the others.
@@ -98,31 +101,43 @@ class Batch:
             source = Fingerprint.of(job.source)
         except OSError as error:
             raise DefianError(f"Cannot read {job.source}: {error.strerror}.") from error
-        said = self._video(job, source, tally, bar) if job.is_video else self._photo(job, source, bar)
+        if job.is_video:
+            said = self._video(job, source, tally, bar)
+        else:
+            said = self._series(job, source, bar) if job.series else self._photo(job, source, bar)
         return f"{job.source} -> {job.target} ({said})"
 
     def _photo(self, job: Job, source: Fingerprint, bar: ProgressBar) -> str:
         start = time.monotonic()
         photo = read_photo(job.source)
         image = photo.pixels
-        cut = self._cut
+        cut = self.session.cut
         upscaled = self.session(image[None])[0]
         seconds = time.monotonic() - start
         self.resume.finish(job, source, write_png(job.target, upscaled, photo))
         tiles = ""
-        if isinstance(self.session, TiledSession) and self._cut > cut:
-            tiling = self.session.tiling
+        tiling = self.session.tiling
+        if tiling is not None and self.session.cut > cut:
             tiles = f", {tiling.count(*image.shape[:2])} tiles of {tiling}: {IN_TILES}"
         remarks = [f"{photo.left_out} of {photo.left_out + 1} pages or frames left out"] if photo.left_out else []
         for remark in (*remarks, *photo.remarks):
             bar.say(f"note {job.source}: {remark}", sys.stderr)
         return f"{upscaled.shape[1]}x{upscaled.shape[0]}, {seconds:.2f} s{tiles}"
 
+    def _series(self, job: Job, source: Fingerprint, bar: ProgressBar) -> str:
+        start, cut = time.monotonic(), self.session.cut
+        with ProgressBar(None) as frames:
+            made = upscale_series(self.session, job.source, job.target, job.series, frames.step)
+        self.resume.finish(job, source, made.written)
+        for remark in made.remarks:
+            bar.say(f"note {job.source}: {remark}", sys.stderr)
+        return f"{made.frames} pages or frames, {time.monotonic() - start:.2f} s{self._in_tiles(cut)}"
+
     def _video(self, job: Job, source: Fingerprint, tally: Tally, bar: ProgressBar) -> str:
         start = time.monotonic()
-        cut = self._cut
+        cut = self.session.cut
         with ProgressBar(None) as frames:
-            film = upscale_video(self.session, job.source, job.target, frames.step)
+            film = upscale_video(self.session, job.source, job.target, frames.step, self.encoding)
         seconds = time.monotonic() - start
         if film.losses:
             whole = f"not all of it came out: {'; '.join(film.losses)}. {job.target} holds the rest"
@@ -131,11 +146,9 @@ class Batch:
             self.resume.finish(job, source, film.written)
         for remark in film.remarks:
             bar.say(f"note {job.source}: {remark}", sys.stderr)
-        tiles = ""
-        if isinstance(self.session, TiledSession) and self._cut > cut:
-            tiles = f", {self._cut - cut} of them in tiles of {self.session.tiling}: {IN_TILES}"
-        return f"{film.frames} frames, {film.frames / seconds:.1f}/s{tiles}"
+        return f"{film.frames} frames, {film.frames / seconds:.1f}/s{self._in_tiles(cut)}"
 
-    @property
-    def _cut(self) -> int:
-        return self.session.cut if isinstance(self.session, TiledSession) else 0
+    def _in_tiles(self, before: int) -> str:
+        if self.session.cut == before:
+            return ""
+        return f", {self.session.cut - before} of them in tiles of {self.session.tiling}: {IN_TILES}"

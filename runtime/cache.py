@@ -1,8 +1,8 @@
 """What is kept between runs: only for this user, and believed only if it is this user's and whole.
 
 Kernels and ranges from a cache decide what runs and what a picture looks like. So folders are 0700 and files 0600, a
-file that another user owns or may write is not read, and each begins with a digest of its content. What is not believed
-is made anew, and that is said.
+file that another user owns or may write is not read, and each begins with a digest of its name and content, so that one
+that was renamed is none. What is not believed is made anew, and that is said.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from .errors import DefianError
 from .files import write_whole
 
 VARIABLE = "DEFIAN_CACHE"
-MAGIC = b"defian-cache 1\n"
+KIND = b"defian-cache "
+MAGIC = KIND + b"2\n"
 FOLDER_MODE, FILE_MODE = 0o700, 0o600
 _FOREIGN = stat.S_IWGRP | stat.S_IWOTH
 
@@ -39,7 +40,10 @@ def cache_folder() -> Path | None:
 
 
 def read_cached(path: Path) -> bytes | None:
-    """The content that was kept under a path; None, and a warning unless nothing is there, if it cannot be believed."""
+    """The content that was kept under a path; None if nothing of this version is there.
+
+    What cannot be believed is None as well, with a warning.
+    """
     try:
         with path.open("rb") as stream:
             why = _doubt(os.fstat(stream.fileno())) or _doubt(path.parent.stat())
@@ -50,12 +54,19 @@ def read_cached(path: Path) -> bytes | None:
         why, kept = str(error.strerror).lower(), b""
     head = len(MAGIC) + hashlib.sha256().digest_size
     content = kept[head:]
-    if not why and kept[:head] != MAGIC + hashlib.sha256(content).digest():
-        why = "it is damaged, or of another version"
+    if not why and kept.startswith(KIND) and not kept.startswith(MAGIC):
+        return None  # another version's, whole or not
+    if not why and kept[:head] != _head(path, content):
+        why = "it is damaged, or was renamed"
     if why:
-        warnings.warn(f"{path} is not used, but made anew: {why}.", CacheWarning, stacklevel=2)
+        disbelieve(path, why)
         return None
     return content
+
+
+def disbelieve(path: Path, why: str) -> None:
+    """Warn that something in the cache is not believed."""
+    warnings.warn(f"{path} is not used, but made anew: {why}.", CacheWarning, stacklevel=3)
 
 
 def keep(path: Path, content: bytes) -> None:
@@ -65,9 +76,13 @@ def keep(path: Path, content: bytes) -> None:
             folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
         if _doubt(path.parent.stat()):  # of an earlier version, or made by hand; another user's does not let us
             path.parent.chmod(FOLDER_MODE)
-        write_whole(path, MAGIC + hashlib.sha256(content).digest() + content, mode=FILE_MODE)
+        write_whole(path, _head(path, content) + content, mode=FILE_MODE)
     except (DefianError, OSError):
         return
+
+
+def _head(path: Path, content: bytes) -> bytes:
+    return MAGIC + hashlib.sha256(os.fsencode(path.name) + b"\0" + content).digest()
 
 
 def _doubt(found: os.stat_result) -> str:

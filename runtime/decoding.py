@@ -64,10 +64,19 @@ def opened(path: Path) -> Iterator[Image.Image]:
     with _without_pillows_limit():
         image = Image.open(path, formats=formats)
     with image:
-        if image.width * image.height > MOST_PIXELS:
-            found = f"{image.width}x{image.height}, {image.width * image.height / 1e6:.0f} megapixels"
-            raise DefianError(f"{path}: expected at most {MOST_PIXELS / 1e6:.0f} megapixels, found {found}.")
+        require_pixels(image, path)
         yield image
+
+
+def require_pixels(image: Image.Image, path: Path) -> None:
+    """Refuse a picture, or a page, before it is decoded.
+
+    Raises:
+        DefianError: it has more pixels than the limit.
+    """
+    if image.width * image.height > MOST_PIXELS:
+        found = f"{image.width}x{image.height}, {image.width * image.height / 1e6:.0f} megapixels"
+        raise DefianError(f"{path}: expected at most {MOST_PIXELS / 1e6:.0f} megapixels, found {found}.")
 
 
 @contextmanager
@@ -113,7 +122,12 @@ def _scaled(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
 
 
 def _deep_mode(image: Image.Image) -> str | None:
-    """The raw mode of a picture with 16 bits in each of several channels; None for any other."""
+    """The raw mode of a picture with 16 bits in each of several channels; None for any other.
+
+    Frames of an animated PNG are parts of a picture that Pillow puts together from 8 bits, so they are taken as that.
+    """
+    if image.format == "PNG" and getattr(image, "is_animated", False):
+        return None
     tiles: list[Any] = getattr(image, "tile", [])
     modes = {_raw_mode(tile) for tile in tiles}
     deep = [mode for mode in modes if mode.endswith((";16B", ";16L", ";16N")) and not mode.startswith(("I", "L;"))]
@@ -130,10 +144,10 @@ def _rounded(image: Image.Image, path: Path, deep: str) -> Image.Image:
     channels, order = deep.split(";16")
     mode = image.mode
     if channels == "LA":  # no raw mode takes its lower bytes, but four bytes are four 8-bit channels
-        both = _decoded(path, "RGBA").astype(np.int64)
+        both = _decoded(path, "RGBA", frame=image.tell()).astype(np.int64)
         return Image.fromarray(_scaled(both[..., 0] * 256 + both[..., 1], 65535))
     plain = channels.replace("a", "A")
-    upper, lower = (_decoded(path, f"{plain};16{each}", mode) for each in (order, _OTHER_BYTE[order]))
+    upper, lower = (_decoded(path, f"{plain};16{each}", mode, image.tell()) for each in (order, _OTHER_BYTE[order]))
     values = upper.astype(np.int64) * 256 + lower
     if channels == "RGBa":  # colours were multiplied by alpha
         values[..., :3] = np.minimum(values[..., :3] * 65535 // np.maximum(values[..., 3:], 1), 65535)
@@ -142,9 +156,10 @@ def _rounded(image: Image.Image, path: Path, deep: str) -> Image.Image:
     return Image.fromarray(_scaled(values, 65535), mode=mode)
 
 
-def _decoded(path: Path, raw_mode: str, mode: str = "RGBA") -> NDArray[np.uint8]:
+def _decoded(path: Path, raw_mode: str, mode: str = "RGBA", frame: int = 0) -> NDArray[np.uint8]:
     """The picture again, its bytes unpacked in another way."""
     with opened(path) as image:
+        image.seek(frame)
         file: Any = image
         file.tile = [
             tile._replace(args=raw_mode if isinstance(tile.args, str) else (raw_mode, *tile.args[1:]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from .errors import DefianError
@@ -88,6 +89,16 @@ def carry_out(work: Callable[[], int], if_interrupted: str) -> NoReturn:
         if status != NOBODY_READS:
             print(if_interrupted, file=sys.stderr)
     finish(status)
+
+
+def run_command(module: str) -> None:
+    """Import a command's module and run its ``main``; a package that it needs and lacks is one message and status 2."""
+    try:
+        main = import_module(module).main
+    except DefianError as error:
+        print(f"error: {printable(error)}", file=sys.stderr)
+        finish(REFUSED)
+    main()
 
 
 def finish(status: int) -> NoReturn:

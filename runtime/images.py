@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,12 +13,15 @@ import numpy as np
 from PIL import Image
 
 from .colour import to_srgb
-from .decoding import UNREADABLE, eight_bits, opened, upright
+from .decoding import UNREADABLE, eight_bits, opened, require_pixels, upright
 from .errors import DefianError
 from .files import write_whole
 from .folders import files_below
+from .series import KINDS
+from .whole import breaks_off
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from .files import Written
@@ -73,24 +77,98 @@ def read_photo(path: Path) -> Photo:
     Raises:
         DefianError: as ``read_image``.
     """
+    with _named(path), _quietly(), opened(path) as image:
+        _require_whole(image, path)
+        return _photo(image, path, _frames(image) - 1)
+
+
+def series_kind(path: Path) -> str:
+    """Pillow's name of the format of a file of several pages or frames that can be written again; empty for any other.
+
+    A file that cannot be read is none: reading it says why.
+    """
     try:
-        with opened(path) as image, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of tags that it does not know
-            left_out = _frames(image) - 1
-            decoded = eight_bits(image, path)
-            said = image.getexif()
-            turned = upright(decoded, said.get(_ORIENTATION, 1))
-            picture, remark = to_srgb(turned, image.info.get("icc_profile"))
-            exif, lost = _kept(said)
-            remarks = tuple(each for each in (remark, lost) if each)
-            return Photo(np.asarray(picture), exif, _dpi(image.info.get("dpi")), left_out, remarks)
+        with _quietly(), opened(path) as image:
+            return str(image.format) if image.format in KINDS and _frames(image) > 1 else ""
+    except (DefianError, *UNREADABLE):
+        return ""
+
+
+@dataclass(frozen=True)
+class Series:
+    """An animation, or the pages of a file.
+
+    Attributes:
+        count: of its frames.
+        loops: how often it is shown; 0 for without end, None if the file does not say.
+        frames: each with the milliseconds for which it is shown; they are read one by one.
+    """
+
+    count: int
+    loops: int | None
+    frames: Iterator[tuple[Photo, float]]
+
+
+@contextmanager
+def opened_series(path: Path) -> Iterator[Series]:
+    """The frames of a file, whole as they are shown, read as ``read_photo`` reads a picture.
+
+    Raises:
+        DefianError: as ``read_photo``, here or when a frame is asked for.
+    """
+    with _named(path), _quietly(), opened(path) as image:
+        _require_whole(image, path)
+        skipped = int(bool(image.info.get("default_image")))  # a picture for programs that show no animation
+        count = _frames(image)
+
+        def frames() -> Iterator[tuple[Photo, float]]:
+            for index in range(skipped, count):
+                with _named(path, f" at frame {index + 1 - skipped} of {count - skipped}"), _quietly():
+                    image.seek(index)
+                    require_pixels(image, path)
+                    photo = _photo(image, path)
+                    shown = float(image.info.get("duration") or 0)
+                yield photo, shown if math.isfinite(shown) and shown >= 0 else 0.0
+
+        loops = image.info.get("loop")
+        yield Series(count - skipped, int(loops) if isinstance(loops, (int, float)) else None, frames())
+
+
+def _require_whole(image: Image.Image, path: Path) -> None:
+    if where := breaks_off(path, str(image.format)):
+        raise DefianError(f"{path}: {where}.", "Get the whole file, or leave it out.")
+
+
+def _photo(image: Image.Image, path: Path, left_out: int = 0) -> Photo:
+    """The frame at which an open file stands."""
+    decoded = eight_bits(image, path)
+    said = image.getexif()
+    turned = upright(decoded, said.get(_ORIENTATION, 1))
+    picture, remark = to_srgb(turned, image.info.get("icc_profile"))
+    exif, lost = _kept(said)
+    remarks = tuple(each for each in (remark, lost) if each)
+    return Photo(np.asarray(picture), exif, _dpi(image.info.get("dpi")), left_out, remarks)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns of tags that it does not know
+        yield
+
+
+@contextmanager
+def _named(path: Path, place: str = "") -> Iterator[None]:
+    """What Pillow raises becomes an error that names the file."""
+    try:
+        yield
     except FileNotFoundError as error:
         raise DefianError(f"No image at {path}.") from error
     except IsADirectoryError as error:
         raise DefianError(f"{path} is a folder, expected an image.") from error
     except UNREADABLE as error:
         raise DefianError(
-            f"{path} cannot be decoded as an image ({str(error) or type(error).__name__}).",
+            f"{path} cannot be decoded as an image{place} ({str(error) or type(error).__name__}).",
             "Open it in an image viewer, or leave it out.",
         ) from error
 
@@ -140,14 +218,19 @@ def write_png(path: Path, image: np.ndarray, source: Photo | None = None) -> Wri
     Raises:
         DefianError: it cannot be written.
     """
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG", compress_level=4, **extras_of(source))
+    return write_whole(path, buffer.getvalue())
+
+
+def extras_of(source: Photo | None) -> dict[str, Any]:
+    """What Pillow is told of a photo beside its pixels."""
     extras: dict[str, Any] = {}
     if source is not None and source.exif:
         extras["exif"] = source.exif
     if source is not None and source.dpi is not None:
         extras["dpi"] = source.dpi
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, format="PNG", compress_level=4, **extras)
-    return write_whole(path, buffer.getvalue())
+    return extras
 
 
 def images_in(folder: Path) -> list[Path]:

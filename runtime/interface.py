@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from .guard import FrameGuard
     from .manifest import Manifest
     from .profile import ShapeProfile
+    from .tiling import Tiling
 
 
+@runtime_checkable
 class Session(Protocol):
     """A network ready to upscale. Leaving the ``with`` block frees everything; one session belongs to one thread."""
 
@@ -45,6 +47,23 @@ class Session(Protocol):
 
         Raises:
             DefianError: as ``__call__``.
+        """
+        ...
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """The tiles into which images are cut, always or where they do not fit; None where none ever is."""
+        ...
+
+    @property
+    def cut(self) -> int:
+        """How many images have been cut into tiles."""
+        ...
+
+    def timings(self) -> dict[str, float]:
+        """Seconds that the parts of the last call took, by name; empty before the first and where nothing tells them.
+
+        ``enqueue`` is the host's; ``h2d``, ``compute`` and ``d2h`` are the device's.
         """
         ...
 

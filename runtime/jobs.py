@@ -8,22 +8,26 @@ from typing import TYPE_CHECKING
 
 from .errors import DefianError
 from .folders import files_below
-from .images import SUFFIXES
+from .images import SUFFIXES, series_kind
 from .media import VIDEO_SUFFIXES, is_medium, is_video
-from .video import KEPT_CONTAINERS
+from .series import KINDS
+from .video_encoder import MATROSKA, Encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from pathlib import Path
+
+    from .shards import Shard
 
 
 @dataclass(frozen=True)
 class Job:
-    """A photo or video, and the file it becomes."""
+    """A photo or video, and the file it becomes; of several pages or frames Pillow's name of their format as well."""
 
     source: Path
     target: Path
     is_video: bool = False
+    series: str = ""
 
 
 @dataclass
@@ -34,11 +38,13 @@ class Plan:
         jobs: in the order of the inputs.
         no_media: how many files of the folders are neither photo nor video, and are left.
         unreadable: folders that may not be looked into.
+        elsewhere: how many files are in other shards.
     """
 
     jobs: list[Job] = field(default_factory=list)
     no_media: int = 0
     unreadable: list[Path] = field(default_factory=list)
+    elsewhere: int = 0
 
 
 def plan_jobs(inputs: Iterable[Path], out: Path) -> list[Job]:
@@ -46,12 +52,13 @@ def plan_jobs(inputs: Iterable[Path], out: Path) -> list[Job]:
     return plan(inputs, out).jobs
 
 
-def plan(inputs: Iterable[Path], out: Path) -> Plan:
+def plan(inputs: Iterable[Path], out: Path, encoding: Encoding | None = None, shard: Shard | None = None) -> Plan:
     """Every photo and video with its target; folders are searched, and their structure is kept.
 
     Results in an ``out`` that lies below a folder are no sources, nor is what an interrupted run has left of a video. A
     file that is named twice is done once. Where several files of a folder differ only in their suffix, results keep it:
-    ``cat.jpg`` beside ``cat.png`` becomes ``cat.jpg.png``.
+    ``cat.jpg`` beside ``cat.png`` becomes ``cat.jpg.png``. A video keeps its container if that takes the encoding.
+    Of a shard's files alone more is read than the name.
 
     Raises:
         DefianError: an input is missing, the folders hold nothing, or two sources would become the same file.
@@ -68,16 +75,22 @@ def plan(inputs: Iterable[Path], out: Path) -> Plan:
     once: dict[Path, tuple[Path, Path]] = {}
     for source, place in places:
         once.setdefault(source.resolve(), (source, place))
-    made.jobs = _distinct([_job(source, place) for source, place in once.values()], [each for _, each in once.values()])
+    mine = [each for each in once.values() if shard is None or shard.owns(each[1].relative_to(out))]
+    made.elsewhere = len(once) - len(mine)
+    kept = (encoding or Encoding()).encoder.containers
+    jobs = [_job(source, place, kept) for source, place in mine]
+    made.jobs = _distinct(jobs, [place for _, place in mine])
     _require_distinct(made.jobs)
     return made
 
 
-def _job(source: Path, place: Path) -> Job:
+def _job(source: Path, place: Path, kept: Collection[str]) -> Job:
     suffix, video = source.suffix.lower(), is_video(source)
     if not video:
-        return Job(source, place.with_suffix(".png"))
-    return Job(source, place.with_suffix(suffix if suffix in KEPT_CONTAINERS else ".mkv"), is_video=True)
+        series = series_kind(source)
+        suffixes = KINDS.get(series, (".png",))
+        return Job(source, place.with_suffix(suffix if suffix in suffixes else suffixes[0]), series=series)
+    return Job(source, place.with_suffix(suffix if suffix in kept else MATROSKA), is_video=True)
 
 
 def _distinct(jobs: list[Job], places: list[Path]) -> list[Job]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .backends import PROVIDERS, GraphBackend
 from .errors import DefianError
 from .graph_io import require_one_picture, require_scale, require_size
 from .guard import FrameGuard
@@ -22,11 +23,6 @@ if TYPE_CHECKING:
 
 RECORD_PLACES = "session.record_ep_graph_assignment_info"
 """From ONNX Runtime 1.24 on a session tells which provider runs which node; earlier ones ignore the entry."""
-PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
 
 
 class OnnxSession:
@@ -34,8 +30,7 @@ class OnnxSession:
 
     Args:
         path: the ``.onnx`` file; its manifest lies beside it.
-        provider: ``cpu``, ``cuda`` or ``tensorrt``.
-        threads: CPU threads, 0 for ONNX Runtime's choice.
+        backend: the provider and its threads; by default the CPU.
 
     Raises:
         DefianError: the file does not fit its manifest, takes or gives anything but one picture, does not enlarge it by
@@ -43,17 +38,17 @@ class OnnxSession:
             silent fall-back to the CPU, neither of the graph nor of its convolutions.
     """
 
-    def __init__(self, path: Path, provider: str = "cpu", threads: int = 0) -> None:
+    def __init__(self, path: Path, backend: GraphBackend | None = None) -> None:
         onnxruntime = import_onnxruntime(f"Running {path.name}")
-        if provider not in PROVIDERS:
-            raise DefianError(f"No provider {provider!r}: expected one of {', '.join(PROVIDERS)}.")
+        backend = backend or GraphBackend()
+        provider = backend.provider
         self.manifest: Manifest = read_manifest(path)
         self.guard = FrameGuard()
         require_uint8_io(self.manifest)
         if provider != "cpu" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # CUDA and cuDNN from NVIDIA's wheels, which are on no library path
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = backend.threads
         options.log_severity_level = 3
         options.add_session_config_entry(RECORD_PLACES, "1")
         try:
@@ -129,6 +124,14 @@ class OnnxSession:
         for frame in frames:
             check_frame(frame)
             yield self(frame[None])[0]
+
+    tiling: None = None
+    """An image goes in one piece."""
+    cut: int = 0
+
+    def timings(self) -> dict[str, float]:
+        """Nothing: ONNX Runtime does not tell what a device spends on the parts of a call."""
+        return {}
 
     def close(self) -> None:
         """Free the graph; again is harmless."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from typing import TYPE_CHECKING, TextIO
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import TracebackType
 
-WIDTH = 30
+WIDTH, WIDE = 30, 80
 INTERVAL = 0.1
 
 
@@ -50,10 +51,18 @@ class ProgressBar:
         seconds = max(now - self._begun, 1e-9)
         if not self._total:
             return f"{self._done} done, {self._done / seconds:.1f}/s"
-        filled = WIDTH * self._done // self._total
         left = round(seconds / max(self._done, 1) * (self._total - self._done))
-        bar = "#" * filled + "." * (WIDTH - filled)
-        return f"[{bar}] {self._done}/{self._total} {left // 60}:{left % 60:02} left"
+        said = f"{self._done}/{self._total} {left // 60}:{left % 60:02} left"
+        width = max(0, min(WIDTH, self._columns() - len(said) - len("[] ") - 1))
+        filled = width * self._done // self._total
+        bar = "#" * filled + "." * (width - filled)
+        return f"[{bar}] {said}" if width else said
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns
+        except (OSError, ValueError):  # no terminal
+            return WIDE
 
     def say(self, text: str, stream: TextIO | None = None) -> None:
         """Print a line without leaving parts of the bar in it."""

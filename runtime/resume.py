@@ -79,17 +79,21 @@ class Resume:
     Args:
         out: the output folder.
         settings: what decides the pixels: the engine's hash, the tiles, the provider.
+        of_videos: what decides the result of a video beside them: how it is encoded.
     """
 
-    def __init__(self, out: Path, settings: Mapping[str, object]) -> None:
+    def __init__(
+        self, out: Path, settings: Mapping[str, object], of_videos: Mapping[str, object] | None = None
+    ) -> None:
         self._out = out
         self._settings = json.loads(json.dumps(dict(settings)))
+        self._of_videos = json.loads(json.dumps(dict(of_videos or {})))
 
     def is_finished(self, job: Job) -> bool:
         """Whether the job's result is there, whole, and made by these settings from the source as it is."""
         try:
             record = parse_json(self._path(job).read_bytes())
-            if record["schema"] != SCHEMA or record["settings"] != self._settings:
+            if record["schema"] != SCHEMA or record["settings"] != self._settings_of(job):
                 return False
             source, result = Fingerprint(**record["source"]), Written(**record["result"])
             return _is_whole(result, job.target) and source.still_describes(job.source)
@@ -121,10 +125,13 @@ class Resume:
             "schema": SCHEMA,
             "name": str(self._name(job)),
             "source": asdict(source),
-            "settings": self._settings,
+            "settings": self._settings_of(job),
             "result": asdict(written),
         }
         write_whole(self._path(job), (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+
+    def _settings_of(self, job: Job) -> dict[str, Any]:
+        return self._settings | self._of_videos if job.is_video else self._settings
 
     def _name(self, job: Job) -> Path:
         return job.target.relative_to(self._out)

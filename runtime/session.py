@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .backends import engine_backend, graph_backend
 from .engine.session import EngineSession
 from .errors import DefianError
 from .manifest import manifest_path, read_manifest
@@ -13,16 +14,14 @@ from .onnx_session import OnnxSession
 from .verify.first_open import require_right_picture
 
 if TYPE_CHECKING:
-    from .engine.options import RunOptions
+    from .backends import Backend
     from .interface import Session
     from .profile import Shape
 
 LOGGER = logging.getLogger(__name__)
 
 
-def open_session(
-    path: Path | str, provider: str = "cpu", options: RunOptions | None = None, shape: Shape | None = None
-) -> Session:
+def open_session(path: Path | str, *, backend: Backend | None = None, shape: Shape | None = None) -> Session:
     """The session that fits the file, as its manifest says: a TensorRT plan, a TensorRT-RTX plan, or a graph.
 
     The first time that an engine is opened on a GPU, one small picture of its reference pack is held against PyTorch's;
@@ -30,13 +29,13 @@ def open_session(
 
     Args:
         path: a ``.onnx`` or ``.engine`` file built by export.py, its manifest beside it.
-        provider: what runs a graph: ``cpu``, ``cuda`` or ``tensorrt``; an engine runs on TensorRT whatever it says.
-        options: how an engine is run.
+        backend: how it is run: a :class:`~defian_edge.runtime.backends.GraphBackend` for a graph, an
+            :class:`~defian_edge.runtime.backends.EngineBackend` for an engine.
         shape: a (batch, height, width) that will be asked for; what does not fit is told before anything is loaded.
 
     Raises:
-        DefianError: the file has no manifest, does not fit it, this machine or its GPU; is no such file; or is an
-            engine that gives a wrong picture on this device.
+        DefianError: the file has no manifest, does not fit it, this machine or its GPU; is no such file; is an
+            engine that gives a wrong picture on this device; or the backend is one for the other kind of file.
     """
     path = Path(path)
     if path.is_file() and path.suffix != ".onnx" and not manifest_path(path).is_file():
@@ -46,11 +45,11 @@ def open_session(
         )
     LOGGER.info("opening %s", path)
     if read_manifest(path, verify=False).engine is not None:
-        session = EngineSession(path, options, shape)
+        session = EngineSession(path, engine_backend(path.name, backend), shape)
         try:
             require_right_picture(session, path)
         except BaseException:
             session.close()
             raise
         return session
-    return OnnxSession(path, provider)
+    return OnnxSession(path, graph_backend(path.name, backend))

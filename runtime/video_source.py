@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import DefianError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 ESTIMATED = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})
@@ -52,6 +53,29 @@ def is_picture(stream: Any) -> bool:  # noqa: ANN401
     """Whether a video stream is a picture that is attached to the file, such as cover art."""
     names = {name for name, member in type(stream.disposition).__members__.items() if member & stream.disposition}
     return bool({"attached_pic", "timed_thumbnails", "still_image"} & names)
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What a film's first frame says.
+
+    Attributes:
+        turns: by how many quarters, counter-clockwise, a player turns the frames; 0 for an angle between.
+        side_data: what it says beside its pixels, by FFmpeg's names.
+    """
+
+    turns: int = 0
+    side_data: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def first_look(av: Any, source: Path) -> FirstLook:  # noqa: ANN401
+    """Decode the first frame alone; nothing is said of a film that has none."""
+    with av.open(place_of(source, "rb")) as reader, suppress(av.FFmpegError):
+        for frame in reader.decode(film_stream(reader, source)):
+            turns, rest = divmod(frame.rotation, 90)
+            said = {each.type.name: bytes(each) for each in frame.side_data}
+            return FirstLook(0 if rest else turns % 4, said)
+    return FirstLook()
 
 
 @dataclass
@@ -138,14 +162,21 @@ class FilmReader:
         stream: the film in it.
         source: for errors.
         rate: frames per second.
+
+    Attributes:
+        ledger: what the header promises, and what came out.
+        deinterlaced: frames that were interlaced.
+        side_data: names of what the frames say beside their pixels.
     """
 
     def __init__(self, av: Any, reader: Any, stream: Any, source: Path, rate: Fraction) -> None:  # noqa: ANN401
-        self._av, self._reader, self._stream, self._source = av, reader, stream, source
+        self._av, self._reader = av, reader
+        self.stream, self.source, self.rate = stream, source, rate
         self._size: tuple[int, int] | None = None
         self._graph: Any = None
         self.ledger = Ledger.of(reader, stream, rate)
         self.deinterlaced = 0
+        self.side_data: set[str] = set()
 
     def frames(self, other: Callable[[Any], None]) -> Iterator[Any]:
         """All frames that can be decoded; packets of other streams are handed over as they come.
@@ -154,7 +185,7 @@ class FilmReader:
             DefianError: the size changes, or interlacing begins, in the middle.
         """
         for packet in self._reader.demux():
-            film = packet.stream.index == self._stream.index
+            film = packet.stream.index == self.stream.index
             self.ledger.packet(packet, film=film)
             if film:
                 for frame in self._decoded(packet):
@@ -176,21 +207,22 @@ class FilmReader:
     def _whole(self, frame: Any) -> Iterator[Any]:  # noqa: ANN401
         first = self.ledger.frames == 0
         self.ledger.frame(frame)
+        self.side_data.update(each.type.name for each in frame.side_data)
         size = (frame.width, frame.height)
         if self._size is None:
             self._size = size
         if size != self._size:
             before, now = ("x".join(map(str, each)) for each in (self._size, size))
             raise DefianError(
-                f"{self._source}: its pictures change from {before} to {now} at frame {self.ledger.frames}.",
+                f"{self.source}: its pictures change from {before} to {now} at frame {self.ledger.frames}.",
                 "Cut it there: ffmpeg -i FILE -c copy -f segment parts%d.mkv, or bring it to one size with ffmpeg.",
             )
-        if first and (frame.interlaced_frame or self._stream.codec_context.field_order not in PROGRESSIVE):
+        if first and (frame.interlaced_frame or self.stream.codec_context.field_order not in PROGRESSIVE):
             self._graph = self._filter()
         if self._graph is None:
             if frame.interlaced_frame:
                 raise DefianError(
-                    f"{self._source}: interlacing begins at frame {self.ledger.frames}.",
+                    f"{self.source}: interlacing begins at frame {self.ledger.frames}.",
                     "Deinterlace it before: ffmpeg -i FILE -vf bwdif -c:a copy FILE2",
                 )
             yield frame
@@ -201,7 +233,7 @@ class FilmReader:
 
     def _filter(self) -> Any:  # noqa: ANN401
         graph = self._av.filter.Graph()
-        graph.link_nodes(graph.add_buffer(template=self._stream), graph.add(*DEINTERLACE), graph.add("buffersink"))
+        graph.link_nodes(graph.add_buffer(template=self.stream), graph.add(*DEINTERLACE), graph.add("buffersink"))
         graph.configure()
         return graph
 
@@ -212,6 +244,6 @@ class FilmReader:
             except (self._av.BlockingIOError, self._av.EOFError):
                 return
             if frame.pts is not None:
-                frame.pts = int(frame.pts * frame.time_base / self._stream.time_base)
-            frame.time_base = self._stream.time_base
+                frame.pts = int(frame.pts * frame.time_base / self.stream.time_base)
+            frame.time_base = self.stream.time_base
             yield frame

@@ -85,13 +85,13 @@ def _export(settings: Settings, model: str, folder: Path) -> None:
     partial = folder.with_name(f"{folder.name}.partial")
     for use in (None, Use.PORTABLE, Use.ENGINE):
         options = ExportOptions(
-            model, partial, (Precision.FP32, Precision.FP16), lr=lr, hr=hr, plain=use is None, graph_for=use,
+            partial, (Precision.FP32, Precision.FP16), lr=lr, hr=hr, plain=use is None, graph_for=use,
             rewrite_memory=False, reference_size=0.0, profile=ShapeProfile.parse(PROFILE),
             command=shlex.join(["python", "-m", "selftest"]),
         )  # fmt: skip
         if use is Use.ENGINE:
             options = replace(options, out=partial / ENGINE, precisions=(Precision.FP16,))
-        run_export(options)
+        run_export(model, options)
     for graph in (partial / ENGINE).glob("*.onnx"):  # of the same name as the portable one
         name = graph.name.replace(f"{model}.", f"{model}.{ENGINE}.", 1)
         (partial / name).write_bytes(graph.read_bytes())

@@ -40,8 +40,8 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
         {
             **dict.fromkeys(["--engine", "--out", "--compare"], PATH),
             "--overlap": COUNT,
-            "--provider": CHOICE,
-            "--check": CHOICE,
+            "--crf": [*NUMBER, "52"],
+            **dict.fromkeys(["--provider", "--check", "--video-codec", "--preset"], CHOICE),
         },
     ),
     "verify": (
@@ -172,11 +172,11 @@ def test_an_engine_that_cannot_be_built_here_is_told_before_anything_is_traced(m
     from defian_edge.export.options import ExportOptions
     from defian_edge.runtime.engine import trt_import
 
-    monkeypatch.setattr(pipeline, "trace", lambda *_: pytest.fail("the work began"))
+    monkeypatch.setattr(pipeline, "rewritten_graphs", lambda *_: pytest.fail("the work began"))
     monkeypatch.setitem(trt_import.FLAVOURS, "tensorrt-rtx", ("no_such_tensorrt", "rtx"))
-    options = ExportOptions("defian-s-x2", tmp_path, target=Target.TENSORRT_RTX, sm=89)
+    options = ExportOptions(tmp_path, target=Target.TENSORRT_RTX, sm=89)
     with pytest.raises(DefianError, match="no_such_tensorrt"):
-        pipeline.run_export(options)
+        pipeline.run_export("defian-s-x2", options)
 
 
 STARTS = {

@@ -51,3 +51,37 @@ def test_an_unknown_command_ends_with_status_2_and_one_line():
 def test_the_status_of_a_command_is_passed_on():
     assert run("selftest", "--stage", "none").returncode == 2
     assert run("--version").stdout.startswith("defian-edge ")
+
+
+WITHOUT_TYPER = "import runpy, sys; sys.modules['typer'] = None; sys.argv = {argv!r}\n{work}"
+"""A base installation: ``import typer`` raises an ImportError."""
+
+
+@pytest.mark.parametrize("module", ["defian_edge.export.command", "tools.train.command"])
+def test_a_command_that_lacks_a_package_can_be_imported_without_an_end_of_the_process(module):
+    work = (
+        "from defian_edge import DefianError\nfrom importlib import import_module\n"
+        f"try: import_module({module!r})\nexcept DefianError as error: print('told:', error)\n"
+    )
+    code = WITHOUT_TYPER.format(argv=[], work=work)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.returncode == 0, done.stderr
+    assert "told: " in done.stdout
+    assert "needs the package 'typer'" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "work"),
+    [
+        (["export.py"], "runpy.run_path('export.py', run_name='__main__')"),
+        (["defian", "export"], "sys.path.insert(0, ''); runpy.run_module('defian_edge', run_name='__main__')"),
+        (["train"], "sys.path.insert(0, ''); runpy.run_module('tools.train', run_name='__main__')"),
+    ],
+)
+def test_a_command_that_lacks_a_package_says_so_in_one_message(argv, work):
+    code = WITHOUT_TYPER.format(argv=argv, work=work)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=REPOSITORY)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "pip install 'defian-edge[export]'" in done.stderr
+    assert "Traceback" not in done.stderr

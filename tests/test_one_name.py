@@ -177,7 +177,9 @@ def test_the_public_names_are_these_and_each_is_there():
     import defian_edge
 
     assert set(public) == {
-        "Budget", "DefianError", "Manifest", "RunOptions", "Session", "__version__", "open_session", "read_manifest",
+        "Budget", "DefianError", "DriftBudget", "DriftReport", "EngineBackend", "EvaluationPair", "ExportOptions",
+        "ExportResult", "GraphBackend", "Manifest", "Precision", "Session", "ShapeProfile", "Target", "TiledSession",
+        "Tiling", "__version__", "evaluation_pairs", "export", "measure_drift", "open_session", "read_manifest",
         "verify",
     }  # fmt: skip
     assert set(public) <= set(dir(defian_edge))
@@ -185,3 +187,40 @@ def test_the_public_names_are_these_and_each_is_there():
         assert getattr(defian_edge, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'upscale'"):
         defian_edge.upscale  # noqa: B018 # pyright: ignore[reportAttributeAccessIssue]
+
+
+FACE, ROOM = "import defian_edge as de\n", "from defian_edge.export import pipeline\n"
+ORDERS = {
+    "the face first": FACE + ROOM,
+    "the room first": ROOM + FACE,
+    "the room by its own name": f"import defian_edge.export\nimport defian_edge.export.pipeline\n{FACE}{ROOM}",
+    "by importlib": f"import importlib\npipeline = importlib.import_module('defian_edge.export.pipeline')\n{FACE}",
+    "after the room was asked for": f"{FACE}de.ExportOptions\n{ROOM}",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_export_is_a_function_and_the_room_of_its_name_can_be_imported_in_any_order(order):
+    check = (
+        "\nimport inspect, sys\n"
+        "assert inspect.isfunction(de.export) and de.export.__module__ == 'defian_edge.api', de.export\n"
+        "assert inspect.ismodule(sys.modules['defian_edge.export'])\n"
+        "assert inspect.isfunction(pipeline.run_export)\n"
+        "from defian_edge import export\nassert export is de.export\n"
+        "from defian_edge.export.options import ExportOptions\nassert ExportOptions is de.ExportOptions\n"
+        "assert de.export is export\n"
+    )
+    imported(ORDERS[order] + check)
+
+
+def test_importing_the_package_takes_neither_torch_nor_onnx_and_a_call_says_what_is_missing():
+    lacking = "import sys\nfor name in ('torch', 'onnx', 'onnx_ir', 'skimage'): sys.modules[name] = None\n"
+    code = lacking + (
+        "import defian_edge as de\n"
+        "asked = [lambda: de.export('x', options=None), lambda: de.measure_drift('x', 'y', [])]\n"
+        "for ask in [*asked, lambda: de.ExportOptions]:\n"
+        "    try: ask()\n"
+        "    except de.DefianError as error: assert \"pip install 'defian-edge[export]'\" in str(error), error\n"
+        "    else: raise AssertionError('nothing was said')\n"
+    )
+    imported(code)

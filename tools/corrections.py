@@ -18,6 +18,7 @@ import torch
 from rich.table import Table
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.drift.report import measure_drift
 from defian_edge.calibration.photos import PATCH, EvaluationPair, calibration_set, evaluation_pairs
 from defian_edge.export.graph import array_of, copy_of, nodes_of_type, set_constant, settle
@@ -210,7 +211,7 @@ def corrected(
             start = time.monotonic()
             variant = correct(calibrated, learning).variant()
             seconds = time.monotonic() - start
-            report = measure_drift(name, GraphEvaluator(variant.model), references, pairs, scale)
+            report = measure_drift(name, GraphEvaluator(variant.model), Reference(pairs, references, scale))
             yield f"{scope.value}, {name}", drift_cells(report), seconds
 
 

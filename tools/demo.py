@@ -41,14 +41,13 @@ def demonstrate(out: Path) -> None:
     """Export all precisions, upscale the photo with the INT8 graph, and draw the comparison."""
     engines = can_measure_memory()
     options = ExportOptions(
-        model=MODEL,
         out=out,
         target=Target.TENSORRT_RTX if engines else Target.ONNX,
         sm=89 if engines else None,
         max_drift=0.25,
         command="make demo",
     )
-    run_and_show(options)
+    run_and_show(MODEL, options)
     console = Console()
     if not engines:
         console.print("tensorrt-rtx is not installed: no engines were built (pip install 'defian-edge[rtx]').")

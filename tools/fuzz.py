@@ -1,4 +1,4 @@
-"""Feeds mutated checkpoints and manifests to their readers for some minutes; ``make fuzz``.
+"""Feeds mutated checkpoints, manifests and pictures to their readers for some minutes; ``make fuzz``.
 
 Needs atheris (``pip install atheris``), which follows the readers' Python code and keeps what reaches new lines. An
 exception other than ``DefianError``, or an input that takes longer than the limit, ends the run and leaves the input in
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise SystemExit(2) from error
     import torch  # noqa: F401 - as it is: following all of it would slow every input
 
-    with atheris.instrument_imports(include=["models", "runtime"]):
+    with atheris.instrument_imports(include=["defian_edge.models", "defian_edge.runtime", "PIL"]):
         read, seeds = READERS[options.reader]()
     corpus = options.out / options.reader
     corpus.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,38 @@ def _manifests() -> tuple[Callable[[Path, bytes], object], list[bytes]]:
     return read, seeds
 
 
-READERS = {"checkpoint": _checkpoints, "manifest": _manifests}
+def _pictures() -> tuple[Callable[[Path, bytes], object], list[bytes]]:
+    import numpy as np
+    from PIL import Image
+
+    from defian_edge.runtime import decoding
+    from defian_edge.runtime.images import opened_series, read_photo, series_kind
+
+    decoding.MOST_PIXELS = 1 << 20  # what a bomb costs is known; here it would only cost time
+    rng = np.random.default_rng(0)
+    frames = [Image.fromarray(rng.integers(0, 256, (9, 14, 3), np.uint8)) for _ in range(3)]
+    seeds = []
+    for kind in ("PNG", "GIF", "WEBP", "TIFF", "JPEG", "BMP", "PPM", "JPEG2000"):
+        buffer = io.BytesIO()
+        series = {"save_all": True, "append_images": frames[1:]} if kind in ("PNG", "GIF", "WEBP", "TIFF") else {}
+        frames[0].save(buffer, kind, **series)
+        seeds.append(buffer.getvalue())
+    deep = io.BytesIO()
+    Image.fromarray(rng.integers(0, 65536, (9, 14), np.uint16)).save(deep, "TIFF")
+
+    def read(folder: Path, data: bytes) -> None:
+        path = folder / "p"
+        path.write_bytes(data)
+        if series_kind(path):
+            with opened_series(path) as series:
+                for _ in zip(range(64), series.frames, strict=False):
+                    pass
+        read_photo(path)
+
+    return read, [*seeds, deep.getvalue()]
+
+
+READERS = {"checkpoint": _checkpoints, "manifest": _manifests, "picture": _pictures}
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
-from defian_edge.calibration.drift.hard_images import faults_on_hard_images, hard_images
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.calibration.photos import evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
 from defian_edge.export.precision.fp16 import ISLANDS, NOTHING
 from defian_edge.export.precision.variants import make_fp16
-from defian_edge.export.reference import reference_evaluations, reference_outputs
+from defian_edge.export.reference import reference_of
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.tables import DRIFT_COLUMNS, drift_cells
 from defian_edge.export.trace.network import trace
@@ -40,12 +39,10 @@ class Row:
     Attributes:
         label: which.
         report: drift against the PyTorch reference.
-        faults: ``image: fault`` on the hard images.
     """
 
     label: str
     report: DriftReport
-    faults: tuple[str, ...]
 
 
 def choices(measured: BeyondFp16) -> Iterator[tuple[str, frozenset[Island], BeyondFp16]]:
@@ -61,16 +58,13 @@ def measure_islands(checkpoint: Checkpoint, pairs: Sequence[EvaluationPair]) -> 
     """Trace and rewrite once, then measure every choice on the same images. FP16's range is measured on them, too."""
     graph = trace(checkpoint)
     apply_rewrites(graph)
-    network = checkpoint.network()
-    references = reference_evaluations(network, (pair.lr for pair in pairs))
-    hard = hard_images()
-    hard_references = dict(zip(hard, reference_outputs(network, hard.values()), strict=True))
+    reference = reference_of(checkpoint.network(), pairs)
+    images = [*(pair.lr for pair in pairs), *(each.lr for each in reference.hard)]
     pixels = ShapeProfile.parse(DEFAULT_PROFILE).largest_pixels
-    measured = beyond_fp16(graph, [*(pair.lr for pair in pairs), *hard.values()], pixels)
+    measured = beyond_fp16(graph, images, pixels)
     for label, islands, beyond in choices(measured):
         evaluator = GraphEvaluator(make_fp16(graph, beyond, islands))
-        report = measure_drift(label, evaluator, references, pairs, checkpoint.architecture.scale)
-        yield Row(label, report, faults_on_hard_images(evaluator, hard_references))
+        yield Row(label, measure_drift(label, evaluator, reference))
 
 
 def main() -> None:
@@ -83,7 +77,7 @@ def main() -> None:
         checkpoint = load_checkpoint(resolve_model(options.model))
         pairs = evaluation_pairs(checkpoint.architecture.scale, None, options.lr, options.hr)
         for row in measure_islands(checkpoint, pairs):
-            table.add_row(row.label, *drift_cells(row.report), ", ".join(row.faults) or "none")
+            table.add_row(row.label, *drift_cells(row.report), ", ".join(row.report.hard) or "none")
 
 
 if __name__ == "__main__":

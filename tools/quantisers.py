@@ -24,6 +24,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from rich.table import Table
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
+from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.drift.report import measure_drift
 from defian_edge.calibration.photos import calibration_set, evaluation_pairs
 from defian_edge.export.engine.lowering import inline_functions
@@ -118,7 +119,7 @@ def compare(options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
 
     def row(name: str, model: ir.Model, seconds: float) -> tuple[str, ...]:
-        report = measure_drift(name, GraphEvaluator(model), references, pairs, scale)
+        report = measure_drift(name, GraphEvaluator(model), Reference(pairs, references, scale))
         convolutions = [node for node in model.graph if node.op_type == "Conv"]
         int8 = sum(_reads_int8(node) for node in convolutions)
         return name, f"{int8} of {len(convolutions)}", *drift_cells(report), f"{seconds:.0f}"

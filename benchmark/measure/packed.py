@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from defian_edge.calibration.drift.evaluation import Evaluation
+from defian_edge.calibration.drift.hard_images import HardPicture
+from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.photos import EvaluationPair
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.manifest import read_manifest
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from defian_edge.benchmark.candidates import Candidate
+    from defian_edge.runtime.profile import ShapeProfile
     from defian_edge.runtime.verify.pack import PackedPicture, ReferencePack
 
 SUFFIX = ".zip"
@@ -70,10 +73,17 @@ def packed_pairs(pack: ReferencePack, candidates: Sequence[Candidate]) -> list[E
     return [_pair(pack, each) for each in chosen]
 
 
-def references_of(pack: ReferencePack, pairs: Sequence[EvaluationPair]) -> list[Evaluation]:
-    """PyTorch's pictures of the pairs that :func:`packed_pairs` gave."""
+def reference_in(pack: ReferencePack, pairs: Sequence[EvaluationPair], profile: ShapeProfile | None) -> Reference:
+    """PyTorch's pictures of the pairs that :func:`packed_pairs` gave, and of the hard images that the profile takes.
+
+    A pack holds 8-bit pictures, so that nothing is known before rounding.
+    """
     named = {each.name: each for each in pack.pictures}
-    return [Evaluation(pack.load(named[pair.name]).reference, finite=True) for pair in pairs]
+    results = [Evaluation(pack.load(named[pair.name]).reference, finite=True) for pair in pairs]
+    hard = [each for each in pack.pictures if each.kind == "hard" and each.tiling is None]
+    fitting = [pack.load(each) for each in hard if profile is None or profile.contains((1, *each.size))]
+    pictures = tuple(HardPicture(each.name, each.lr, each.reference) for each in fitting)
+    return Reference(pairs, results, pack.scale, pictures)
 
 
 def _photos(pack: ReferencePack) -> list[PackedPicture]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from defian_edge.benchmark.measure.packed import has_pytorch, is_pack, references_of
+from defian_edge.benchmark.measure.packed import has_pytorch, is_pack, reference_in
 from defian_edge.benchmark.measure.tiling import in_tiles
 from defian_edge.calibration.drift.evaluation import Evaluation
+from defian_edge.calibration.drift.hard_images import hard_pictures
+from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
+from defian_edge.export.drift import graph_evaluator, network_evaluator, session_evaluator
 from defian_edge.models.bundled import bundled_models, resolve_model
 from defian_edge.runtime.decoding import UNREADABLE, opened
 from defian_edge.runtime.errors import DefianError
@@ -26,7 +29,8 @@ if TYPE_CHECKING:
     from defian_edge.benchmark.candidates import Candidate
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.models.checkpoint import Checkpoint
-    from defian_edge.runtime.tiles import Tiling
+    from defian_edge.models.defian import DeFiAN
+    from defian_edge.runtime.tiling import Tiling
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,8 @@ def measure_quality(
     """Drift of every candidate that runs here, against the network of its own checkpoint.
 
     Graphs that run on the CPU are evaluated with every FP16 tensor rounded as on a device, because ONNX Runtime's
-    CPU provider would hide that rounding; everything else is run as it is.
+    CPU provider would hide that rounding; everything else is run as it is. All of it is run on the hard images as well,
+    of an engine in the nearest sizes that it takes.
 
     Args:
         candidates: what to measure.
@@ -83,21 +88,12 @@ def measure_quality(
         DefianError: a candidate's checkpoint is not among the artefacts or the bundled models.
     """
     running = [each for each in candidates if each.run is not None]
-    outputs: dict[str, list[Evaluation]] = {}
-    if reference is not None and is_pack(reference):
-        checkpoints = {each.name: Path(reference) for each in running}
-        outputs[str(Path(reference))] = references_of(read_pack(Path(reference)), pairs)
-    else:
-        checkpoints = {each.name: _checkpoint(each, candidates, reference) for each in running}
-    for path in dict.fromkeys(checkpoints.values()):
-        if str(path) in outputs:
-            continue
-        say(f"running the PyTorch reference {path.name} on {len(pairs)} images")
-        outputs[str(path)] = _references(path, pairs, candidates[0].scale)
+    references = _References(candidates, pairs, reference, say)
     results: dict[str, Quality] = {}
     for each in running:
+        against = references.of(each)
         say(f"measuring the drift of {each.name}")
-        results[each.name] = _measure(each, pairs, outputs[str(checkpoints[each.name])], provider, tiling)
+        results[each.name] = _measure(each, against, provider, tiling)
     return results
 
 
@@ -111,11 +107,40 @@ def require_references(candidates: Sequence[Candidate], reference: str | None) -
         _load(path, candidates[0].scale)
 
 
-def _references(path: Path, pairs: Sequence[EvaluationPair], scale: int) -> list[Evaluation]:
-    from defian_edge.export.reference import reference_outputs
+class _References:
+    """What each candidate is measured against. A network is run once on the photos, and on hard images of each size."""
 
-    outputs = reference_outputs(_load(path, scale).network(), (pair.lr for pair in pairs))
-    return [Evaluation(output, finite=True) for output in outputs]
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        pairs: Sequence[EvaluationPair],
+        given: str | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._candidates, self._pairs, self._given, self._say = candidates, pairs, given, say
+        self._networks: dict[Path, tuple[DeFiAN, Reference]] = {}
+
+    def of(self, candidate: Candidate) -> Reference:
+        if self._given is not None and is_pack(self._given):
+            return reference_in(read_pack(Path(self._given)), self._pairs, candidate.profile)
+        path = _checkpoint(candidate, self._candidates, self._given)
+        network, reference = self._network(path)
+        if candidate.profile is None:
+            return reference
+        from defian_edge.export.reference import reference_outputs
+
+        hard = hard_pictures(lambda lr: reference_outputs(network, [lr])[0], candidate.profile)
+        return replace(reference, hard=hard)
+
+    def _network(self, path: Path) -> tuple[DeFiAN, Reference]:
+        if path not in self._networks:
+            checkpoint = _load(path, self._candidates[0].scale)
+            from defian_edge.export.reference import reference_of
+
+            self._say(f"running the PyTorch reference {path.name} on {len(self._pairs)} images")
+            network = checkpoint.network()
+            self._networks[path] = network, reference_of(network, self._pairs)
+        return self._networks[path]
 
 
 def _load(path: Path, scale: int) -> Checkpoint:
@@ -150,48 +175,42 @@ def _checkpoint(candidate: Candidate, candidates: Sequence[Candidate], reference
     )
 
 
-def _measure(
-    candidate: Candidate,
-    pairs: Sequence[EvaluationPair],
-    references: Sequence[Evaluation],
-    provider: str,
-    tiling: Tiling | None,
-) -> Quality:
+def _measure(candidate: Candidate, reference: Reference, provider: str, tiling: Tiling | None) -> Quality:
     evaluate = _evaluator(candidate, provider)
+    pairs, expected = reference.pairs, reference.results
     counts = np.zeros(256, np.int64)
     wholes: list[Evaluation] = []
 
     def counted(lr: np.ndarray) -> Evaluation:
         result = evaluate(lr)
-        difference = np.abs(result.image.astype(np.int16) - references[len(wholes)].image)
-        counts[:] += np.bincount(difference.ravel(), minlength=256)
-        wholes.append(Evaluation(result.image, result.finite))
+        if len(wholes) < len(pairs):  # the photos come before the hard images
+            difference = np.abs(result.image.astype(np.int16) - expected[len(wholes)].image)
+            counts[:] += np.bincount(difference.ravel(), minlength=256)
+            wholes.append(Evaluation(result.image, result.finite))
         return result
 
-    report = measure_drift(candidate.name, counted, references, pairs, candidate.scale)
+    report = measure_drift(candidate.name, counted, reference)
     index = report.images.index(report.worst)
     pair = pairs[index]
-    worst = WorstImage(pair.name, pair.hr, references[index].image, wholes[index].image)
+    worst = WorstImage(pair.name, pair.hr, expected[index].image, wholes[index].image)
     tiled = None
     if tiling is not None:
         upscale = in_tiles(candidate, evaluate, tiling)
-        tiled = measure_drift(
-            candidate.name, lambda lr: Evaluation(upscale(lr), finite=True), wholes, pairs, candidate.scale
-        )
+        against_itself = Reference(pairs, wholes, reference.scale)
+        tiled = measure_drift(candidate.name, lambda lr: Evaluation(upscale(lr), finite=True), against_itself)
     return Quality(report, tuple(np.trim_zeros(counts, "b").tolist()), worst, tiled)
 
 
 def _evaluator(candidate: Candidate, provider: str) -> Callable[[np.ndarray], Evaluation]:
+    """How a candidate is run on one image, its values before rounding in view where they can be seen."""
     if candidate.kind == "onnx" and provider == "cpu" and can_emulate():
-        import onnx_ir as ir
-
-        from defian_edge.calibration.drift.evaluator import GraphEvaluator
-
-        return GraphEvaluator(ir.load(candidate.path))
+        return graph_evaluator(candidate.path)
+    if candidate.kind == "pytorch":
+        return network_evaluator(_load(candidate.path, candidate.scale).network())
     run = candidate.run
     if run is None:
         raise ValueError(f"{candidate.name} does not run here")
-    return lambda lr: Evaluation(run(lr[None])[0], finite=True)
+    return session_evaluator(run)
 
 
 def can_emulate() -> bool:

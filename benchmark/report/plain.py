@@ -5,6 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from defian_edge.runtime.entry import printable
+from defian_edge.runtime.table import terminal_width
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -15,8 +18,8 @@ class PlainConsole:
     """Standard output."""
 
     def print(self, text: str, *, soft_wrap: bool = True) -> None:  # noqa: ARG002 - as rich's console has it
-        """Print a line as it is."""
-        print(text)
+        """Print a line, control characters escaped."""
+        print(printable(text))
 
 
 def open_console() -> PlainConsole:
@@ -36,10 +39,7 @@ def show_line(kind: str, text: str, console: PlainConsole) -> None:
 
 
 def show_table(table: Table, console: PlainConsole) -> None:
-    """A table: names to the left, figures to the right."""
-    rows = [table.columns, *table.rows]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(table.columns))]
+    """A table: names to the left, figures to the right; records in a terminal that is too narrow for it."""
     console.print(table.title)
-    for row in rows:
-        name, *figures = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        console.print("  " + "  ".join((name.strip().ljust(widths[0]), *figures)).rstrip())
+    for line in table.lines(terminal_width()):
+        console.print(line)

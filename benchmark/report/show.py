@@ -23,6 +23,7 @@ class Terminal(Protocol):
 
     def progress(self) -> AbstractContextManager[Callable[[str], None]]:
         """Told what is being done."""
+        ...
 
     def show_table(self, table: Table, console: Any) -> None:  # noqa: ANN401
         """Print a table."""

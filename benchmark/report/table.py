@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from defian_edge.runtime import table
 
 HALF_A_CARD = 18
 """Letters that a heading and its figure have in half the width of a telephone."""
 
 
 @dataclass
-class Table:
-    """A table: a title, headings, and rows of as many cells. The first column names, the others hold figures."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]] = field(default_factory=list)
-
-    def add(self, *cells: str) -> None:
-        """Append a row."""
-        if len(cells) != len(self.columns):
-            raise ValueError(f"expected {len(self.columns)} cells, found {len(cells)}")
-        self.rows.append(cells)
+class Table(table.Table):
+    """A table that knows where the page needs room for it."""
 
     def is_long(self, column: int) -> bool:
         """Whether a column's heading and longest cell need the whole width of a telephone."""

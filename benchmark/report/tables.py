@@ -183,7 +183,18 @@ def drift_table(measured: Sequence[Measured], images: str) -> Table:
     """Picture quality against HR and against the PyTorch reference."""
     table = Table(
         f"Drift in dB PSNR-Y against the PyTorch FP32 reference, on {images}",
-        ("artefact", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "equal", "max step"),
+        (
+            "artefact",
+            "PSNR-Y",
+            "SSIM-Y",
+            "mean",
+            "worst",
+            "worst image",
+            "to reference",
+            "unrounded",
+            "equal",
+            "max step",
+        ),
     )
     for each in measured:
         if each.quality is None:
@@ -197,6 +208,7 @@ def drift_table(measured: Sequence[Measured], images: str) -> Table:
             signless_zero(report.worst.drift),
             report.worst.name if report.worst.drift else "-",
             f"{report.psnr_to_reference:.1f}",
+            "-" if math.isnan(report.unrounded_to_reference) else f"{report.unrounded_to_reference:.1f}",
             share_text(counts[0], sum(counts)),
             str(len(counts) - 1),
         )

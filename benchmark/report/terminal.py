@@ -2,69 +2,30 @@
 
 from __future__ import annotations
 
-import os
-import textwrap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table as RichTable
+
+from defian_edge.export.terminal import open_console, show_table
+from defian_edge.runtime.entry import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from defian_edge.benchmark.report.table import Table
+__all__ = ["open_console", "progress", "show_line", "show_table"]
 
-FILE_WIDTH = 132
-"""Columns of what is written to a file or a pipe, which have no width of their own."""
-FRAME = 3
-"""Columns that a table adds to every cell."""
-GAP = "\N{NO-BREAK SPACE}"
 COLOURS = {"note": "yellow", "over budget": "red"}
-
-
-def open_console() -> Console:
-    """Standard output: as wide as the terminal, or ``$COLUMNS``, or as a page of a log."""
-    console = Console()
-    if not console.is_terminal and "COLUMNS" not in os.environ:
-        console.width = FILE_WIDTH
-    return console
 
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """Shows on standard error what is being done, which it is told."""
     with Console(stderr=True).status("starting") as status:
-        yield status.update
+        yield lambda text: status.update(escape(printable(text)))
 
 
 def show_line(kind: str, text: str, console: Console) -> None:
     """A line that says what it is: ``note`` or ``over budget``."""
-    console.print(f"[{COLOURS[kind]}]{kind}[/{COLOURS[kind]}] {escape(text)}")
-
-
-def show_table(table: Table, console: Console) -> None:
-    """A table where the terminal is wide enough, else one paragraph a row: no figure is ever broken in two."""
-    rows = [table.columns, *table.rows]
-    needed = 1 + sum(FRAME + max(len(row[index]) for row in rows) for index in range(len(table.columns)))
-    if needed <= console.width:
-        console.print(rich_table(table))
-        return
-    console.print(f"[italic]{escape(table.title)}[/italic]")
-    for name, *cells in table.rows:
-        console.print(f"[bold]{escape(name)}[/bold]", soft_wrap=True)
-        labelled = (f"{label} {cell}" for label, cell in zip(table.columns[1:], cells, strict=True))
-        whole = (GAP.join(each.split(" ")) for each in labelled)
-        for line in textwrap.wrap("   ".join(whole), console.width - 2, break_long_words=False, break_on_hyphens=False):
-            console.print("  " + line.replace(GAP, " "), markup=False, highlight=False, soft_wrap=True)
-
-
-def rich_table(table: Table) -> RichTable:
-    """A table for the terminal."""
-    shown = RichTable(title=escape(table.title), title_justify="left")
-    for index, name in enumerate(table.columns):
-        shown.add_column(name, justify="right" if index else "left", overflow="fold", no_wrap=not index)
-    for row in table.rows:
-        shown.add_row(*(escape(cell) for cell in row))
-    return shown
+    console.print(f"[{COLOURS[kind]}]{kind}[/{COLOURS[kind]}] {escape(printable(text))}", soft_wrap=True)

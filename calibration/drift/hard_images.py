@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from defian_edge.calibration.drift.report import fault_of
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from defian_edge.calibration.drift.evaluation import Evaluation
+    from defian_edge.runtime.profile import ShapeProfile
 
-HEIGHT, WIDTH = 24, 30
+SMALL: tuple[int, int] = (24, 30)
+"""Height and width of all but the gradient."""
+LONG: tuple[int, int] = (2, 4000)
+"""Of the gradient."""
+GRADIENT = "gradient"
 
 
-def hard_images(height: int = HEIGHT, width: int = WIDTH) -> dict[str, np.ndarray]:
+@dataclass(frozen=True)
+class HardPicture:
+    """An image that no photo resembles, uint8 RGB [H, W, 3], and the reference's picture of it [sH, sW, 3]."""
+
+    name: str
+    lr: np.ndarray
+    reference: np.ndarray
+
+
+def hard_images(height: int = SMALL[0], width: int = SMALL[1]) -> dict[str, np.ndarray]:
     """Name -> uint8 RGB [H, W, 3]: black, white, Nyquist, one bright pixel, saturated noise, a 4000-pixel gradient."""
     rows, columns = np.indices((height, width))
     pixel = np.zeros((height, width, 3), np.uint8)
@@ -28,7 +40,7 @@ def hard_images(height: int = HEIGHT, width: int = WIDTH) -> dict[str, np.ndarra
         "checkerboard": np.repeat(((rows + columns) % 2 * 255)[..., None], 3, 2).astype(np.uint8),
         "one bright pixel": pixel,
         "saturated noise": noise.astype(np.uint8),
-        "gradient": gradient(2, 4000),
+        GRADIENT: gradient(*LONG),
     }
 
 
@@ -37,18 +49,17 @@ def gradient(height: int, width: int) -> np.ndarray:
     return np.broadcast_to(np.linspace(0, 255, width)[None, :, None], (height, width, 3)).astype(np.uint8)
 
 
-def faults_on_hard_images(
-    evaluate: Callable[[np.ndarray], Evaluation], references: Mapping[str, np.ndarray]
-) -> tuple[str, ...]:
-    """``image: fault`` for every hard image on which a guard fires: not finite, or black where the reference is not.
+def hard_pictures(
+    upscale: Callable[[np.ndarray], np.ndarray], profile: ShapeProfile | None = None
+) -> tuple[HardPicture, ...]:
+    """The hard images with what the reference makes of them.
 
     Args:
-        evaluate: uint8 RGB [H, W, 3] -> result.
-        references: name of the hard image -> the reference's uint8 output.
+        upscale: the reference, uint8 RGB [H, W, 3] -> [sH, sW, 3].
+        profile: the sizes that an engine takes, the nearest of which the images have; None for any.
     """
-    found = []
-    for name, image in hard_images().items():
-        fault = fault_of(evaluate(image), references[name])
-        if fault:
-            found.append(f"{name}: {fault}")
-    return tuple(found)
+    images = hard_images()
+    if profile is not None:
+        small, long = (profile.nearest((1, *size))[1:] for size in (SMALL, LONG))
+        images = hard_images(*small) | {GRADIENT: gradient(*long)}
+    return tuple(HardPicture(name, image, upscale(image)) for name, image in images.items())

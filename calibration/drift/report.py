@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from defian_edge.calibration.drift.metrics import psnr, psnr_y, ssim_y
+from defian_edge.calibration.drift.verdict import DriftBudget, DriftVerdict
 from defian_edge.runtime.verify.figures import CEILING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from defian_edge.calibration.drift.evaluation import Evaluation
+    from defian_edge.calibration.drift.hard_images import HardPicture
+    from defian_edge.calibration.drift.reference import Reference
     from defian_edge.calibration.photos import EvaluationPair
 
 BLACK = 2
@@ -61,12 +64,14 @@ class ImageDrift:
 class DriftReport:
     """Drift of one variant over a set of images.
 
-    ``hard`` lists what a guard found on images no photo resembles; see :mod:`calibration.drift.hard_images`.
+    ``hard`` lists what a guard found on images no photo resembles, of which ``hard_run`` were run; see
+    :mod:`calibration.drift.hard_images`.
     """
 
     variant: str
     images: tuple[ImageDrift, ...]
     hard: tuple[str, ...] = ()
+    hard_run: int = 0
 
     @property
     def mean(self) -> float:
@@ -108,6 +113,24 @@ class DriftReport:
         beyond = [image for image in self.images if not image.drift <= budget]  # NaN is within no budget
         return sorted(beyond, key=lambda image: -image.drift)
 
+    def verdict(self, budget: DriftBudget | float | None = None) -> DriftVerdict:
+        """Whether the variant may be used.
+
+        A guard that fired, on a photo or on a hard image, always refuses. What is no number is within no budget.
+
+        Args:
+            budget: limits; a number for the dB that any photo may lose; None for the guards alone.
+        """
+        limits = budget if isinstance(budget, DriftBudget) else DriftBudget(drift=budget)
+        reasons = [f"{image.name}: {image.fault}" for image in self.faults]
+        reasons += [f"hard image {fault}" for fault in self.hard]
+        for image in sorted(self.images, key=lambda image: -image.drift):
+            if not image.fault:
+                reasons += [f"{image.name} {said}" for said in limits.beyond(image.drift, image.psnr_to_reference)]
+        if limits.mean_drift is not None and not self.mean <= limits.mean_drift:
+            reasons.append(f"lost {self.mean:.4f} dB in the mean of at most {limits.mean_drift:g}")
+        return DriftVerdict(self.variant, tuple(reasons))
+
     def summary(self) -> dict[str, Any]:
         """What the manifest keeps, in JSON's types."""
         return {
@@ -120,26 +143,29 @@ class DriftReport:
             "psnr_to_reference": _finite(self.psnr_to_reference),
             "unrounded_to_reference": _finite(self.unrounded_to_reference),
             "faults_on_hard_images": list(self.hard),
+            "hard_images_run": self.hard_run,
         }
 
 
-def measure_drift(
-    variant: str,
-    evaluate: Callable[[np.ndarray], Evaluation],
-    references: Sequence[Evaluation],
-    pairs: Sequence[EvaluationPair],
-    scale: int,
-) -> DriftReport:
-    """Evaluate a variant on every pair.
+def measure_drift(variant: str, evaluate: Callable[[np.ndarray], Evaluation], reference: Reference) -> DriftReport:
+    """Evaluate a variant on every photo and every hard image of the reference.
 
     Args:
         variant: its name in reports.
-        evaluate: uint8 RGB [H, W, 3] -> :class:`~defian_edge.calibration.drift.evaluator.Evaluation`.
-        references: the PyTorch reference's result for every pair.
-        pairs: the images.
-        scale: border pixels left out of PSNR-Y and SSIM-Y.
+        evaluate: uint8 RGB [H, W, 3] -> :class:`~defian_edge.calibration.drift.evaluation.Evaluation`.
+        reference: the images, and what PyTorch made of them.
     """
-    return report_of(variant, (evaluate(pair.lr) for pair in pairs), references, pairs, scale)
+    pairs = reference.pairs
+    report = report_of(variant, (evaluate(pair.lr) for pair in pairs), reference.results, pairs, reference.scale)
+    return replace(report, hard=faults_on_hard_images(evaluate, reference.hard), hard_run=len(reference.hard))
+
+
+def faults_on_hard_images(
+    evaluate: Callable[[np.ndarray], Evaluation], pictures: Iterable[HardPicture]
+) -> tuple[str, ...]:
+    """``image: fault`` for every hard image on which a guard fires: not finite, or black where the reference is not."""
+    found = ((each.name, fault_of(evaluate(each.lr), each.reference)) for each in pictures)
+    return tuple(f"{name}: {fault}" for name, fault in found if fault)
 
 
 def report_of(
@@ -149,7 +175,7 @@ def report_of(
     pairs: Sequence[EvaluationPair],
     scale: int,
 ) -> DriftReport:
-    """The same from results that are at hand, one per pair."""
+    """The photos' part of a report from results that are at hand, one per pair."""
     images = []
     for pair, result, reference in zip(pairs, results, references, strict=True):
         both_show = result.values.size > 0 and reference.values.size > 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from defian_edge.runtime.cache import cache_folder, keep, read_cached
+from defian_edge.runtime.cache import cache_folder, disbelieve, keep, read_cached
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,9 +45,15 @@ def load(key: str) -> dict[str, np.ndarray] | None:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = dict(stored.items())
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
-        return None
-    finite = all(np.isfinite(each).all() for each in arrays.values() if each.dtype.kind in "fc")
-    return arrays if finite else None
+        return _disbelieved(path, "it holds no arrays")
+    if not all(np.isfinite(each).all() for each in arrays.values() if each.dtype.kind in "fc"):
+        return _disbelieved(path, "it holds what is no finite number")
+    return arrays
+
+
+def _disbelieved(path: Path | None, why: str) -> None:
+    if path is not None:
+        disbelieve(path, why)
 
 
 def store(key: str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -8,6 +8,7 @@ import warnings
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from ..backends import EngineBackend
 from ..cache import cache_folder
 from ..device.context import DeviceContext, driver_errors
 from ..device.streams import Mark, WorkStream
@@ -17,7 +18,6 @@ from ..manifest import read_manifest
 from ..plugin import provide
 from ..plugin.device import load_kernels
 from .core import EngineCore
-from .options import RunOptions
 from .pipeline import FramePipeline
 from .preflight import (
     engine_facts,
@@ -48,7 +48,7 @@ class EngineSession:
 
     Args:
         path: the engine; its manifest lies beside it.
-        options: how to run it.
+        backend: how to run it.
         shape: a (batch, height, width) that will be asked for, checked before the engine is loaded.
 
     Attributes:
@@ -61,8 +61,8 @@ class EngineSession:
         DefianError: the engine does not fit its manifest, this TensorRT or this GPU; nothing stays allocated.
     """
 
-    def __init__(self, path: Path, options: RunOptions | None = None, shape: Shape | None = None) -> None:
-        self.options = options or RunOptions()
+    def __init__(self, path: Path, backend: EngineBackend | None = None, shape: Shape | None = None) -> None:
+        self.backend = backend or EngineBackend()
         self.manifest = read_manifest(path)
         self.guard = FrameGuard()
         self._timings: dict[str, float] = {}
@@ -71,7 +71,7 @@ class EngineSession:
         require_version(self.manifest, self._trt.__version__)
         if shape is not None:
             require_shape(self.manifest, shape)
-        self._device = DeviceContext(self.options.device)
+        self._device = DeviceContext(self.backend.device)
         self._resources = ExitStack()
         self._pipelines: list[FramePipeline] = []
         self._idle: FramePipeline | None = None
@@ -90,9 +90,9 @@ class EngineSession:
     def _load(self, path: Path) -> None:
         cuda, rtx = self._device.cuda, None
         if engine_facts(self.manifest).flavour == "tensorrt-rtx":
-            folder = cache_folder() if self.options.kernel_cache else None
+            folder = cache_folder() if self.backend.kernel_cache else None
             kernels = None if folder is None else folder / "tensorrt-rtx" / f"{self.manifest.sha256[:16]}.cache"
-            rtx = RtxOptions(kernels, self.options.cuda_graphs)
+            rtx = RtxOptions(kernels, self.backend.cuda_graphs)
         log = RuntimeLog(self._trt)
         self.stream = WorkStream(cuda)
         self._resources.callback(self.stream.free)
@@ -102,9 +102,9 @@ class EngineSession:
             self._resources.callback(self._marks[-1].free)
         engine = TrtEngine(self._trt, log, read_plan(path), self.manifest, cuda, rtx)
         self._resources.callback(engine.close)
-        self._shape_contexts = ShapeContextPool(cuda, engine, self.manifest.scale, self.options.shapes)
+        self._shape_contexts = ShapeContextPool(cuda, engine, self.manifest.scale, self.backend.shapes)
         self._resources.callback(self._shape_contexts.free)
-        self.graphs = GraphPolicy(engine, wanted=self.options.cuda_graphs)
+        self.graphs = GraphPolicy(engine, wanted=self.backend.cuda_graphs)
         self._core = EngineCore(cuda, self.manifest, engine, self.stream, self._shape_contexts, self.graphs, self.guard)
 
     @property
@@ -191,6 +191,10 @@ class EngineSession:
         self.graphs.after_run(shape_context, self.stream)
         return upscaled
 
+    tiling: None = None
+    """An image goes in one piece."""
+    cut: int = 0
+
     def timings(self) -> dict[str, float]:
         """Seconds of the last call's parts; empty before the first.
 
@@ -202,7 +206,7 @@ class EngineSession:
     def upscale_frames(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
         """Upscale frames, uint8 RGB [H, W, 3], in their order, copying and computing at once.
 
-        At most ``options.in_flight`` frames are under way; the next frame is taken when a result is asked for.
+        At most ``backend.in_flight`` frames are under way; the next frame is taken when a result is asked for.
         Frames may change their shape. A bad frame, or an exception from ``frames``, comes after the results of the
         frames before it, and frees what the stream held. At the end of ``frames``, or when the generator is closed, the
         memory stays for the next stream of the same shape, until the session is closed or memory is short.
@@ -211,7 +215,7 @@ class EngineSession:
             DefianError: as ``__call__``; after a failure of the device the frames under way are lost.
         """
         self._device.require_thread()
-        pipeline = self._idle or FramePipeline(self._core, self._device, self.options.in_flight)
+        pipeline = self._idle or FramePipeline(self._core, self._device, self.backend.in_flight)
         self._idle = None
         self._pipelines.append(pipeline)
         keep = False

@@ -1,9 +1,9 @@
-"""When a picture is near enough to PyTorch's."""
+"""When a picture is near enough to PyTorch's: what a device, an export and a benchmark judge by."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from ..errors import DefianError
@@ -19,18 +19,23 @@ UNPROMISED = 45.0
 """dB of PSNR over RGB that a photo must have where nothing was promised and no budget was given."""
 LOOSER = 2.0
 """Factor of what one block may be below the promise, and of what a hard picture may be."""
+OPTIONS = {
+    "drift": "--max-drift",
+    "psnr_to_reference": "--min-psnr-to-reference",
+    "below_promise": "--max-below-promise",
+    "mean_drift": "--max-mean-drift",
+    "tile_drift": "--max-tile-drift",
+}
+"""What the limits are called on command lines."""
 
 
 @dataclass(frozen=True)
-class Budget:
-    """Limits in dB.
+class Limits:
+    """What one photo has to keep, in dB, wherever it is judged.
 
     Attributes:
         drift: PSNR-Y that any photo may lose against PyTorch's; None for no limit.
-        psnr_to_reference: least PSNR over RGB of any photo to PyTorch's; None for no limit but ``UNPROMISED``, where
-            nothing was promised.
-        below_promise: by how much a photo's PSNR over RGB may be lower than the export promised; twice as much for a
-            block of a photo and for hard pictures. Both count with ``CEILING`` at most.
+        psnr_to_reference: least PSNR over RGB of any photo to PyTorch's; None for no limit.
 
     Raises:
         DefianError: a limit is negative or no number.
@@ -38,25 +43,43 @@ class Budget:
 
     drift: float | None = None
     psnr_to_reference: float | None = None
-    below_promise: float = BELOW_PROMISE
 
     def __post_init__(self) -> None:
-        for name, limit in (
-            ("--max-drift", self.drift),
-            ("--min-psnr-to-reference", self.psnr_to_reference),
-            ("--max-below-promise", self.below_promise),
-        ):
+        for field in fields(self):
+            limit = getattr(self, field.name)
             if limit is not None and not (limit >= 0.0 and math.isfinite(limit)):
-                raise DefianError(f"Expected {name} of 0 dB or more, found {limit}.")
+                raise DefianError(f"Expected {OPTIONS[field.name]} of 0 dB or more, found {limit}.")
+
+    def beyond(self, drift: float | None, psnr_to_reference: float | None) -> list[str]:
+        """What is beyond a limit, in words; None is not judged, and what is no number is within no limit."""
+        words = []
+        if self.drift is not None and drift is not None and not drift <= self.drift:
+            words.append(f"lost {drift:.4f} dB, {drift - self.drift:.4f} dB over the budget of {self.drift:g} dB")
+        least = self.psnr_to_reference
+        if least is not None and psnr_to_reference is not None and not psnr_to_reference >= least:
+            words.append(f"has {psnr_to_reference:.2f} dB to PyTorch's picture of at least {least:g}")
+        return words
+
+
+@dataclass(frozen=True)
+class Budget(Limits):
+    """What a picture of a reference pack has to keep on a device.
+
+    Attributes:
+        psnr_to_reference: None for no limit but ``UNPROMISED``, where nothing was promised.
+        below_promise: by how much a photo's PSNR over RGB may be lower than the export promised; twice as much for a
+            block of a photo and for hard pictures. Both count with ``CEILING`` at most.
+    """
+
+    below_promise: float = BELOW_PROMISE
 
     def exceeded(self, found: Figures, promised: Figures | None, *, hard: bool) -> list[str]:
         """What is beyond a limit, in words; empty if nothing is."""
-        words = []
-        if self.drift is not None and found.drift > self.drift:
-            words.append(f"lost {found.drift:.4f} dB of at most {self.drift:g} against the original")
         least = UNPROMISED if self.psnr_to_reference is None and promised is None else self.psnr_to_reference
-        if least is not None and not hard and found.psnr_to_reference < least:
-            words.append(f"{found.psnr_to_reference:.2f} dB to PyTorch's picture of at least {least:g}")
+        words = Limits(self.drift, least).beyond(
+            None if math.isnan(found.drift) else found.drift,  # there is no original
+            None if hard else found.psnr_to_reference,
+        )
         if promised is None:
             return words
         limit = self.below_promise * (LOOSER if hard else 1.0)

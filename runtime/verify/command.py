@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..arguments import add_limits, choice_of, number_of, path_of
+from ..backends import PROVIDERS
 from ..entry import carry_out, printable
 from ..errors import DefianError
 from ..files import require_writable_folder, write_whole
 from ..log import add_verbose
-from ..onnx_session import PROVIDERS
+from ..table import terminal_width
 from .budget import BELOW_PROMISE, Budget
 from .run import verify
 from .strip import write_strip
@@ -85,7 +86,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
         require_writable_folder(options.json.parent, "--json")
     verdicts = verify(options.artefacts, options.reference, budget, options.provider)
     for verdict in verdicts:
-        print(printable("\n".join(lines_of(verdict))))
+        print(printable("\n".join(lines_of(verdict, terminal_width()))))
         _write_strips(verdict, options.out)
     if options.json is not None:
         content = json.dumps(as_json(verdicts, budget, command), indent=2) + "\n"

@@ -47,20 +47,20 @@ def require_right_picture(session: EngineSession, path: Path) -> None:
 
     Raises:
         DefianError: the picture is wrong; the pack is damaged or another network's; or there is none and
-            ``RunOptions.check`` is ``always``.
+            ``EngineBackend.check`` is ``always``.
     """
-    if session.options.check == "never":
+    if session.backend.check == "never":
         return
     promise = promise_of(session.manifest)
     record = _Record(session, promise)
-    always = session.options.check == "always"
+    always = session.backend.check == "always"
     if not always and record.verdict() == RIGHT:
         return
     why, outcome = _look(session, path, promise)
     if outcome is None:
         if always:
             raise DefianError(
-                f"{path.name}: cannot be checked, as RunOptions(check='always') asks: {why}.",
+                f"{path.name}: cannot be checked, as EngineBackend(check='always') asks: {why}.",
                 f"Export it again, or copy the pack along: {session.manifest.command}",
             )
         if record.verdict() != UNCHECKED:
@@ -74,7 +74,7 @@ def require_right_picture(session: EngineSession, path: Path) -> None:
         raise DefianError(
             f"{path.name} gives a wrong picture on this device ({record.words}): {outcome.picture.name}: "
             f"{'; '.join(outcome.faults)}. It looks like {outcome.kind}.",
-            f"python -m runtime verify {path} tells more. RunOptions(check='never') opens it all the same. "
+            f"python -m runtime verify {path} tells more. EngineBackend(check='never') opens it all the same. "
             f"Rebuild it: {session.manifest.command}",
         )
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..engine.options import RunOptions
+from ..backends import EngineBackend, GraphBackend
 from ..engine.session import EngineSession
 from ..errors import DefianError
 from ..guard import SuspiciousFrameWarning
@@ -117,11 +117,11 @@ def _verdict(task: _Task, budget: Budget, provider: str) -> Verdict:
     pictures = [task.pack.load(each) for each in task.pack.pictures]
     found = Verdict(task.path, task.manifest, task.pack)
     if task.manifest.engine is None:
-        with OnnxSession(task.path, provider) as session:
+        with OnnxSession(task.path, GraphBackend(provider=provider)) as session:
             checker = Checker(pictures, task.promised, budget, session)
             checker.calls(session, "call", 1 if provider == "cpu" else ROUNDS, ROUNDS)
             return _finished(found, checker, session, task)
-    options = RunOptions(check="never")
+    options = EngineBackend(check="never")
     with EngineSession(task.path, replace(options, cuda_graphs=False)) as session:
         checker = Checker(pictures, task.promised, budget, session)
         _require_pictures(checker, pictures, task)

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ..json_values import json_ready
+from ..table import NO_LIMIT, Table
 from .budget import below
 from .figures import METRIC
 
@@ -21,17 +22,19 @@ SCHEMA = 1
 COLUMNS = (
     *("picture", "LR", "PSNR-Y", "PSNR", "promised", "below", "block", "drift", "promised", "equal", "step", "verdict"),
 )
-LEFT = (0, len(COLUMNS) - 1)
-"""Columns of words."""
 
 
-def lines_of(verdict: Verdict) -> list[str]:
-    """The table of an artefact, every picture in one row with its worst result, and what else there is to say."""
+def lines_of(verdict: Verdict, width: int = NO_LIMIT) -> list[str]:
+    """The table of an artefact, every picture in one row with its worst result, and what else there is to say.
+
+    In a terminal that is narrower than the table, every picture is a paragraph.
+    """
     lines = [f"{verdict.path.name}: {verdict.backend or 'not run'}"]
     if verdict.error:
         return [*lines, f"  error: {verdict.error}"]
     lines.append(f"  against PyTorch's pictures in {verdict.pack.path.name}; dB, PSNR over RGB, drift of PSNR-Y")
-    lines += aligned([COLUMNS, *(_row(each) for each in _worst_of_each(verdict.outcomes))])
+    rows = [_row(each) for each in _worst_of_each(verdict.outcomes)]
+    lines += Table("", COLUMNS, rows, words=("verdict",)).lines(width)
     lines += [f"  checked: {_ways(verdict.outcomes)}", *(f"  note: {each}" for each in verdict.notes)]
     for each in verdict.failed:
         lines.append(f"  WRONG {each.picture.name}, {each.way}: {'; '.join(each.faults)}")
@@ -91,19 +94,6 @@ def _ways(outcomes: Sequence[Outcome]) -> str:
     for each in outcomes:
         counts[each.way] = counts.get(each.way, 0) + 1
     return ", ".join(f"{way} ({count})" for way, count in counts.items())
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows as lines of columns, words to the left and figures to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  "
-        + "  ".join(
-            cell.ljust(width) if column in LEFT else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def as_json(verdicts: Sequence[Verdict], budget: Budget, command: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.backends import EngineBackend
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.plugin.binary import CACHE_VARIABLE
 from defian_edge.selftest.building import engine_for_frames
@@ -71,7 +71,7 @@ def measure(path: Path, record: Record) -> None:
     )
     graphs = {}
     for captured in (True, False):
-        with EngineSession(path, RunOptions(cuda_graphs=captured)) as session:
+        with EngineSession(path, EngineBackend(cuda_graphs=captured)) as session:
             for height, width in SIZES:
                 frame = generator.integers(0, 256, (1, height, width, 3), dtype=np.uint8)
                 first = session(frame)
@@ -95,7 +95,7 @@ def _starts(path: Path, record: Record) -> None:
         try:
             for name, cached in (("without the kernel cache", False), ("filling it", True), ("with it", True)):
                 begun = time.perf_counter()
-                with EngineSession(path, RunOptions(kernel_cache=cached)) as session:
+                with EngineSession(path, EngineBackend(kernel_cache=cached)) as session:
                     session(frame)
                 seconds[name] = time.perf_counter() - begun
         finally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from defian_edge.runtime.backends import GraphBackend
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.onnx_runtime import import_onnxruntime
 from defian_edge.runtime.onnx_session import OnnxSession
@@ -42,7 +43,7 @@ def run(settings: Settings, record: Record) -> None:
     graphs = list(_in_turn({model: graphs_of(settings, model, first="fp16") for model in MODELS}))
     for model, graph in graphs:
         try:
-            with OnnxSession(graph, "cuda") as session:
+            with OnnxSession(graph, GraphBackend(provider="cuda")) as session:
                 record.note(f"{graph.name}: {session.describe()}")
         except DefianError as error:
             if not pictures and "can only use" in str(error):

@@ -79,7 +79,6 @@ def _make_artefacts(folder: Path, photos: Path) -> None:
     torch.save({"state_dict": random_checkpoint(tiny(3)).state}, folder / "other-scale.pth")
     rtx = is_available(Target.TENSORRT_RTX)
     options = ExportOptions(
-        str(folder / "tiny.pth"),
         folder,
         precisions=(Precision.FP32, Precision.INT8),
         target=Target.TENSORRT_RTX if rtx else Target.ONNX,
@@ -90,7 +89,7 @@ def _make_artefacts(folder: Path, photos: Path) -> None:
         rewrite_memory=False,
         command="python export.py --model tiny.pth",
     )
-    run_export(options)
+    run_export(folder / "tiny.pth", options)
 
 
 @pytest.fixture(scope="module")

@@ -180,9 +180,9 @@ def test_threads_reach_both_libraries_the_memorys_process_and_the_record(artefac
     given = []
     opened = OnnxSession.__init__
 
-    def watched(self, path, provider="cpu", threads=0):
-        given.append(threads)
-        opened(self, path, provider, threads)
+    def watched(self, path, backend):
+        given.append(backend.threads)
+        opened(self, path, backend)
 
     monkeypatch.setattr(OnnxSession, "__init__", watched)
     started = []

@@ -62,9 +62,7 @@ def exported(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     torch.save({"state_dict": random_checkpoint(tiny()).state}, folder / "tiny.pth")
     profile = ShapeProfile.parse("1x8x8,1x32x32,1x64x64")
-    run_export(
-        ExportOptions(str(folder / "tiny.pth"), folder, (Precision.FP32,), profile=profile, rewrite_memory=False)
-    )
+    run_export(folder / "tiny.pth", ExportOptions(folder, (Precision.FP32,), profile=profile, rewrite_memory=False))
     return folder
 
 

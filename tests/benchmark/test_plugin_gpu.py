@@ -46,7 +46,8 @@ def test_bench_times_the_plugin_against_the_function_and_both_give_one_picture(
 ):
     if not is_available(target):
         pytest.skip(f"{target.value} is not installed")
-    run_export(ExportOptions("defian-s-x2", tmp_path, precisions=(precision,), dataset=photos, rewrite_memory=False))
+    options = ExportOptions(tmp_path, precisions=(precision,), dataset=photos, rewrite_memory=False)
+    run_export("defian-s-x2", options)
     sm = capability if target is Target.TENSORRT_RTX else None
     try:
         engines = both_lowerings(tmp_path / f"defian-s-x2.{precision.value}.onnx", tmp_path, target, sm, PROFILE)

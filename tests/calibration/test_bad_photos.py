@@ -97,8 +97,8 @@ def test_a_photo_that_does_not_decode_is_named_before_any_work_and_nothing_is_wr
     whole = (folder / "p2.png").read_bytes()
     (folder / "p2.png").write_bytes(whole[: len(whole) // 2])
     said = []
-    options = ExportOptions("defian-s-x2", tmp_path / "out", (Precision.INT8,), calibration=folder, patches=10)
+    options = ExportOptions(tmp_path / "out", (Precision.INT8,), calibration=folder, patches=10)
     with pytest.raises(DefianError, match=r"p2\.png"):
-        run_export(options, said.append)
+        run_export("defian-s-x2", options, said.append)
     assert said == []
     assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True

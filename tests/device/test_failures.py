@@ -7,7 +7,7 @@ import gc
 import numpy as np
 import pytest
 
-from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.backends import EngineBackend
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.session import open_session
@@ -25,7 +25,7 @@ def test_a_failing_allocation_in_any_position_is_survived_and_leaves_nothing(
     engine, images = write_engine(tmp_path, flavour=flavour), noise(1, 8, 8, 3)
 
     def use() -> list[np.ndarray]:
-        with open_session(engine, options=RunOptions(kernel_cache=False)) as session:
+        with open_session(engine, backend=EngineBackend(kernel_cache=False)) as session:
             return [session(images) for _ in range(3)]
 
     use()
@@ -105,7 +105,7 @@ def test_a_session_that_is_dropped_unclosed_warns_and_frees_everything(tmp_path,
 
 
 def test_a_refused_run_in_the_middle_stops_cleanly(tmp_path, trt, driver):
-    with open_session(write_engine(tmp_path), options=RunOptions(cuda_graphs=False)) as session:
+    with open_session(write_engine(tmp_path), backend=EngineBackend(cuda_graphs=False)) as session:
         before = driver.ask("live")
         list(session.upscale_frames(frames(10)))
         trt.faults.refused_enqueue = trt.enqueues + 4
@@ -164,7 +164,7 @@ def test_a_failing_allocation_in_any_position_of_the_ring_is_survived(tmp_path, 
 def test_short_memory_gives_up_what_others_keep(tmp_path, driver, reference):
     """A stream takes the memory of the shapes that were called before, and a call that of a stream that has ended."""
     source, image = frames(6, height=50, width=50), noise(1, 40, 60, 3)
-    with open_session(write_engine(tmp_path), options=RunOptions(in_flight=1)) as session:
+    with open_session(write_engine(tmp_path), backend=EngineBackend(in_flight=1)) as session:
         session(noise(1, 51, 50, 3))
         driver.set_memory(driver.ask("live_bytes") + 1000)
         for frame, result in zip(source, session.upscale_frames(source), strict=True):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from defian_edge.runtime.backends import EngineBackend
 from defian_edge.runtime.cache import keep, read_cached
 from defian_edge.runtime.device.context import kernel_driver
-from defian_edge.runtime.engine.options import RunOptions
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.manifest import manifest_path
@@ -61,7 +61,7 @@ def test_nothing_of_the_check_stays_in_the_session(engine, driver, reference):
         before = driver.ask("live_memory")
         images = noise(1, 8, 8, 3)
         assert np.array_equal(session(images), reference(images))
-    with open_session(engine, options=RunOptions(check="never")):
+    with open_session(engine, backend=EngineBackend(check="never")):
         assert driver.ask("live_memory") == before
 
 
@@ -78,7 +78,7 @@ def test_an_engine_whose_picture_is_wrong_does_not_open_and_says_how_far_off_it_
         assert driver.ask("contexts") == 0
     [kept] = verified.iterdir()
     assert json.loads(read_cached(kept) or b"")["verdict"] == "wrong"
-    with open_session(engine, options=RunOptions(check="never")) as session:
+    with open_session(engine, backend=EngineBackend(check="never")) as session:
         session(noise(1, 8, 8, 3))
     trt.faults.spoil = None
     with open_session(engine):
@@ -91,7 +91,7 @@ def test_another_gpu_tensorrt_or_engine_is_checked_anew_and_always_checks_every_
 ):
     def opened(path: Path = engine, check: str = "once") -> int:
         before = trt.enqueues
-        with open_session(path, options=RunOptions(check=check)):
+        with open_session(path, backend=EngineBackend(check=check)):
             return trt.enqueues - before
 
     assert [opened(), opened()] == [1, 0]
@@ -123,8 +123,8 @@ def test_without_a_pack_it_is_said_once_that_nothing_was_checked(engine, tmp_pat
         for path in (lonely, engine):
             with open_session(path):
                 pass
-    with pytest.raises(DefianError, match="cannot be checked, as RunOptions"):
-        open_session(engine, options=RunOptions(check="always"))
+    with pytest.raises(DefianError, match="cannot be checked, as EngineBackend"):
+        open_session(engine, backend=EngineBackend(check="always"))
     (tmp_path / "elsewhere.zip").rename(pack)
     with open_session(engine):
         pass
@@ -157,7 +157,7 @@ def test_a_damaged_pack_is_refused_and_a_verdict_that_cannot_be_kept_or_read_cos
 
 
 def test_whichever_allocation_fails_nothing_stays_behind(engine, driver, verified):
-    with open_session(engine, options=RunOptions(check="never")):
+    with open_session(engine, backend=EngineBackend(check="never")):
         without = driver.ask("allocations")
     before = driver.ask("allocations")
     with open_session(engine):
@@ -199,7 +199,7 @@ def test_an_engine_that_takes_batches_alone_is_checked_in_a_batch(tmp_path, refe
 
 def test_other_words_for_check_are_refused():
     with pytest.raises(DefianError, match="Expected check as one of once, always, never, found 'twice'"):
-        RunOptions(check="twice")
+        EngineBackend(check="twice")
 
 
 def test_the_kernels_driver_is_known_by_its_first_line(tmp_path):

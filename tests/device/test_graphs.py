@@ -7,9 +7,9 @@ import sys
 import numpy as np
 import pytest
 
+from defian_edge.runtime.backends import EngineBackend
 from defian_edge.runtime.cache import keep, read_cached
 from defian_edge.runtime.device.graph import import_bindings
-from defian_edge.runtime.engine.options import RunOptions
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.session import open_session
 from tests.device.engines import noise, write_engine
@@ -28,7 +28,7 @@ def test_a_shape_is_captured_when_it_comes_back_and_replayed_from_then_on(tmp_pa
 
 def test_each_shape_has_a_graph_of_its_own_and_the_oldest_goes(tmp_path, driver, reference):
     shapes = [(1, side, 8, 3) for side in range(5, 15)]
-    with EngineSession(write_engine(tmp_path), RunOptions(shapes=2)) as session:
+    with EngineSession(write_engine(tmp_path), EngineBackend(shapes=2)) as session:
         live = []
         for _ in range(2):
             for shape in shapes:
@@ -99,7 +99,7 @@ def test_a_capture_that_fails_after_others_leaves_them_and_the_session_says_both
 
 
 def test_graphs_can_be_switched_off(tmp_path, trt):
-    with EngineSession(write_engine(tmp_path), RunOptions(cuda_graphs=False)) as session:
+    with EngineSession(write_engine(tmp_path), EngineBackend(cuda_graphs=False)) as session:
         for _ in range(3):
             session(noise(1, 8, 8, 3))
         assert trt.enqueues == 3
@@ -109,7 +109,7 @@ def test_graphs_can_be_switched_off(tmp_path, trt):
 @pytest.mark.parametrize("wanted", [True, False])
 def test_tensorrt_rtx_is_told_to_capture_graphs_itself(tmp_path, trt, wanted):
     engine = write_engine(tmp_path, flavour="tensorrt-rtx")
-    with EngineSession(engine, RunOptions(kernel_cache=False, cuda_graphs=wanted)) as session:
+    with EngineSession(engine, EngineBackend(kernel_cache=False, cuda_graphs=wanted)) as session:
         session(noise(1, 8, 8, 3))
     [config] = trt.configs
     assert config.cuda_graph_strategy == ("WHOLE" if wanted else "DISABLED")

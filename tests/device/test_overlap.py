@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from defian_edge.runtime.backends import EngineBackend
 from defian_edge.runtime.device.streams import WorkStream
-from defian_edge.runtime.engine.options import RunOptions
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.session import open_session
-from defian_edge.runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.tiles import TiledSession
+from defian_edge.runtime.tiling import Tiling
 from tests.device.engines import frames, noise, write_engine
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def spent(session: Session, driver: StandInDriver, count: int) -> int:
 def test_copies_and_computation_overlap(tmp_path, driver, flavour, cuda_graphs):
     """A GPU that copies in, computes and copies out side by side: the slowest of the three decides."""
     engine = write_engine(tmp_path, flavour=flavour)
-    options = RunOptions(in_flight=3, cuda_graphs=cuda_graphs, kernel_cache=False)
+    options = EngineBackend(in_flight=3, cuda_graphs=cuda_graphs, kernel_cache=False)
     with EngineSession(engine, options) as session:
         spent(session, driver, 9)  # captures graphs
         assert spent(session, driver, 20) == 4 + 20 * 5 + 4
@@ -97,6 +98,6 @@ def test_a_host_that_waits_for_every_copy_would_be_noticed(tmp_path, driver, mon
         plain(stream, host, device)
         stream.synchronize()
 
-    with EngineSession(write_engine(tmp_path), RunOptions(cuda_graphs=False)) as session:
+    with EngineSession(write_engine(tmp_path), EngineBackend(cuda_graphs=False)) as session:
         monkeypatch.setattr(WorkStream, "download", download)
         assert spent(session, driver, 20) == 20 * (4 + 5 + 4)

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from defian_edge.runtime.backends import EngineBackend
 from defian_edge.runtime.device.streams import Mark, WorkStream
-from defian_edge.runtime.engine.options import RunOptions
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.guard import FrameGuard
 from defian_edge.runtime.session import open_session
-from defian_edge.runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.tiles import TiledSession
+from defian_edge.runtime.tiling import Tiling
 from tests.device.engines import frames, noise, write_engine
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ pytestmark = pytest.mark.usefixtures("trt")
 @pytest.mark.parametrize("in_flight", [1, 2, 3, 8])
 @pytest.mark.parametrize("flavour", ["tensorrt", "tensorrt-rtx"])
 def test_frames_come_out_in_order_with_the_right_pixels(tmp_path, reference, in_flight, flavour):
-    options = RunOptions(in_flight=in_flight, kernel_cache=False)
-    with open_session(write_engine(tmp_path, flavour=flavour), options=options) as session:
+    options = EngineBackend(in_flight=in_flight, kernel_cache=False)
+    with open_session(write_engine(tmp_path, flavour=flavour), backend=options) as session:
         source = frames(20)
         results = list(session.upscale_frames(iter(source)))
     assert len(results) == 20
@@ -56,7 +57,7 @@ def test_a_pipeline_that_forgets_to_wait_gives_wrong_pixels_here(tmp_path, refer
         if next(calls) % 2 != FORGOTTEN.index(forgotten) - 1:
             plain(mark, stream)
 
-    with EngineSession(write_engine(tmp_path), RunOptions(cuda_graphs=False)) as session:
+    with EngineSession(write_engine(tmp_path), EngineBackend(cuda_graphs=False)) as session:
         with monkeypatch.context() as broken:
             if forgotten == FORGOTTEN[0]:
                 broken.setattr(Mark, "wait", lambda _: None)
@@ -79,7 +80,7 @@ def test_frames_are_taken_only_as_results_are_asked_for(tmp_path):
             taken.append(index)
             yield frame
 
-    with open_session(write_engine(tmp_path), options=RunOptions(in_flight=3)) as session:
+    with open_session(write_engine(tmp_path), backend=EngineBackend(in_flight=3)) as session:
         results = session.upscale_frames(source())
         assert not taken
         for asked in range(1, 20):
@@ -109,8 +110,8 @@ def test_an_exception_from_the_source_comes_after_the_results_before_it(tmp_path
         yield from frames(4)
         raise OSError("the camera is gone")
 
-    options = RunOptions(in_flight=in_flight, cuda_graphs=False)
-    with open_session(write_engine(tmp_path), options=options) as session:
+    options = EngineBackend(in_flight=in_flight, cuda_graphs=False)
+    with open_session(write_engine(tmp_path), backend=options) as session:
         before = driver.ask("live")
         list(session.upscale_frames(frames(4)))
         results: list[np.ndarray] = []
@@ -190,7 +191,7 @@ def test_a_pipeline_that_is_left_in_the_middle_frees_everything(tmp_path, driver
 def test_a_stream_after_one_that_was_left_may_have_another_shape(tmp_path, reference):
     """The ring that is kept is idle: else memory would be freed here that copies under way still need."""
     source = frames(6, height=11)
-    with EngineSession(write_engine(tmp_path), RunOptions(cuda_graphs=False)) as session:
+    with EngineSession(write_engine(tmp_path), EngineBackend(cuda_graphs=False)) as session:
         left = session.upscale_frames(frames(10))
         next(left)
         left.close()

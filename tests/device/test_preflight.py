@@ -10,8 +10,8 @@ import numpy as np
 import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 import pytest
 
+from defian_edge.runtime.backends import EngineBackend
 from defian_edge.runtime.device import context
-from defian_edge.runtime.engine.options import RunOptions
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.session import open_session
 from tests.device.engines import COMMAND, noise, write_engine
@@ -116,9 +116,9 @@ def test_images_of_another_type_are_refused(tmp_path):
 @pytest.mark.parametrize("options", [{"shapes": 0}, {"in_flight": 0}, {"device": -1}])
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(DefianError, match="Expected at least 1 shape"):
-        RunOptions(**options)
+        EngineBackend(**options)
 
 
 def test_a_gpu_that_is_not_there_is_named(tmp_path):
     with pytest.raises(DefianError, match=r"opening GPU 3: .*invalid device ordinal"):
-        open_session(write_engine(tmp_path), options=RunOptions(device=3))
+        open_session(write_engine(tmp_path), backend=EngineBackend(device=3))

@@ -11,8 +11,8 @@ import numpy as np
 import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 import pytest
 
+from defian_edge.runtime.backends import EngineBackend
 from defian_edge.runtime.device.streams import WorkStream
-from defian_edge.runtime.engine.options import RunOptions
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.session import open_session
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("trt")
 @pytest.mark.parametrize("cuda_graphs", [True, False])
 def test_an_engine_gives_the_graphs_pixels_for_every_shape_and_batch(tmp_path, reference, flavour, cuda_graphs):
     engine = write_engine(tmp_path, flavour=flavour)
-    with open_session(engine, options=RunOptions(cuda_graphs=cuda_graphs, kernel_cache=False)) as session:
+    with open_session(engine, backend=EngineBackend(cuda_graphs=cuda_graphs, kernel_cache=False)) as session:
         for turn in range(4):
             for shape in ((1, 9, 11, 3), (2, 16, 5, 3), (1, 64, 64, 3)):
                 images = noise(*shape, seed=turn)
@@ -47,7 +47,7 @@ def test_a_result_stays_as_it_was_when_the_buffers_are_used_again(tmp_path, refe
 def test_a_missing_synchronisation_gives_wrong_pixels_here(tmp_path, reference, monkeypatch):
     """The proof that the tests above would notice: without the wait the result is whatever was in the buffer."""
     images = noise(1, 8, 8, 3)
-    with EngineSession(write_engine(tmp_path), RunOptions(cuda_graphs=False)) as session:
+    with EngineSession(write_engine(tmp_path), EngineBackend(cuda_graphs=False)) as session:
         with monkeypatch.context() as broken:
             broken.setattr(WorkStream, "synchronize", lambda _: None)
             with pytest.raises(DefianError, match="not ready"):  # nor can the events tell the time
@@ -93,7 +93,7 @@ def test_two_thousand_frames_of_changing_shapes_hold_memory_flat(tmp_path, trt, 
 def test_two_sessions_of_one_thread_do_not_disturb_each_other(tmp_path, reference, first_closed):
     images = noise(1, 8, 8, 3)
     engines = [write_engine(tmp_path / name, flavour=name) for name in ("tensorrt", "tensorrt-rtx")]
-    sessions = [open_session(engine, options=RunOptions(kernel_cache=False)) for engine in engines]
+    sessions = [open_session(engine, backend=EngineBackend(kernel_cache=False)) for engine in engines]
     streams = [session.upscale_frames([images[0]] * 9) for session in sessions]
     for _ in range(4):
         for session, stream in zip(sessions, streams, strict=True):

@@ -33,6 +33,12 @@ class Enlarger:
         for frame in frames:
             yield self(frame[None])[0]
 
+    tiling: None = None
+    cut: int = 0
+
+    def timings(self) -> dict[str, float]:
+        return {}
+
     def describe(self) -> str:
         return "enlarger"
 

@@ -70,5 +70,5 @@ def test_every_island_is_left_out_once(pairs):
     assert [row.label for row in islands] == [
         "both islands", "without input", "without statistics", "what measuring finds", "nothing"
     ]  # fmt: skip
-    assert islands[0].faults == ()
+    assert islands[0].report.hard == ()
     assert unrounded(islands[0]) > unrounded(islands[-1])

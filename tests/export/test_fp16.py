@@ -9,8 +9,9 @@ from onnx_ir.passes import common
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator, session_of
 from defian_edge.calibration.drift.fp16_emulation import emulate_fp16
-from defian_edge.calibration.drift.hard_images import faults_on_hard_images, hard_images
-from defian_edge.calibration.drift.report import measure_drift
+from defian_edge.calibration.drift.hard_images import hard_images, hard_pictures
+from defian_edge.calibration.drift.reference import Reference
+from defian_edge.calibration.drift.report import faults_on_hard_images, measure_drift
 from defian_edge.calibration.photos import calibration_set, evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import LARGEST_FP16, BeyondFp16, beyond_fp16
 from defian_edge.export.precision import Precision
@@ -201,7 +202,7 @@ def test_measuring_finds_what_overflows_on_a_photo_without_any_rule(traced, bund
     assert len(beyond.sums) > len(reductions) / 2
     references = reference_evaluations(bundled_x2.network(), [photo.lr])
     evaluators = [GraphEvaluator(make_fp16(model, found, frozenset())) for found in (BeyondFp16(), beyond)]
-    broken, measured = (measure_drift("fp16", each, references, [photo], 2) for each in evaluators)
+    broken, measured = (measure_drift("fp16", each, Reference([photo], references, 2)) for each in evaluators)
     assert broken.faults
     assert not measured.faults
     assert abs(measured.worst.drift) <= 0.002
@@ -213,10 +214,10 @@ def test_what_leaves_the_range_of_fp16_is_found_by_measuring_and_kept_in_fp32(tr
     apply_rewrites(model)
     beyond = beyond_fp16(model, HARD.values())
     assert beyond.tensors
-    references = dict(zip(HARD, reference_outputs(quiet.network(), HARD.values()), strict=True))
+    pictures = hard_pictures(lambda lr: reference_outputs(quiet.network(), [lr])[0])
     overflowing, rescued = GraphEvaluator(make_fp16(model)), GraphEvaluator(make_fp16(model, beyond))
-    assert any("NaN or Inf" in fault for fault in faults_on_hard_images(overflowing, references))
-    assert faults_on_hard_images(rescued, references) == ()
+    assert any("NaN or Inf" in fault for fault in faults_on_hard_images(overflowing, pictures))
+    assert faults_on_hard_images(rescued, pictures) == ()
     image = noise(20, 24, 3)
     expected = reference_outputs(quiet.network(), [image])[0].astype(int)
     assert np.abs(rescued(image).image - expected).mean() < 1.0

@@ -10,6 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator, session_of
+from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.drift.report import measure_drift
 from defian_edge.calibration.photos import calibration_set, evaluation_pairs
 from defian_edge.calibration.ranges.estimators import LEVELS
@@ -226,6 +227,6 @@ def test_rewrites_do_not_raise_what_int8_costs(traced, bundled_x2):
             apply_rewrites(model)
         # The sum in front of the upscaling is linear on both sides only in the rewritten graph.
         int8 = make_int8(model, patches, side=False, basis=False)
-        drifts.append(measure_drift("int8", GraphEvaluator(int8.model), references, pairs, 2))
+        drifts.append(measure_drift("int8", GraphEvaluator(int8.model), Reference(pairs, references, 2)))
     assert drifts[1].mean < drifts[0].mean + 0.005
     assert drifts[1].unrounded_to_reference > drifts[0].unrounded_to_reference - 0.5

@@ -28,14 +28,13 @@ def deafening(tmp_path):
 @pytest.mark.parametrize("scope", list(Scope), ids=lambda scope: scope.value)
 def test_a_network_without_a_site_in_the_range_of_fp16_is_refused_with_the_reason(deafening, tmp_path, scope):
     options = ExportOptions(
-        model=str(deafening),
         out=tmp_path / "out",
         precisions=(Precision.INT8,),
         patches=2,
         recipe=Recipe(scope=scope),
         rewrite_memory=False,
     )
-    result = run_export(options)
+    result = run_export(deafening, options)
     assert not result.passed
-    assert "every site reads or writes what FP16 cannot hold" in "".join(refusals(result.artefacts, None))
+    assert "every site reads or writes what FP16 cannot hold" in "".join(refusals(result.artefacts))
     assert not list((tmp_path / "out").glob("*.onnx"))

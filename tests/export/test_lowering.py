@@ -153,7 +153,6 @@ def test_an_export_records_its_lowering_and_the_plugin_that_the_engine_needs(eig
     torch.save({"state_dict": random_checkpoint(tiny()).state}, checkpoint)
     write_png(photos / "one.png", noise(40, 48, 3))
     options = ExportOptions(
-        str(checkpoint),
         tmp_path,
         dataset=photos,
         precisions=(Precision.FP16,),
@@ -163,7 +162,7 @@ def test_an_export_records_its_lowering_and_the_plugin_that_the_engine_needs(eig
         eigen=eigen,
         rewrite_memory=False,
     )
-    assert run_export(options).passed
+    assert run_export(checkpoint, options).passed
     graph = tmp_path / "tiny.fp16.onnx"
     engine = read_manifest(tmp_path / "tiny.fp16.tensorrt-rtx.engine")
     assert read_manifest(graph).eigen == engine.eigen == eigen.value

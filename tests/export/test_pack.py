@@ -114,7 +114,7 @@ def test_a_size_that_takes_no_pack_is_refused_with_one_that_does():
         made(megabytes=0.05)
     assert "Give --reference-size 0." in raised.value.hint
     with pytest.raises(DefianError, match="--reference-size from 0"):
-        ExportOptions(model="x", out=None, reference_size=-1.0)  # pyright: ignore[reportArgumentType]
+        ExportOptions(out=None, reference_size=-1.0)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_picture_is_cut_in_its_middle_and_mirrored_where_the_profile_takes_no_smaller_one():
@@ -226,14 +226,13 @@ def exported(tmp_path_factory) -> Path:
         Image.fromarray(noise(70, 80, 3, seed=index)).save(photos / f"{index}.png")
     torch.save({"state_dict": random_checkpoint(tiny()).state}, folder / "tiny.pth")
     options = ExportOptions(
-        model=str(folder / "tiny.pth"),
         out=folder,
         precisions=(Precision.FP32, Precision.FP16),
         dataset=photos,
         profile=PROFILE,
         rewrite_memory=False,
     )
-    result = run_export(options)
+    result = run_export(folder / "tiny.pth", options)
     assert result.pack is not None
     return folder
 
@@ -257,7 +256,6 @@ def test_an_export_of_another_precision_leaves_the_pack_and_what_refers_to_it_al
     [before] = exported.glob("*.reference.zip")
     content = before.read_bytes()
     options = ExportOptions(
-        model=str(exported / "tiny.pth"),
         out=exported,
         precisions=(Precision.FP32,),
         plain=True,
@@ -265,13 +263,13 @@ def test_an_export_of_another_precision_leaves_the_pack_and_what_refers_to_it_al
         profile=PROFILE,
         rewrite_memory=False,
     )
-    run_export(options)
+    run_export(exported / "tiny.pth", options)
     assert list(exported.glob("*.reference.zip")) == [before]
     assert before.read_bytes() == content
     for name in ("tiny.fp16.onnx", "tiny.plain.fp32.onnx"):
         pack, promised = pack_of(exported / name, read_manifest(exported / name))
         assert set(promised) == {each.name for each in pack.pictures}
-    run_export(replace(options, out=exported / "without", reference_size=0.0))
+    run_export(exported / "tiny.pth", replace(options, out=exported / "without", reference_size=0.0))
     assert not list((exported / "without").glob("*.zip"))
     assert read_manifest(exported / "without" / "tiny.plain.fp32.onnx").reference == {}
 

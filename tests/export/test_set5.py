@@ -25,13 +25,12 @@ CARD = {2: 37.631, 4: 31.442}
 def result(request, set5, tmp_path_factory):
     scale = request.param
     options = ExportOptions(
-        model=f"defian-s-x{scale}",
         out=tmp_path_factory.mktemp("set5"),
         lr=set5 / f"LRx{scale}",
         hr=set5 / "HR",
         rewrite_memory=False,
     )
-    return scale, run_export(options)
+    return scale, run_export(f"defian-s-x{scale}", options)
 
 
 def drift_of(result, precision):
@@ -62,7 +61,6 @@ def test_int8_keeps_its_budget(result):
 @pytest.mark.parametrize("scale", [2, 4])
 def test_int8_of_all_feature_maps_keeps_its_budget(scale, set5, tmp_path):
     options = ExportOptions(
-        model=f"defian-s-x{scale}",
         out=tmp_path,
         precisions=(Precision.INT8,),
         recipe=Recipe(scope=Scope.FEATURES),
@@ -70,7 +68,7 @@ def test_int8_of_all_feature_maps_keeps_its_budget(scale, set5, tmp_path):
         hr=set5 / "HR",
         rewrite_memory=False,
     )
-    [artefact] = run_export(options).artefacts
+    [artefact] = run_export(f"defian-s-x{scale}", options).artefacts
     assert artefact.drift is not None
     assert artefact.drift.mean <= 0.05
     assert artefact.drift.worst.drift <= 0.15
@@ -83,13 +81,12 @@ def test_int8_keeps_its_budget_on_photos_that_nobody_calibrated_or_tuned_on(scal
     for photo in photos:
         (tmp_path / "unseen" / photo.name).symlink_to(photo)
     options = ExportOptions(
-        model=f"defian-s-x{scale}",
         out=tmp_path,
         precisions=(Precision.INT8,),
         dataset=tmp_path / "unseen",
         rewrite_memory=False,
     )
-    [artefact] = run_export(options).artefacts
+    [artefact] = run_export(f"defian-s-x{scale}", options).artefacts
     assert artefact.drift is not None
     assert len(artefact.drift.images) == 2
     assert artefact.drift.mean <= 0.02

@@ -6,9 +6,10 @@ from typing import Any
 
 import onnx_ir as ir
 
+from defian_edge.calibration.drift.verdict import DriftVerdict
 from defian_edge.calibration.ranges.fp16_range import BeyondFp16
+from defian_edge.export.artefacts import Artefact
 from defian_edge.export.engine.compiler import Target
-from defian_edge.export.pipeline import Artefact
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING
 from defian_edge.export.precision.shares import GraphShares
@@ -24,7 +25,7 @@ MODEL = ir.Model(ir.Graph([], [], nodes=[], name="g"), ir_version=10)
 def artefact(*sensitivities: dict[str, Any], beyond: BeyondFp16 = NOTHING, alone: tuple[str, ...] = ()) -> Artefact:
     mixed = {"groups": ["tail"], "dropped": ["upscale"], "mac_share": 0.9, "byte_share": 0.5}
     record = {"mixed_precision": mixed, "sensitivity": list(sensitivities), "cache": "miss"}
-    return Artefact(Variant(Precision.INT8, MODEL, record, beyond, alone), None, accepted=True, shares=GRAPH_SHARES)
+    return Artefact(Variant(Precision.INT8, MODEL, record, beyond, alone), None, DriftVerdict("int8"), GRAPH_SHARES)
 
 
 def lines(*sensitivities: dict[str, Any], fp16: GraphShares | None = None) -> str:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from defian_edge.runtime.engine.options import RunOptions
+from defian_edge.runtime.backends import EngineBackend
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.manifest import manifest_path
 from defian_edge.runtime.onnx_session import OnnxSession
 from defian_edge.runtime.session import open_session
-from defian_edge.runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.tiles import TiledSession
+from defian_edge.runtime.tiling import Tiling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ def assert_close(image: np.ndarray, expected: np.ndarray) -> None:
 @pytest.mark.parametrize("cuda_graphs", [True, False])
 def test_pixels_are_those_of_the_graph_for_every_shape_and_batch(files, cuda_graphs):
     graph, engine = files
-    with OnnxSession(graph) as reference, EngineSession(engine, RunOptions(cuda_graphs=cuda_graphs)) as session:
+    with OnnxSession(graph) as reference, EngineSession(engine, EngineBackend(cuda_graphs=cuda_graphs)) as session:
         for turn in range(4):
             for shape in ((1, 32, 32, 3), (2, 17, 64, 3), (1, 9, 8, 3)):
                 images = noise(*shape, seed=turn)

@@ -45,6 +45,22 @@ def test_what_is_not_whole_is_not_believed_and_that_is_said(tmp_path, damage):
     assert read_cached(path) == b"again"
 
 
+def test_what_another_version_has_kept_is_nothing_to_warn_of(tmp_path, recwarn):
+    keep(tmp_path / "root" / "kernels" / "a", b"content")
+    path = tmp_path / "root" / "kernels" / "a"
+    path.write_bytes(path.read_bytes().replace(cache.MAGIC, b"defian-cache 1\n"))
+    assert read_cached(path) is None
+    assert not recwarn.list
+
+
+def test_what_was_kept_under_another_name_is_not_believed(tmp_path):
+    """Whole and ours, but of another graph: its ranges would make another picture."""
+    keep(tmp_path / "root" / "ranges" / "a", b"content")
+    (tmp_path / "root" / "ranges" / "a").rename(tmp_path / "root" / "ranges" / "b")
+    with pytest.warns(CacheWarning, match="was renamed"):
+        assert read_cached(tmp_path / "root" / "ranges" / "b") is None
+
+
 @pytest.mark.parametrize(("place", "mode"), [("file", 0o620), ("file", 0o602), ("folder", 0o770), ("folder", 0o707)])
 def test_what_others_may_write_is_not_believed(tmp_path, place, mode):
     path = tmp_path / "root" / "kernels" / "a"
@@ -83,6 +99,16 @@ def test_without_a_home_there_is_no_cache_and_everything_goes_on(monkeypatch):
 def test_ranges_that_are_no_numbers_are_measured_anew(tmp_path, monkeypatch, value):
     monkeypatch.setenv("DEFIAN_CACHE", str(tmp_path))
     ranges.store("key", {"a": np.array([1.0, value])})
-    assert ranges.load("key") is None
+    with pytest.warns(CacheWarning, match=r"key\.npz is not used, but made anew: it holds what is no finite number"):
+        assert ranges.load("key") is None
     ranges.store("key", {"a": np.array([1.0, 2.0])})
     assert ranges.load("key") is not None
+
+
+def test_a_whole_file_that_holds_no_arrays_is_measured_anew_and_that_is_said(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEFIAN_CACHE", str(tmp_path))
+    path = ranges.cache_path("key")
+    assert path is not None
+    keep(path, b"no arrays")
+    with pytest.warns(CacheWarning, match="it holds no arrays"):
+        assert ranges.load("key") is None

@@ -238,6 +238,40 @@ def test_a_video_is_upscaled_by_the_command(graph, tmp_path, capsys):
     assert read_video(tmp_path / "sr" / "in.mp4").frames[5].shape == (64, 64, 3)
 
 
+def test_how_a_video_is_encoded_decides_whether_it_is_finished_and_photos_do_not_care(graph, tmp_path, capsys):
+    from tests.runtime.test_video import write_video
+
+    folder = tmp_path / "in"
+    folder.mkdir()
+    write_video(folder / "in.mov", size=32, sound=False)
+    Image.fromarray(noise(16, 18, 3)).save(folder / "a.png")
+    command = (folder, "--engine", graph, "--out", tmp_path / "sr")
+    for extra, done in (
+        ((), ["a.png", "in.mov"]),
+        ((), []),
+        (("--crf", "16", "--preset", "medium"), []),
+        (("--crf", "30"), ["in.mov"]),
+        (("--video-codec", "libsvtav1", "--preset", "12"), ["in.mkv"]),
+    ):
+        assert run(*command, *extra) == 0
+        made = [line for line in capsys.readouterr().out.splitlines() if " -> " in line]
+        assert [name for name in ("a.png", "in.mov", "in.mkv") if any(f"sr/{name} (" in line for line in made)] == done
+
+
+def test_an_encoder_that_is_not_there_is_refused_before_the_engine_is_opened(graph, tmp_path, monkeypatch, capsys):
+    from defian_edge.runtime import __main__ as command
+    from defian_edge.runtime import video_encoder
+    from tests.runtime.test_video import write_video
+
+    write_video(tmp_path / "in.mp4", size=32, sound=False)
+    monkeypatch.setattr(video_encoder, "_why_not", lambda _, encoding: "no" * encoding.codec.endswith("nvenc"))
+    monkeypatch.setattr(command, "_session", lambda _: pytest.fail("the work began"))
+    given = (tmp_path / "in.mp4", "--engine", graph, "--out", tmp_path / "sr", "--video-codec", "h264_nvenc")
+    assert run(*given) == 2
+    assert "These work here: libx264, libx265, libsvtav1, ffv1." in capsys.readouterr().err
+    assert not (tmp_path / "sr").exists()
+
+
 def test_frames_in_tiles_are_mentioned_as_photos_are(graph, tmp_path, capsys):
     from tests.runtime.test_video import write_video
 

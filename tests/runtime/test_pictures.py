@@ -318,11 +318,13 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
         read_image(tmp_path / "a.png")
 
 
-@pytest.mark.parametrize(("suffix", "kind"), [("gif", "GIF"), ("webp", "WEBP"), ("png", "PNG"), ("tif", "TIFF")])
-def test_further_frames_and_pages_are_told(tmp_path, capsys, suffix, kind):
+def test_frames_of_what_cannot_be_written_again_are_told(tmp_path, capsys):
     first, *rest = (Image.fromarray(noise(16, 16, 3, seed=seed)) for seed in range(4))
-    first.save(tmp_path / f"a.{suffix}", kind, save_all=True, append_images=rest)
-    assert read_photo(tmp_path / f"a.{suffix}").left_out == 3
-    jobs = plan_jobs([tmp_path / f"a.{suffix}"], tmp_path / "sr")
+    try:
+        first.save(tmp_path / "a.avif", "AVIF", save_all=True, append_images=rest)
+    except (KeyError, OSError):
+        pytest.skip("Pillow knows no AVIF here")
+    assert read_photo(tmp_path / "a.avif").left_out == 3
+    jobs = plan_jobs([tmp_path / "a.avif"], tmp_path / "sr")
     Batch(Enlarger(), Resume(tmp_path / "sr", {}), tmp_path / "sr").run(jobs)
     assert "3 of 4 pages or frames left out" in capsys.readouterr().err

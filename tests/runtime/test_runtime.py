@@ -17,6 +17,7 @@ from PIL import Image
 
 from defian_edge.calibration.drift.evaluator import session_of
 from defian_edge.runtime.__main__ import main
+from defian_edge.runtime.backends import GraphBackend
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import write_whole
 from defian_edge.runtime.images import downscale, images_in, read_image
@@ -135,9 +136,9 @@ def test_a_provider_that_leaves_the_work_to_the_cpu_is_an_error_too(graph, monke
     monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheGpu)
     if "found 1" in outcome:
         with pytest.raises(DefianError, match=outcome):
-            open_session(graph, provider="cuda")
+            open_session(graph, backend=GraphBackend(provider="cuda"))
     else:
-        assert re.search(outcome, open_session(graph, provider="cuda").describe())
+        assert re.search(outcome, open_session(graph, backend=GraphBackend(provider="cuda")).describe())
 
 
 def test_onnx_runtime_tells_where_nodes_run(graph):
@@ -154,7 +155,7 @@ def test_onnx_runtime_tells_where_nodes_run(graph):
 
 def test_a_provider_that_cannot_run_is_an_error_and_no_silent_fallback(graph):
     with pytest.raises(DefianError, match=r"CUDA|cannot load"):
-        open_session(graph, provider="cuda")
+        open_session(graph, backend=GraphBackend(provider="cuda"))
 
 
 def test_a_file_that_is_not_what_its_manifest_says_names_the_command_that_rebuilds_it(graph):

@@ -37,13 +37,13 @@ def exported(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("exported")
     torch.save({"state_dict": random_checkpoint(tiny()).state}, folder / "tiny.pth")
     run_export(
+        folder / "tiny.pth",
         ExportOptions(
-            model=str(folder / "tiny.pth"),
             out=folder,
             precisions=(Precision.FP32, Precision.FP16),
             profile=ShapeProfile.parse("1x8x8,1x32x32,2x64x64"),
             rewrite_memory=False,
-        )
+        ),
     )
     return folder
 
@@ -53,6 +53,23 @@ def run(*arguments: object) -> int:
         main([str(each) for each in arguments])
     assert isinstance(stopped.value.code, int)
     return stopped.value.code
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_narrow_terminal_gets_every_figure_of_the_table(exported, capsys, monkeypatch, columns):
+    graph = exported / "tiny.fp32.onnx"
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert run("verify", graph) == 0
+    wide = capsys.readouterr().out
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert run("verify", graph) == 0
+    narrow = capsys.readouterr().out
+    rows = [line.split() for line in wide.splitlines() if line.endswith(("right", "WRONG"))]
+    assert len(rows) > 3
+    assert all(cell in narrow.split() for row in rows for cell in row)
+    fields = [line for line in narrow.splitlines() if line.startswith(("  PSNR", "  drift", "  verdict", "  step"))]
+    assert len(fields) == 5 * len(rows)
+    assert max(map(len, fields)) <= columns
 
 
 def test_graphs_keep_what_their_export_promised(exported, capsys, tmp_path):

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from defian_edge.runtime.errors import DefianError
-from defian_edge.runtime.video import FrameTimes, upscale_video
+from defian_edge.runtime.video import upscale_video
+from defian_edge.runtime.video_times import FrameTimes
 from tests.doubles.enlarger import Enlarger
 
 if TYPE_CHECKING:

@@ -75,10 +75,10 @@ def test_without_set5_the_bundled_photos_are_written_as_pairs(tmp_path):
 def test_graphs_that_were_exported_by_half_are_exported_again(tmp_path, monkeypatch):
     made = []
 
-    def export(options):
+    def export(model, options):
         made.append(options.plain)
         options.out.mkdir(parents=True, exist_ok=True)
-        graph = options.out / f"{options.model}.{'plain.' if options.plain else ''}fp16.onnx"
+        graph = options.out / f"{model}.{'plain.' if options.plain else ''}fp16.onnx"
         graph.write_bytes(b"")
         Manifest(graph.name, sha256_of(graph), "x", 2, "fp16", "uint8", "0" * 64, "").write(options.out)
         if made == [True, False]:
@@ -105,13 +105,13 @@ def test_a_folder_of_graphs_that_lacks_a_model_is_told_and_not_written_into(tmp_
 def on_the_cpu(graph, tmp_path, monkeypatch) -> Settings:
     """The stage of ONNX Runtime's CUDA provider, with the CPU's in its place."""
     monkeypatch.setattr(onnx_cuda, "PROVIDER", "CPUExecutionProvider")
-    monkeypatch.setattr(onnx_cuda, "OnnxSession", lambda path, _: OnnxSession(path, "cpu"))
+    monkeypatch.setattr(onnx_cuda, "OnnxSession", lambda path, _: OnnxSession(path))
     monkeypatch.setattr(onnx_cuda, "MODELS", ("defian-s-x2",))
     monkeypatch.setattr(onnx_cuda, "graphs_of", lambda *_, **__: [graph])
     monkeypatch.setattr(onnx_cuda, "_alone", lambda *_: {})
     monkeypatch.setattr(onnx_cuda, "bench", lambda *_: [])
     lr = noise(9, 11, 3)
-    with OnnxSession(graph, "cpu") as session:
+    with OnnxSession(graph) as session:
         pair = EvaluationPair("noise", lr, session(lr[None])[0])
     monkeypatch.setattr(engines, "pairs_of", lambda *_: [pair])
     monkeypatch.setattr(engines, "references", lambda *_: [Evaluation(pair.hr, finite=True)])

@@ -1,6 +1,6 @@
 """``python -m tools.train``."""
 
-from tools.train.command import main
+from defian_edge.runtime.entry import run_command
 
 if __name__ == "__main__":
-    main()
+    run_command("tools.train.command")

@@ -20,9 +20,8 @@ BEGUN = time.monotonic()
 try:
     import typer
     from rich.console import Console
-except ImportError:  # the base installation runs on devices and has neither
-    print(f"error: {MissingPackageError('typer', 'export', 'python -m tools.train')}", file=sys.stderr)
-    sys.exit(2)
+except ImportError as error:  # the base installation runs on devices and has neither
+    raise MissingPackageError("typer", "export", "python -m tools.train") from error
 
 if TYPE_CHECKING:
     from tools.train.stopping import Asked

@@ -63,7 +63,7 @@ def choose(
     everything = calibrated.sites
     report = validation.drift(calibrated, everything)
     known = list(sensitivities or [])
-    if budget is None or _within(report, budget):
+    if budget is None or report.verdict(budget).passed:
         return _mixed_precision(shares, everything, (), report), known
     known = known or rank(calibrated, validation, shares, say)
     alone = [each for each in known if each.group in everything.groups]
@@ -80,7 +80,7 @@ def choose(
     while fits - fails > 1:
         middle = (fits + fails) // 2
         tried = measured(order[middle:])
-        if _within(tried[1], budget):
+        if tried[1].verdict(budget).passed:
             fits, best = middle, tried
         else:
             fails = middle
@@ -88,13 +88,9 @@ def choose(
     left_out = order[: fits - 1]  # the one at fits - 1 has just failed
     for group in [group for group in reversed(left_out) if group in alone_within]:
         tried = measured([*best[0].groups, group])
-        if _within(tried[1], budget):
+        if tried[1].verdict(budget).passed:
             best = tried
     return _mixed_precision(shares, best[0], order, best[1]), known
-
-
-def _within(report: DriftReport, budget: float) -> bool:
-    return not report.faults and not report.over(budget)
 
 
 def _gain(sensitivity: Sensitivity) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.metrics import PEAK
+from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.drift.report import DriftReport, json_ready, measure_drift
 from defian_edge.export.precision.int8.sites import Sites
 
@@ -31,7 +32,7 @@ class Validation:
     def drift(self, calibrated: Calibrated, sites: Sites) -> DriftReport:
         """Drift of the INT8 graph with these sites."""
         evaluator = GraphEvaluator(calibrated.variant(sites).model)
-        return measure_drift("int8", evaluator, self.references, self.pairs, self.scale)
+        return measure_drift("int8", evaluator, Reference(self.pairs, self.references, self.scale))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,116 @@
+"""The file that a film becomes: its streams, and what of the source's facts goes into it."""
+
+from __future__ import annotations
+
+from collections import deque
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .video_colour import Colours
+from .video_copy import copied_streams, keep_facts
+from .video_hdr import Hdr, left_out
+
+if TYPE_CHECKING:
+    from .video_encoder import Encoding
+    from .video_source import FilmReader, FirstLook
+
+
+class FilmWriter:
+    """Encodes frames, and copies packets of other streams, in the order in which they come.
+
+    Args:
+        av: the module.
+        reader: the open source.
+        writer: the open result.
+        film: the film in the source.
+        look: what its first frame says.
+        how: how many times as large the frames become, and how they are encoded.
+
+    Attributes:
+        times: of the frames that are to come, in units of the source's time base.
+        count: frames encoded.
+
+    Raises:
+        DefianError: the container does not take its own sound, or the encoder these sides.
+    """
+
+    def __init__(
+        self,
+        av: Any,  # noqa: ANN401
+        reader: Any,  # noqa: ANN401
+        writer: Any,  # noqa: ANN401
+        film: FilmReader,
+        look: FirstLook,
+        how: tuple[int, Encoding],
+    ) -> None:
+        self._av, self._writer, self._film = av, writer, film
+        self._scale, self._encoding = how
+        self._hdr = Hdr.of(look.side_data)
+        self._colours = Colours.of(film.stream.codec_context)
+        self.times: deque[int] = deque()
+        self.count = 0
+        self._output = self._stream(film.stream, film.rate, look.turns)
+        self._copied, self._remarks = copied_streams(reader, writer, film.stream, film.source)
+        keep_facts(reader, writer, film.stream, self._output)
+
+    def _stream(self, source: Any, rate: Fraction, turns: int) -> Any:  # noqa: ANN401
+        context, encoding = source.codec_context, self._encoding
+        options = self._hdr.options(encoding.codec, encoding.options())
+        stream = self._writer.add_stream(encoding.codec, rate=rate, options=options)
+        sides, aspect = (context.width, context.height), context.sample_aspect_ratio or Fraction(1)
+        if turns % 2:
+            sides, aspect = sides[::-1], 1 / aspect
+        stream.width, stream.height = (self._scale * each for each in sides)
+        stream.pix_fmt = encoding.pixel_format(stream.width, stream.height, deep=self._deep)
+        stream.codec_context.time_base = source.time_base
+        stream.codec_context.sample_aspect_ratio = aspect
+        self._colours.tag(stream.codec_context)
+        if encoding.encoder.tag and self._writer.format.name != "matroska":
+            stream.codec_context.codec_tag = encoding.encoder.tag
+        return stream
+
+    @property
+    def size(self) -> str:
+        """Width and height of the result."""
+        return f"{self._output.width}x{self._output.height}"
+
+    @property
+    def container(self) -> str:
+        """FFmpeg's name of the container."""
+        return str(self._writer.format.name)
+
+    @property
+    def _deep(self) -> bool:
+        """Whether the source has more than 8 bits a channel."""
+        kind = self._film.stream.codec_context.format
+        return kind is not None and max(each.bits for each in kind.components) > 8
+
+    def take(self, thing: Any) -> None:  # noqa: ANN401
+        """An upscaled frame, uint8 RGB [H, W, 3], or a packet of another stream of the source."""
+        if not isinstance(thing, np.ndarray):
+            if thing.stream.index in self._copied:
+                thing.stream = self._copied[thing.stream.index]
+                self._writer.mux(thing)
+            return
+        frame = self._colours.from_rgb(self._av, thing, self._output.pix_fmt)
+        frame.pts, frame.time_base = self.times.popleft(), self._film.stream.time_base
+        self._writer.mux(self._output.encode(frame))
+        self.count += 1
+
+    def finish(self) -> None:
+        """Encode what the encoder has kept back."""
+        if self.count:
+            self._writer.mux(self._output.encode(None))
+
+    def remarks(self) -> list[str]:
+        """What the result lacks of its source, or has otherwise; complete at the end."""
+        said = list(self._remarks)
+        if self._deep:
+            bits = "10" if "10" in self._output.pix_fmt else "8"
+            said.append(f"{bits} bits a channel in the result, 8 in the network")
+        if self._film.deinterlaced:
+            said.append(f"{self._film.deinterlaced} frames were interlaced, and are deinterlaced")
+        lost = left_out(self._film.side_data, self._hdr.kept(self._encoding.codec))
+        return said + [f"{each} is left out" for each in lost]

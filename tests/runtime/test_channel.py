@@ -1,0 +1,98 @@
+"""Things from thread to thread: in their order, few at a time, and an end that both sides see."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+
+import pytest
+
+from defian_edge.runtime.channel import Channel, Crew, StoppedError
+
+PATIENCE = 20.0
+"""Seconds after which a thread that should have ended is taken for one that hangs."""
+
+
+def test_things_come_in_their_order_and_no_more_wait_than_there_is_room():
+    channel: Channel[int] = Channel(3)
+    put: list[int] = []
+
+    def fill() -> None:
+        for index in range(50):
+            channel.put(index)
+            put.append(index)
+        channel.end()
+
+    with Crew(channel.stop) as crew:
+        crew.start(fill, "fill")
+        taken = []
+        for thing in channel:
+            taken.append(thing)
+            assert len(put) - len(taken) <= 3
+    assert taken == put == list(range(50))
+
+
+def test_an_error_comes_after_the_things_before_it():
+    channel: Channel[str] = Channel(5)
+    channel.put("a")
+    channel.put("b")
+    channel.end(ValueError("the source is gone"))
+    taken = []
+    with pytest.raises(ValueError, match="source is gone"):
+        taken.extend(channel)
+    assert taken == ["a", "b"]
+
+
+def test_stopping_wakes_whoever_waits_at_either_end():
+    full, empty = Channel[int](1), Channel[int](1)
+    full.put(0)
+    ended: list[str] = []
+
+    def put() -> None:
+        try:
+            full.put(1)
+        except StoppedError:
+            ended.append("put")
+
+    def take() -> None:
+        try:
+            list(empty)
+        except StoppedError:
+            ended.append("take")
+
+    threads = [threading.Thread(target=each, daemon=True) for each in (put, take)]
+    for thread in threads:
+        thread.start()
+    full.stop()
+    empty.stop()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert sorted(ended) == ["put", "take"]
+    with pytest.raises(StoppedError):
+        full.put(2)
+    with pytest.raises(StoppedError):
+        list(full)
+
+
+def test_no_thread_outlives_its_crew_and_a_signal_does_not_leave_one_behind():
+    """The signal comes while the crew is waited for, as a second Ctrl-C does."""
+    begun, go, ended = threading.Event(), threading.Event(), threading.Event()
+    stops: list[int] = []
+
+    def stop() -> None:
+        stops.append(1)
+        go.set()
+
+    def work() -> None:
+        begun.set()
+        go.wait(0.2)
+        os.kill(os.getpid(), signal.SIGINT)
+        go.wait(PATIENCE)
+        ended.set()
+
+    with pytest.raises(KeyboardInterrupt), Crew(stop) as crew:
+        crew.start(work, "work")
+    assert begun.is_set()
+    assert ended.is_set()
+    assert stops

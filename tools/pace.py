@@ -1,0 +1,110 @@
+"""How much of the network's own rate a video has: decoding and encoding lie beside it, in threads of their own.
+
+    python -m tools.pace build/defian-s-x2.fp32.onnx --size 640x360
+
+The network's rate is that of the same frames from memory. Both take turns, so that what else the machine does counts
+for both; the median of the rounds' ratios is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from defian_edge.calibration.photos import bundled_photos
+from defian_edge.runtime.arguments import count_of
+from defian_edge.runtime.entry import begin, carry_out
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import read_image
+from defian_edge.runtime.session import open_session
+from defian_edge.runtime.video import upscale_video
+from defian_edge.runtime.video_encoder import Encoding, import_av
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    from defian_edge.runtime.interface import Session
+
+RATE = 25
+
+
+def panned(height: int, width: int, count: int) -> list[NDArray[np.uint8]]:
+    """Frames, uint8 RGB [H, W, 3], of a camera that moves over a photo."""
+    photo = read_image(bundled_photos(("astronaut.png",))[0])
+    tiled = np.tile(photo, (-(-height // photo.shape[0]) + 1, -(-width // photo.shape[1]) + 1, 1))
+    return [
+        np.ascontiguousarray(tiled[step : step + height, 2 * step : 2 * step + width])
+        for step in (index % 200 for index in range(count))
+    ]
+
+
+def write_film(path: Path, frames: list[NDArray[np.uint8]]) -> None:
+    """H.264, as a camera writes it."""
+    av = import_av()
+    with av.open(str(path), "w") as out:
+        video: Any = out.add_stream("libx264", rate=RATE, options={"crf": "18"})
+        video.height, video.width, _ = frames[0].shape
+        video.pix_fmt = "yuv420p"
+        for frame in frames:
+            out.mux(video.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        out.mux(video.encode(None))
+
+
+def network(session: Session, frames: list[NDArray[np.uint8]]) -> None:
+    """The network alone."""
+    for _ in session.upscale_frames(frames):
+        pass
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """How long it takes."""
+    begun = time.perf_counter()
+    work()
+    return time.perf_counter() - begun
+
+
+def _run(options: argparse.Namespace) -> int:
+    try:
+        width, height = map(int, options.size.split("x"))
+    except ValueError as error:
+        raise DefianError(f"--size {options.size!r}: expected a size such as 640x360.") from error
+    frames = panned(height, width, options.frames)
+    with tempfile.TemporaryDirectory() as folder, open_session(options.engine) as session:
+        source, target = Path(folder) / "in.mp4", Path(folder) / "out.mp4"
+        write_film(source, frames)
+        session(frames[0][None])
+        print(session.describe())
+        ratios, encoding = [], Encoding(options.video_codec)
+        for _ in range(options.rounds):
+            alone = seconds_of(lambda: network(session, frames))
+            film = seconds_of(lambda: upscale_video(session, source, target, lambda: None, encoding))
+            ratios.append(alone / film)
+            rates = (f"{what} {len(frames) / seconds:.3f}/s" for what, seconds in (("network", alone), ("video", film)))
+            print(f"{', '.join(rates)}: {ratios[-1]:.3f} of it", flush=True)
+    print(f"median of {options.rounds} rounds: {statistics.median(ratios):.3f} of the network's own rate")
+    return 0
+
+
+def main() -> None:
+    """Print the rates and their ratio; exits with 2 on bad input."""
+    begin()
+    parser = argparse.ArgumentParser(prog="python -m tools.pace", description="A video's share of the network's rate.")
+    parser.add_argument("engine", type=Path, help="a .onnx or .engine file built by export.py")
+    parser.add_argument("--size", default="640x360", help="WxH of the video; default 640x360")
+    parser.add_argument("--frames", type=count_of("--frames", 1), default=8)
+    parser.add_argument("--rounds", type=count_of("--rounds", 1), default=3)
+    parser.add_argument("--video-codec", default=Encoding.codec)
+    options = parser.parse_args()
+    carry_out(lambda: _run(options), "interrupted")
+
+
+if __name__ == "__main__":
+    main()
