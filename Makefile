@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test lint gpu fuzz env clean
+.PHONY: demo test coverage matrix lint gpu fuzz env clean
 
 env: $(READY)
 
@@ -24,6 +24,10 @@ demo: env
 
 test: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
+# The runtime's tests on every Python from 3.10 to 3.13 that is found; each gets an environment of its own.
+matrix: env
+	$(BIN)/python -m tools.matrix --torch "$(TORCH)"
 
 # With the environment's packages if there is one, else with those of PYTHON: a GPU machine may have no network.
 gpu:

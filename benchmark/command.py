@@ -29,6 +29,7 @@ from defian_edge.runtime.backends import PROVIDERS
 from defian_edge.runtime.entry import carry_out, printable
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.files import require_writable_folder
+from defian_edge.runtime.log import add_verbose
 from defian_edge.runtime.profile import Shape, ShapeProfile
 from defian_edge.runtime.tiles import DEFAULT_OVERLAP, Tiling
 
@@ -118,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
         "--report", type=path_of("--report"), metavar="DIR", help="folder for a self-contained index.html"
     )
     results.add_argument("--against", type=path_of("--against"), help="earlier --json file to compare with")
+    add_verbose(parser)
     return parser
 
 

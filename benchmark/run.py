@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from defian_edge.benchmark.results import BenchResult, Measured
 from defian_edge.calibration.drift.hard_images import hard_images
 from defian_edge.export.roofline.devices import device_named, device_of
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.log import telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
     from defian_edge.export.roofline.devices import Device
     from defian_edge.runtime.profile import Shape
 
+LOGGER = logging.getLogger(__name__)
+
 CROWDED = 0.5
 """Load per core above which other programs are likely to disturb a measurement."""
 
@@ -45,6 +49,7 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
         DefianError: an artefact, an image folder or the device's name cannot be used. All are looked at before
             anything is measured.
     """
+    say = telling(LOGGER, say)
     use_threads(options.threads)
     environment = describe_environment(options.threads)
     target = _device(options, environment)

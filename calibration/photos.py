@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections import Counter
 from dataclasses import dataclass, replace
 from importlib.resources import files
@@ -17,6 +18,8 @@ from defian_edge.runtime.quality import without_scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+LOGGER = logging.getLogger(__name__)
 
 DEFAULT_CALIBRATION = (
     "coffee.png",
@@ -158,6 +161,7 @@ def calibration_set(folder: Path | None, scale: int, patches: int = PATCHES) -> 
     if len(photos) > patches:
         step = len(photos) / patches
         photos = [photos[int(index * step)] for index in range(patches)]
+    LOGGER.info("calibration on %d patches of %d photos", patches, len(photos))
     return CalibrationSet(tuple(photos), scale, patches)
 
 

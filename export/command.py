@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from defian_edge.runtime.arguments import count_of, number_of, path_of, shown
 from defian_edge.runtime.entry import INTERRUPTED, NOBODY_READS, Terminated, finish, printable, status_of
 from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.log import show_log
 from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 
 try:
@@ -125,6 +126,7 @@ def export(
             parser=count_of("--optimisation-level", 0, 5), metavar="N", help="Builder optimisation level, 0 to 5."
         ),
     ] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say on standard error what is being done.")] = False,
     list_models: Annotated[  # noqa: ARG001
         bool, typer.Option("--list-models", is_eager=True, callback=_list_models, help="List the bundled models.")
     ] = False,
@@ -139,6 +141,8 @@ def export(
     from defian_edge.export.rewrites.base import Use
     from defian_edge.export.trace.network import Io
 
+    if verbose:
+        show_log()
     options = ExportOptions(
         out=out,
         precisions=tuple(dict.fromkeys(_choice(Precision, text, "--precision") for text in precision or Precision)),
@@ -216,6 +220,8 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
 
     console.print(escape(f"{result.checkpoint.name}: {result.checkpoint.architecture}"), soft_wrap=True)
     show_table(tables.rewrite_table(result.steps, options.profile), console)
+    for line in tables.unused_lines(result.steps):
+        console.print(escape(line), soft_wrap=True)
     if any(artefact.drift for artefact in result.artefacts):
         show_table(tables.drift_table(result.artefacts, options.max_drift), console)
     if any(artefact.shares for artefact in result.artefacts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from defian_edge.export.trace.network import Io
 from defian_edge.models.opening import Source, open_checkpoint
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder, write_whole
+from defian_edge.runtime.log import telling
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
     from defian_edge.export.engine.progress import BuildProgress
     from defian_edge.export.options import ExportOptions
     from defian_edge.models.checkpoint import Checkpoint
+
+LOGGER = logging.getLogger(__name__)
 
 
 RANGE_PHOTOS = 8
@@ -69,7 +73,7 @@ def run_export(
         DefianError: an input is missing or unusable. All inputs are looked at before the work starts, and
             nothing is written before everything is measured and built.
     """
-    watch = Stopwatch()
+    say, watch = telling(LOGGER, say), Stopwatch()
     with watch.step("inputs"):
         inputs = _inputs(source, options)
     checkpoint = inputs.checkpoint

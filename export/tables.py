@@ -51,6 +51,11 @@ def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
     return table
 
 
+def unused_lines(steps: Sequence[Step]) -> list[str]:
+    """Which rewrites changed nothing, and why."""
+    return [f"{step.name}: 0 places: {step.why_none}." for step in steps if step.why_none]
+
+
 def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
     """Per variant: picture quality, drift, and PSNR against the reference's own output with and without rounding."""
     limit = "" if budget is None else f", budget {budget:g} dB per image"

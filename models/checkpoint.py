@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from defian_edge.runtime.files import sha256_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+LOGGER = logging.getLogger(__name__)
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 CHANNELS = range(16, 513)
@@ -69,6 +72,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
         digest = sha256_of(path)
     except OSError as error:
         raise DefianError(f"Cannot read {path}: {error.strerror}.") from error
+    LOGGER.info("%s is a %s, SHA-256 %s", path, architecture, digest)
     return Checkpoint(architecture, state, digest, path.stem)
 
 

@@ -15,6 +15,7 @@ from .entry import begin, carry_out, printable
 from .errors import DefianError
 from .files import require_writable_folder
 from .jobs import plan
+from .log import add_verbose
 from .memory import fits
 from .quality import Quality, require_scikit_image
 from .resume import Resume
@@ -100,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WHEN",
         help=f"{', '.join(CHECKS)}: hold engines against a picture of PyTorch's; default once",
     )
+    add_verbose(parser)
     return parser
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from .backends import Backend
     from .interface import Session
     from .profile import Shape
+
+LOGGER = logging.getLogger(__name__)
 
 
 def open_session(path: Path | str, *, backend: Backend | None = None, shape: Shape | None = None) -> Session:
@@ -40,6 +43,7 @@ def open_session(path: Path | str, *, backend: Backend | None = None, shape: Sha
             f"{path.name}: expected a graph (.onnx) or engine (.engine) with its manifest, found no {path.name}.json.",
             "Build it with export.py, and copy both files.",
         )
+    LOGGER.info("opening %s", path)
     if read_manifest(path, verify=False).engine is not None:
         session = EngineSession(path, engine_backend(path.name, backend), shape)
         try:

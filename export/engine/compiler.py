@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import sys
@@ -15,6 +16,8 @@ from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+LOGGER = logging.getLogger(__name__)
 
 
 class Target(str, Enum):
@@ -139,6 +142,7 @@ def _logger(trt: ModuleType, messages: list[tuple[Any, str]]) -> Any:  # noqa: A
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:  # noqa: ANN401
+            LOGGER.debug("TensorRT: %s", msg)
             messages.append((severity, msg))
 
     return Logger()

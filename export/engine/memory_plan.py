@@ -33,6 +33,7 @@ class Step:
     Attributes:
         name: of the rewrite.
         sites: places that it changed.
+        why_none: why it changed none; empty if it did.
         nodes, macs: of the graph, functions inlined, at the profile's largest shape.
         activation_bytes: that the compiler plans for the profile; None if it was not asked.
         traffic: kernels, and the bytes that they move, at the profile's largest shape; None likewise.
@@ -44,6 +45,7 @@ class Step:
     macs: int
     activation_bytes: int | None
     traffic: Traffic | None = None
+    why_none: str = ""
 
 
 def can_measure_memory() -> bool:
@@ -79,7 +81,7 @@ def rewrite_with_account(
             steps.append(_account(model, result.name, result.sites, profile, memory=memory))
         else:
             last = steps[-1]
-            steps.append(replace(last, name=result.name, sites=0))
+            steps.append(replace(last, name=result.name, sites=0, why_none=result.why_none))
 
     apply_rewrites(model, rewrites, after_each)
     return steps

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from defian_edge.export.rewrites.affine_folding import AffineFolding
-from defian_edge.export.rewrites.base import Rewrite, RewriteResult, Use
+from defian_edge.export.rewrites.base import Rewrite, RewriteResult, Use, require_order
 from defian_edge.export.rewrites.cheap_hessian import CheapHessian
 from defian_edge.export.rewrites.early_attention import EarlyAttention
 from defian_edge.export.rewrites.hessian_slices import HessianSlices
@@ -38,8 +38,10 @@ ALL: tuple[Rewrite, ...] = (
     HessianSlices(),
     VectorProducts(),
 )
-"""Order matters: DAC's map loses its copies once its variance has rank 4, affine folding has to reach the output
-convolution before that is composed with the upscaling, and what is for engines alone stands behind what is for all."""
+"""Order matters, and is held against what each rewrite says it comes ``after``: DAC's map loses its copies once its
+variance has rank 4, affine folding has to reach the output convolution before that is composed with the upscaling, and
+what is for engines alone stands behind what is for all."""
+require_order(ALL)
 
 PORTABLE: tuple[Rewrite, ...] = tuple(rewrite for rewrite in ALL if Use.PORTABLE in rewrite.uses)
 """Those of a graph that any backend may run, and of every INT8 graph."""
@@ -76,7 +78,12 @@ def apply_rewrites(
     rewrites: Collection[Rewrite] = PORTABLE,
     after_each: Callable[[RewriteResult], None] | None = None,
 ) -> list[RewriteResult]:
-    """Rewrite the model in place; ``after_each`` sees the model between two rewrites."""
+    """Rewrite the model in place; ``after_each`` sees the model between two rewrites.
+
+    Raises:
+        ValueError: one comes before a rewrite that it has to come after.
+    """
+    require_order(rewrites)
     results = []
     for rewrite in rewrites:
         results.append(rewrite(model))

@@ -30,6 +30,11 @@ class AffineFolding(Rewrite):
 
     name = "affine-folding"
     summary = "colour mapping folded into the output convolution; one multiply-add at the input"
+    operator = "Add, Sub, Mul or Div"
+    place = "a step by constants, one for each channel, behind a convolution or behind another such step"
+
+    def _candidates(self, model: ir.Model) -> int:
+        return sum(node.op_type in ARITHMETIC for node in model.graph)
 
     def rewrite(self, model: ir.Model) -> int:
         sites = 0

@@ -60,6 +60,8 @@ class EarlyAttention(Rewrite):
 
     name = "early-attention"
     summary = "channel attention from sums of the second convolution's input, in that convolution's weights"
+    operator = "ReduceMean"
+    place = "the mean of a 3x3 convolution's output in front of channel attention"
     uses = ENGINES
     largest_batch = 1
 

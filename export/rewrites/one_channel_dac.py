@@ -25,6 +25,9 @@ class OneChannelDac(Rewrite):
 
     name = "one-channel-dac"
     summary = "DAC statistics on one channel instead of C"
+    operator = "Expand"
+    place = "a map of one channel spread over C, from which only steps that treat all channels alike lead on"
+    after = frozenset({"spatial-statistics"})
 
     def rewrite(self, model: ir.Model) -> int:
         return sum(_rewrite_node(node) for node in nodes_of_type(model.graph, "Expand"))

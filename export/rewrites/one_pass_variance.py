@@ -45,6 +45,9 @@ class OnePassVariance(Rewrite):
 
     name = "one-pass-variance"
     summary = "mean and variance of a map from one read, around the first pixel of each row"
+    operator = "ReduceMean"
+    place = "the mean of squared deviations from a mean over H x W, in rank 4"
+    after = frozenset({"spatial-statistics"})
     uses = ENGINES
 
     def rewrite(self, model: ir.Model) -> int:

@@ -28,6 +28,8 @@ class RecomputeShallow(Rewrite):
 
     name = "recompute-shallow"
     summary = "input convolution repeated at the end instead of keeping its output alive"
+    operator = "Conv"
+    place = "one of the image whose output both the body and the sum behind it read"
 
     def rewrite(self, model: ir.Model) -> int:
         return sum(_repeat(node) for node in nodes_of_type(model.graph, "Conv"))

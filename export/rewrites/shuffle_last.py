@@ -24,6 +24,9 @@ class ShuffleLast(Rewrite):
 
     name = "shuffle-last"
     summary = "clamp and round before the pixel shuffle"
+    operator = "DepthToSpace"
+    place = "read by clamping and rounding alone"
+    after = frozenset({"affine-folding", "upscale-output"})
 
     def rewrite(self, model: ir.Model) -> int:
         return sum(_move(node) for node in nodes_of_type(model.graph, "DepthToSpace"))

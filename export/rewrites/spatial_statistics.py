@@ -26,6 +26,8 @@ class SpatialStatistics(Rewrite):
 
     name = "spatial-statistics"
     summary = "variance in rank 4, one Bessel factor for the graph"
+    operator = "ReduceMean"
+    place = "the start of a variance over H x W of an image's size, as the exporter writes it"
 
     def rewrite(self, model: ir.Model) -> int:
         sites = [site for node in nodes_of_type(model.graph, "ReduceMean") if (site := _match(node)) is not None]

@@ -27,6 +27,8 @@ class TransposedConvolutions(Rewrite):
 
     name = "transposed-convolutions"
     summary = "stride-1 ConvTranspose -> dilated Conv"
+    operator = "ConvTranspose"
+    place = "of constant weights, stride 1 and one group, with explicit pads"
 
     def rewrite(self, model: ir.Model) -> int:
         return sum(_rewrite_node(node) for node in nodes_of_type(model.graph, "ConvTranspose"))

@@ -52,6 +52,9 @@ class UpscaleOutput(Rewrite):
 
     name = "upscale-output"
     summary = "upscale + output -> one 5x5 Conv and one shuffle, ring corrected"
+    operator = "Conv"
+    place = "a 3x3 output convolution behind 3x3 convolutions and pixel shuffles, weights constant, each read once"
+    after = frozenset({"affine-folding"})
 
     def rewrite(self, model: ir.Model) -> int:
         sites = [site for node in nodes_of_type(model.graph, "Conv") if (site := _match(node)) is not None]

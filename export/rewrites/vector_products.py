@@ -25,6 +25,8 @@ class VectorProducts(Rewrite):
 
     name = "vector-products"
     summary = "convolutions of a single pixel as products and sums"
+    operator = "Conv"
+    place = "of one group and constant weights on a map as large as its kernel"
     uses = ENGINES
 
     def rewrite(self, model: ir.Model) -> int:

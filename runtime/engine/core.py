@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from ..profile import Shape
     from .shape_context import GraphPolicy, ShapeContextPool
     from .trt_engine import TrtEngine
+
+LOGGER = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -50,5 +53,6 @@ class EngineCore:
         try:
             return ShapeContext(self.cuda, self.engine, shape, self.manifest.scale)
         except self.cuda.MemoryError:
+            LOGGER.info("no memory for a stream of frames: what single calls kept is given up")
             self.shape_contexts.free()
             return ShapeContext(self.cuda, self.engine, shape, self.manifest.scale)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from ..device.streams import WorkStream
     from ..profile import Shape
     from .trt_engine import Execution, TrtEngine
+
+LOGGER = logging.getLogger(__name__)
 
 WARM_UP_RUNS = 2
 
@@ -127,6 +130,7 @@ class GraphPolicy:
             return
         self.refusal = shape_context.capture(stream)
         self.captured += not self.refusal
+        LOGGER.info("CUDA graph of %s: %s", shape_context.shape, self.refusal or "captured")
 
     def describe(self) -> str:
         """Such as ``CUDA graphs on (2 captured)``; after a refusal why there are none, or no more than these."""
@@ -161,6 +165,7 @@ class ShapeContextPool:
         except self._cuda.MemoryError:
             if not self._shape_contexts:
                 raise
+            LOGGER.info("no memory for another shape: %d that were kept are given up", len(self._shape_contexts))
             self.free()
             shape_context = ShapeContext(self._cuda, self._engine, shape, self._scale)
         self._shape_contexts[shape] = shape_context

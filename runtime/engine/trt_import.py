@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import logging
 import re
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from ..errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
     from types import ModuleType
+
+LOGGER = logging.getLogger(__name__)
 
 FLAVOURS = {"tensorrt": ("tensorrt", "gpu"), "tensorrt-rtx": ("tensorrt_rtx", "rtx")}
 """What builds and runs an engine: its name in manifests, then its Python module and the extra that installs it."""
@@ -103,6 +106,7 @@ def _logger(trt: ModuleType, messages: deque[tuple[bool, str]]) -> Any:  # noqa:
             trt.ILogger.__init__(self)
 
         def log(self, severity: Any, msg: str) -> None:  # noqa: ANN401
+            LOGGER.debug("TensorRT: %s", msg)
             if severity in errors or severity == warning:
                 messages.append((severity in errors, msg))
 

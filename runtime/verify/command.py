@@ -14,6 +14,7 @@ from ..backends import PROVIDERS
 from ..entry import carry_out, printable
 from ..errors import DefianError
 from ..files import require_writable_folder, write_whole
+from ..log import add_verbose
 from ..table import terminal_width
 from .budget import BELOW_PROMISE, Budget
 from .run import verify
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=path_of("--out"), default=Path("verify"), help="folder for wrong pictures; default verify"
     )
+    add_verbose(parser)
     return parser
 
 

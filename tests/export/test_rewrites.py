@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx_ir as ir
 import pytest
 
 from defian_edge.calibration.photos import bundled_photos
 from defian_edge.export.graph import Emitter, nodes_of_type
-from defian_edge.export.rewrites import ALL, PORTABLE, Use, apply_rewrites, select
+from defian_edge.export.rewrites import ALL, PORTABLE, Rewrite, Use, apply_rewrites, select
 from defian_edge.export.roofline.counts import statistics
+from defian_edge.export.trace.hessian_op import operator_nodes
 from defian_edge.models.defian import Architecture, small
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import downscale, read_image
@@ -65,6 +68,66 @@ def test_all_rewrites_together_keep_the_picture_border_included(traced, architec
         border = np.ones(values.shape[1:3], bool)
         border[6:-6, 6:-6] = False
         assert relative_error(values[:, border], reference[:, border]) <= TOLERANCE
+
+
+def test_a_rewrite_that_changes_nothing_says_why(traced):
+    model = traced(random_checkpoint(tiny()))
+    done = [rewrite(model) for rewrite in (BY_NAME["spatial-statistics"], BY_NAME["cheap-hessian"])]
+    assert [result.why_none for result in done] == ["", ""]
+    assert "has written the eigenvalue step already" in BY_NAME["cheap-hessian"](model).why_none
+    again = BY_NAME["spatial-statistics"](model)
+    assert re.fullmatch(r"none of \d+ ReduceMean nodes is the start of a variance .*", again.why_none)
+
+
+def test_a_network_with_other_stencils_is_told_why_its_eigenvalue_step_stays(traced):
+    checkpoint = random_checkpoint(tiny())
+    for name in checkpoint.state:
+        if ".grad_xy.weight" in name:
+            checkpoint.state[name] = checkpoint.state[name] * 1.5
+    model = traced(checkpoint)
+    assert not operator_nodes(model), "the stencils were changed"
+    assert "the stencils of no module are the standard ones" in BY_NAME["cheap-hessian"](model).why_none
+
+
+class Careless(Rewrite):
+    """A rewrite that breaks what it is told to."""
+
+    name, summary, operator, place = "careless", "breaks the graph", "Conv", "any"
+
+    def __init__(self, breaks: str) -> None:
+        self.breaks = breaks
+
+    def rewrite(self, model: ir.Model) -> int:
+        graph = model.graph
+        if self.breaks == "name":
+            graph.outputs[0].name = "other"
+        elif self.breaks == "rank":
+            graph.outputs[0].shape = ir.Shape(["n", "h", "w"])
+        else:
+            first, *_, last = list(graph)
+            last.replace_input_with(0, ir.Value(name="from nowhere", type=first.outputs[0].type))
+        return 1
+
+
+@pytest.mark.parametrize(("breaks", "said"), [("name", "found .*other"), ("rank", "found"), ("reader", "from nowhere")])
+def test_a_rewrite_that_leaves_no_graph_or_another_interface_is_found_out_at_once(traced, breaks, said):
+    with pytest.raises(RuntimeError, match=f"careless: .*{said}"):
+        Careless(breaks)(traced(random_checkpoint(tiny())))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("one-channel-dac", "spatial-statistics"), ("vector-products", "cheap-hessian")]
+)
+def test_an_order_in_which_one_rewrite_takes_the_places_of_another_is_refused(traced, first, second):
+    with pytest.raises(ValueError, match=f"{first} comes after {second}"):
+        apply_rewrites(traced(random_checkpoint(tiny())), [BY_NAME[first], BY_NAME[second]])
+
+
+def test_what_a_rewrite_comes_after_is_what_the_proofs_apply_before_it():
+    assert {name: sorted(rewrite.after) for name, rewrite in BY_NAME.items() if rewrite.after} == {
+        **AFTER,
+        "upscale-output": ["affine-folding"],
+    }
 
 
 @pytest.mark.parametrize("name", BY_NAME)

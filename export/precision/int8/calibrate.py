@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from defian_edge.calibration.photos import CalibrationSet
     from defian_edge.calibration.ranges.fp16_range import BeyondFp16
     from defian_edge.export.precision.int8.recipe import Recipe
+
+LOGGER = logging.getLogger(__name__)
 
 STREAM_ROUNDINGS = 2.0
 """Weight of rounding against clipping in a residual stream, which every block rounds again (docs/quantisation.md)."""
@@ -108,6 +111,8 @@ def calibrate(
         )
         for name in sites.tensors
     }
+    for name, limit in limits.items():
+        LOGGER.debug("%s: INT8 up to %g", name, limit)
     record = {
         **recipe.described(),
         "photos": len(patches.photos),

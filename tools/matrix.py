@@ -1,0 +1,95 @@
+"""The runtime's tests on every Python that the package promises and this machine has.
+
+Each gets an environment of its own below ``.cache/matrix``, made once and kept for the next time; packages are those of
+``make env``, since the tests make the graphs that they run. A Python that is not found is said to be missing; it fails
+nothing, unless none is found.
+
+    python -m tools.matrix [--torch torch==2.13.0] [3.10 3.13 ...]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).resolve().parent.parent
+ENVIRONMENTS = ROOT / ".cache" / "matrix"
+EXTRAS = "export,cpu,report,test"
+TESTS = "tests/runtime"
+READY = ".ready"
+"""Written into an environment once it is whole: one whose making was interrupted is made anew."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tests on each; 0 if all that were found passed, 1 if one failed, 2 if none was found."""
+    parser = argparse.ArgumentParser(prog="python -m tools.matrix", description=__doc__)
+    parser.add_argument("versions", nargs="*", default=promised(), metavar="VERSION", help="default: all promised")
+    parser.add_argument("--torch", default="torch", help="which PyTorch, as pip is told")
+    options = parser.parse_args(arguments)
+    ended: dict[str, str] = {}
+    for version in options.versions:
+        interpreter = find_python(version)
+        ended[version] = "not found" if interpreter is None else tested(version, interpreter, options.torch)
+        print(f"Python {version}: {ended[version]}", flush=True)
+    if set(ended.values()) == {"not found"}:
+        print("error: none of these Pythons is on the PATH or below ~/.pyenv", file=sys.stderr)
+        return 2
+    return 1 if any(words.startswith("failed") for words in ended.values()) else 0
+
+
+def promised() -> list[str]:
+    """The versions that pyproject.toml names, such as ``3.10``."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    return re.findall(r'"Programming Language :: Python :: (\d+\.\d+)"', text)
+
+
+def find_python(version: str) -> Path | None:
+    """An interpreter of this version: pyenv's newest, or one of the PATH that starts, which a shim need not do."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    of_pyenv = sorted(versions.glob(f"{version}.*/bin/python"), key=_patch)
+    of_path = shutil.which(f"python{version}")
+    for candidate in (*reversed(of_pyenv), *([] if of_path is None else [Path(of_path)])):
+        asked = "import sys; print('%d.%d' % sys.version_info[:2])"
+        said = subprocess.run([candidate, "-c", asked], capture_output=True, text=True, check=False)
+        if said.stdout.strip() == version:
+            return candidate
+    return None
+
+
+def _patch(interpreter: Path) -> int:
+    last = interpreter.parent.parent.name.split(".")[-1]
+    return int(last) if last.isdigit() else -1
+
+
+def tested(version: str, interpreter: Path, torch: str) -> str:
+    """Make the environment if need be and run the tests in it: pytest's last line, behind ``failed: `` if it failed."""
+    folder = ENVIRONMENTS / version
+    python = folder / "bin" / "python"
+    if not (folder / READY).is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+        pip = [python, "-m", "pip", "install", "-q"]
+        for command in ([interpreter, "-m", "venv", folder], [*pip, torch], [*pip, "-e", f"{ROOT}[{EXTRAS}]"]):
+            done = subprocess.run(command, cwd=ROOT, check=False)
+            if done.returncode:
+                return f"failed: {' '.join(map(str, command))}"
+        (folder / READY).touch()
+    command = [python, "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", TESTS]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    lines = done.stdout.strip().splitlines() or ["no output"]
+    if done.returncode:
+        print(done.stdout, flush=True)
+    return f"{'failed: ' if done.returncode else ''}{lines[-1]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
