@@ -73,8 +73,7 @@ def run_export(
         DefianError: an input is missing or unusable. All inputs are looked at before the work starts, and
             nothing is written before everything is measured and built.
     """
-    say = telling(LOGGER, say)
-    watch = Stopwatch()
+    say, watch = telling(LOGGER, say), Stopwatch()
     with watch.step("inputs"):
         inputs = _inputs(source, options)
     checkpoint = inputs.checkpoint

@@ -165,7 +165,7 @@ class _Transcoder:
         if not self.count:
             raise DefianError(f"{self._source}: none of its frames can be decoded.", "Play it with ffplay.")
 
-    def _encoders_fault(self, error: BaseException) -> BaseException:
+    def _encoders_fault(self, error: Any) -> BaseException:  # noqa: ANN401 - PyAV's errors are known when it is loaded
         """FFmpeg says the same of a source that it cannot read and of a result that it cannot write."""
         if not isinstance(error, self._av.FFmpegError) or error.errno in FULL:
             return error
