@@ -11,6 +11,7 @@ from defian_edge.export.graph import Emitter, nodes_of_type
 from defian_edge.export.rewrites import ALL, PORTABLE, Rewrite, Use, apply_rewrites, select
 from defian_edge.export.roofline.counts import statistics
 from defian_edge.export.trace.hessian_op import operator_nodes
+from defian_edge.export.trace.network import Io
 from defian_edge.models.defian import Architecture, small
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import downscale, read_image
@@ -169,6 +170,15 @@ def test_a_graph_with_gates_in_its_weights_refuses_a_batch_of_two(traced):
     apply_rewrites(model, select(use=Use.ENGINE))
     with pytest.raises(Exception, match=r"Got: 2 Expected: 1"):
         run_graph(model, noise(2, 9, 8, 3))
+
+
+@pytest.mark.parametrize("use", list(Use), ids=lambda use: use.value)
+@pytest.mark.parametrize("io", list(Io), ids=lambda io: io.value)
+def test_inputs_and_outputs_keep_their_names(traced, io, use):
+    model = traced(random_checkpoint(tiny()), io)
+    before = [value.name for value in (*model.graph.inputs, *model.graph.outputs)]
+    apply_rewrites(model, select(use=use))
+    assert [value.name for value in (*model.graph.inputs, *model.graph.outputs)] == before
 
 
 def test_a_portable_graph_has_none_of_the_rewrites_for_engines():
