@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from defian_edge.runtime.manifest import Manifest, read_manifest
     from defian_edge.runtime.profile import ShapeProfile
     from defian_edge.runtime.session import open_session
-    from defian_edge.runtime.tiles import TiledSession, Tiling
+    from defian_edge.runtime.tiles import TiledSession
+    from defian_edge.runtime.tiling import Tiling
     from defian_edge.runtime.verify.budget import Budget
     from defian_edge.runtime.verify.run import verify
 
@@ -59,7 +60,7 @@ _HOMES = {
     "ShapeProfile": "runtime.profile",
     "Target": "export.engine.compiler",
     "TiledSession": "runtime.tiles",
-    "Tiling": "runtime.tiles",
+    "Tiling": "runtime.tiling",
     "evaluation_pairs": "calibration.photos",
     "open_session": "runtime.session",
     "read_manifest": "runtime.manifest",

@@ -20,7 +20,6 @@ from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 from defian_edge.runtime.verify.pack import MOST_BYTES
 
 
-
 @dataclass(frozen=True)
 class ExportOptions:
     """One run of ``export.py``.
