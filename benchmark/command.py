@@ -31,7 +31,7 @@ from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.files import require_writable_folder
 from defian_edge.runtime.log import add_verbose
 from defian_edge.runtime.profile import Shape, ShapeProfile
-from defian_edge.runtime.tiles import DEFAULT_OVERLAP, Tiling
+from defian_edge.runtime.tiling import DEFAULT_OVERLAP, Tiling
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from defian_edge.runtime.profile import Shape
-    from defian_edge.runtime.tiles import Tiling
+    from defian_edge.runtime.tiling import Tiling
 
 
 @dataclass(frozen=True)

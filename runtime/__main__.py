@@ -21,7 +21,8 @@ from .quality import Quality, require_scikit_image
 from .resume import Resume
 from .session import open_session
 from .shards import Shard
-from .tiles import DEFAULT_OVERLAP, TiledSession, Tiling, tiles_that_fit
+from .tiles import TiledSession
+from .tiling import DEFAULT_OVERLAP, Tiling, tiles_that_fit
 from .video_encoder import ENCODERS, Encoding, require_encoder
 
 if TYPE_CHECKING:

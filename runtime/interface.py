@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from .guard import FrameGuard
     from .manifest import Manifest
     from .profile import ShapeProfile
-    from .tiles import Tiling
+    from .tiling import Tiling
 
 
 @runtime_checkable

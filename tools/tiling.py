@@ -20,7 +20,8 @@ from defian_edge.calibration.photos import bundled_photos
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import downscale, images_in, read_image
 from defian_edge.runtime.session import open_session
-from defian_edge.runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.tiles import TiledSession
+from defian_edge.runtime.tiling import Tiling
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

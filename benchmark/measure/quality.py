@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.models.checkpoint import Checkpoint
     from defian_edge.models.defian import DeFiAN
-    from defian_edge.runtime.tiles import Tiling
+    from defian_edge.runtime.tiling import Tiling
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.guard import FrameGuard
 from defian_edge.runtime.manifest import Manifest
-from defian_edge.runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.tiles import TiledSession
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Sequence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from defian_edge.calibration.drift.evaluation import Evaluation
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.runtime.profile import ShapeProfile
+    from defian_edge.runtime.tiling import Tiling
 
 
 class EvaluatedSession:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from defian_edge.calibration.drift.hard_images import gradient, hard_images
-from defian_edge.runtime.tiles import DEFAULT_OVERLAP, Tiling
+from defian_edge.runtime.tiling import DEFAULT_OVERLAP, Tiling
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

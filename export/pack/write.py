@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from defian_edge.export.pack.choose import Chosen
     from defian_edge.models.checkpoint import Checkpoint
     from defian_edge.runtime.profile import ShapeProfile
-    from defian_edge.runtime.tiles import Tiling
+    from defian_edge.runtime.tiling import Tiling
 
 MEGA = 10**6
 EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from ..errors import DefianError
 from ..images import UNREADABLE
-from ..tiles import Tiling
+from ..tiling import Tiling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -20,7 +20,8 @@ from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import sha256_of
 from defian_edge.runtime.images import write_png
 from defian_edge.runtime.profile import ShapeProfile
-from defian_edge.runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.tiles import TiledSession
+from defian_edge.runtime.tiling import Tiling
 from tests.benchmark.made_up import made_up
 from tests.conftest import noise
 from tests.doubles.enlarger import Enlarger

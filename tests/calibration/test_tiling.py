@@ -10,7 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from defian_edge.runtime.manifest import Manifest
-from defian_edge.runtime.tiles import DEFAULT_OVERLAP, DEFAULT_TILE, Tiling
+from defian_edge.runtime.tiling import DEFAULT_OVERLAP, DEFAULT_TILE, Tiling
 from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
 from tests.doubles.enlarger import Enlarger
 from tools.tiling import main, measure

@@ -14,7 +14,8 @@ from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import read_image
 from defian_edge.runtime.plugin import PLUGIN_KEY, device
 from defian_edge.runtime.session import open_session
-from defian_edge.runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.tiles import TiledSession
+from defian_edge.runtime.tiling import Tiling
 from tests.device.engines import GRAPH, Reference, noise, write_engine
 from tests.doubles.enlarger import Enlarger
 from tests.doubles.tensorrt_module import NEEDS_PLUGIN

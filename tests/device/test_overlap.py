@@ -11,7 +11,8 @@ from defian_edge.runtime.backends import EngineBackend
 from defian_edge.runtime.device.streams import WorkStream
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.session import open_session
-from defian_edge.runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.tiles import TiledSession
+from defian_edge.runtime.tiling import Tiling
 from tests.device.engines import frames, noise, write_engine
 
 if TYPE_CHECKING:

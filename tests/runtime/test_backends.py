@@ -14,7 +14,8 @@ from defian_edge.runtime.interface import Session
 from defian_edge.runtime.manifest import EngineFacts, Manifest
 from defian_edge.runtime.onnx_session import OnnxSession
 from defian_edge.runtime.session import open_session
-from defian_edge.runtime.tiles import TiledSession, Tiling
+from defian_edge.runtime.tiles import TiledSession
+from defian_edge.runtime.tiling import Tiling
 from tests.doubles.enlarger import Enlarger
 
 FACTS = EngineFacts("tensorrt", "10.13.0", "8.9", 1, 1, 1, 1.0, 1)
