@@ -2,7 +2,7 @@
 
 A module keeps old names like this::
 
-    __getattr__ = renamed(__name__, {"LoadedEngine": Deprecated("runtime.engine.trt_engine", "TrtEngine", last="0.2")})
+    __getattr__ = renamed(__name__, {"OldName": Deprecated("defian_edge.runtime.tiling", "Tiling", last="0.2")})
 
 ``tests/test_habits.py`` fails as soon as the version is above ``last``, so that no old name is forgotten.
 """
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PACKAGE = __name__.removesuffix("runtime.deprecated")
+PACKAGE = (__package__ or "").removesuffix("runtime")
 """What stands before a room's name: ``defian_edge.``, or nothing where ``runtime/`` runs alone."""
 
 
@@ -26,7 +26,7 @@ class Deprecated:
     """Where an old name's thing is now.
 
     Attributes:
-        module: the room and what is below it, such as ``runtime.session``.
+        module: by its whole name, such as ``defian_edge.runtime.session``.
         name: the new name.
         last: the last minor version, such as ``0.2``, in which the old name works.
     """
@@ -52,7 +52,7 @@ def renamed(module: str, names: Mapping[str, Deprecated]) -> Callable[[str], obj
         moved = names.get(name)
         if moved is None:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        place = f"{PACKAGE}{moved.module}"
+        place = moved.module if PACKAGE else moved.module.removeprefix("defian_edge.")
         warnings.warn(
             f"{module}.{name} is {place}.{moved.name} now; the old name goes after version {moved.last}.",
             DeprecationWarning,

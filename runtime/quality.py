@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import numpy as np
 
 from .errors import DefianError, MissingPackageError
 from .images import SUFFIXES, read_image
+from .verify.figures import PEAK, luma, psnr_y
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,16 +30,16 @@ class Quality:
 
 
 def require_scikit_image() -> Any:  # noqa: ANN401 - an optional package
-    """``skimage.color`` and ``skimage.metrics``.
+    """``skimage.metrics``.
 
     Raises:
         MissingPackageError: scikit-image is not installed.
     """
     try:
-        from skimage import color, metrics
+        from skimage import metrics
     except ImportError as error:
         raise MissingPackageError("scikit-image", "compare", "--compare") from error
-    return color, metrics
+    return metrics
 
 
 def compare(upscaled: NDArray[np.uint8], original: NDArray[np.uint8], scale: int) -> Quality:
@@ -54,19 +54,36 @@ def compare(upscaled: NDArray[np.uint8], original: NDArray[np.uint8], scale: int
         DefianError: the sizes do not belong together, the image is too small for SSIM's 11x11 window, or
             scikit-image is missing.
     """
-    color, metrics = require_scikit_image()
+    require_scikit_image()
     (height, width, _), (rows, columns, _) = upscaled.shape, original.shape
     if not (0 <= rows - height < scale and 0 <= columns - width < scale):
         raise DefianError(f"The original is {columns}x{rows}, expected {width}x{height} as the result.")
     if min(height, width) - 2 * scale < WINDOW:
         raise DefianError(f"{width}x{height} is too small to compare: SSIM needs {WINDOW} pixels inside the border.")
-    inner = (slice(scale, height - scale), slice(scale, width - scale))
-    y, reference = (color.rgb2ycbcr(image)[..., 0][inner] for image in (upscaled, original[:height, :width]))
-    error = float(np.mean((y - reference) ** 2))
-    similarity = metrics.structural_similarity(
-        y, reference, data_range=255, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
+    reference = original[:height, :width]
+    return Quality(psnr_y(upscaled, reference, scale), ssim_y(upscaled, reference, scale))
+
+
+def ssim_y(image: NDArray[np.uint8], reference: NDArray[np.uint8], border: int) -> float:
+    """Structural similarity on Y: 11x11 Gaussian window, sigma 1.5, as in Wang et al. 2004.
+
+    Args:
+        image: uint8 RGB [H, W, 3].
+        reference: the same.
+        border: pixels at each side that do not count; inside it, at least 11x11 are needed.
+
+    Raises:
+        MissingPackageError: scikit-image is not installed.
+    """
+    similarity = require_scikit_image().structural_similarity(
+        luma(image, border),
+        luma(reference, border),
+        data_range=PEAK,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
     )
-    return Quality(math.inf if error == 0 else 10 * math.log10(255**2 / error), float(similarity))
+    return float(np.asarray(similarity))
 
 
 def original_of(result: Path, originals: Path, root: Path, scale: int) -> NDArray[np.uint8]:

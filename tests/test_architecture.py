@@ -53,7 +53,9 @@ def test_rooms_are_imported_below_the_one_name_alone():
     assert len(paths) > 300
     bare = [(path, name) for path in paths for dots, name in imports_of(path) if not dots and bare_room(name)]
     assert bare == []
-    named = [(path, text) for path in paths for text in strings_of(path) if bare_room(text) and MODULE.fullmatch(text)]
+    # The package's own table of public names says where each is below the package.
+    read = [path for path in paths if path != REPOSITORY / "defian_edge" / "__init__.py"]
+    named = [(path, text) for path in read for text in strings_of(path) if bare_room(text) and MODULE.fullmatch(text)]
     assert named == []
 
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from defian_edge.runtime import __version__, deprecated
-from defian_edge.runtime.tiles import Tiling
+from defian_edge.runtime.tiling import Tiling
 from tests.conftest import REPOSITORY
 from tools import matrix
 from tools.link_rooms import ROOMS
@@ -56,7 +56,7 @@ def test_no_deprecated_name_outlives_its_version():
 
 
 def test_a_name_that_is_overdue_would_be_found(monkeypatch):
-    source = 'x = deprecated.renamed(__name__, {"a": deprecated.Deprecated("runtime.tiles", "Tiling", last="0.1")})'
+    source = 'OLD = {"a": deprecated.Deprecated("defian_edge.runtime.tiling", "Tiling", last="0.1")}'
     monkeypatch.setattr("pathlib.Path.read_text", lambda *_, **__: source)
     assert set(last_versions().values()) == {(0, 1)}
     assert MINOR > (0, 1)
@@ -64,9 +64,11 @@ def test_a_name_that_is_overdue_would_be_found(monkeypatch):
 
 def test_an_old_name_gives_the_thing_and_warns_at_the_line_that_asked():
     module = ModuleType("defian_edge.runtime.old")
-    moved = {"Cutting": deprecated.Deprecated("runtime.tiles", "Tiling", last="0.2")}
+    moved = {"Cutting": deprecated.Deprecated("defian_edge.runtime.tiling", "Tiling", last="0.2")}
     vars(module)["__getattr__"] = deprecated.renamed(module.__name__, moved)
-    with pytest.warns(DeprecationWarning, match=r"defian_edge\.runtime\.tiles\.Tiling now.*after version 0\.2") as told:
+    with pytest.warns(
+        DeprecationWarning, match=r"defian_edge\.runtime\.tiling\.Tiling now.*after version 0\.2"
+    ) as told:
         assert module.Cutting is Tiling
     assert told[0].filename == __file__
     with pytest.raises(AttributeError, match="no attribute 'Other'"):

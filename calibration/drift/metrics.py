@@ -1,6 +1,6 @@
 """PSNR and SSIM as the super-resolution literature measures them.
 
-PSNR is the runtime's own, so that a device says the same as an export; a test holds its Y against scikit-image's.
+Both are the runtime's own, so that a device says the same as an export; a test holds them against scikit-image's.
 """
 
 from __future__ import annotations
@@ -8,29 +8,23 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from defian_edge.runtime import quality
+from defian_edge.runtime.errors import MissingPackageError
+from defian_edge.runtime.quality import WINDOW
 from defian_edge.runtime.verify.figures import PEAK, luma, psnr, psnr_y
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 __all__ = ["PEAK", "luma", "psnr", "psnr_y", "ssim_y"]
 
 
 def ssim_y(image: NDArray[np.uint8], reference: NDArray[np.uint8], border: int) -> float:
-    """Structural similarity on Y: 11x11 Gaussian window, sigma 1.5, as in Wang et al. 2004.
-
-    Images with a side below the window give NaN, and so does a machine without scikit-image, as a Jetson may be.
-    """
-    y, y_reference = luma(image, border), luma(reference, border)
-    if min(y.shape) < 11:
+    """The runtime's, but NaN for images with a side below its window, and without scikit-image, as on a Jetson."""
+    if min(luma(image, border).shape) < WINDOW:
         return math.nan
     try:
-        from skimage.metrics import structural_similarity
-    except ImportError:
+        return quality.ssim_y(image, reference, border)
+    except MissingPackageError:
         return math.nan
-    similarity = structural_similarity(
-        y, y_reference, data_range=PEAK, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-    )
-    return float(np.asarray(similarity))
