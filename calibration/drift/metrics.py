@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from defian_edge.runtime.entry import raise_if_ended
 from defian_edge.runtime.verify.figures import PEAK, luma, psnr, psnr_y
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def ssim_y(image: NDArray[np.uint8], reference: NDArray[np.uint8], border: int) 
     try:
         from skimage.metrics import structural_similarity
     except ImportError:
+        raise_if_ended()
         return math.nan
     similarity = structural_similarity(
         y, y_reference, data_range=PEAK, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
