@@ -122,7 +122,13 @@ def export(
             help="MB of the pictures for `python -m runtime verify` at most; 0 for none.",
         ),
     ] = 8.0,
-    rewrite_memory: Annotated[bool, typer.Option(help="Plan memory after every rewrite with TensorRT-RTX.")] = True,
+    rewrite_memory: Annotated[
+        bool | None,
+        typer.Option(
+            "--rewrite-memory/--no-rewrite-memory",
+            help="TensorRT-RTX's plan (memory, kernels, bytes) after every rewrite, or none. Default: first and last.",
+        ),
+    ] = None,
     workspace: Annotated[
         int | None,
         typer.Option(
