@@ -79,6 +79,7 @@ def test_an_export_plans_neither_its_engine_nor_that_of_the_finished_graph_again
         )  # fmt: skip
         builds.clear()
         [artefact] = run_export(tmp_path / "tiny.pth", options).artefacts
+        assert artefact.engine is not None
         return artefact.engine
 
     first = exported("first")
