@@ -45,28 +45,28 @@ if TYPE_CHECKING:
     from defian_edge.runtime.verify.run import verify
 
 _HOMES = {
-    "Budget": "runtime.verify.budget",
-    "DefianError": "runtime.errors",
-    "DriftBudget": "calibration.drift.verdict",
-    "DriftReport": "calibration.drift.report",
-    "EngineBackend": "runtime.backends",
-    "EvaluationPair": "calibration.photos",
-    "ExportOptions": "export.options",
-    "ExportResult": "export.artefacts",
-    "GraphBackend": "runtime.backends",
-    "Manifest": "runtime.manifest",
-    "Precision": "export.precision",
-    "Session": "runtime.interface",
-    "ShapeProfile": "runtime.profile",
-    "Target": "export.engine.compiler",
-    "TiledSession": "runtime.tiles",
-    "Tiling": "runtime.tiling",
-    "evaluation_pairs": "calibration.photos",
-    "open_session": "runtime.session",
-    "read_manifest": "runtime.manifest",
-    "verify": "runtime.verify.run",
+    "Budget": "defian_edge.runtime.verify.budget",
+    "DefianError": "defian_edge.runtime.errors",
+    "DriftBudget": "defian_edge.calibration.drift.verdict",
+    "DriftReport": "defian_edge.calibration.drift.report",
+    "EngineBackend": "defian_edge.runtime.backends",
+    "EvaluationPair": "defian_edge.calibration.photos",
+    "ExportOptions": "defian_edge.export.options",
+    "ExportResult": "defian_edge.export.artefacts",
+    "GraphBackend": "defian_edge.runtime.backends",
+    "Manifest": "defian_edge.runtime.manifest",
+    "Precision": "defian_edge.export.precision",
+    "Session": "defian_edge.runtime.interface",
+    "ShapeProfile": "defian_edge.runtime.profile",
+    "Target": "defian_edge.export.engine.compiler",
+    "TiledSession": "defian_edge.runtime.tiles",
+    "Tiling": "defian_edge.runtime.tiling",
+    "evaluation_pairs": "defian_edge.calibration.photos",
+    "open_session": "defian_edge.runtime.session",
+    "read_manifest": "defian_edge.runtime.manifest",
+    "verify": "defian_edge.runtime.verify.run",
 }
-"""The module of ``defian_edge`` in which each public name is defined."""
+"""The module in which each public name is defined."""
 
 __all__ = [
     "Budget",
@@ -99,7 +99,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     with needing_extra("export", f"defian_edge.{name}"):
-        return getattr(import_module(f"defian_edge.{_HOMES[name]}"), name)
+        return getattr(import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,7 @@ from defian_edge.runtime.entry import begin, run_command
 
 COMMANDS = {
     "export": ("defian_edge.export.command", "export a checkpoint to graphs and engines with a measured drift"),
-    "run": ("defian_edge.runtime.__main__", "upscale pictures and video with a graph or an engine"),
+    "run": ("defian_edge.runtime.command", "upscale pictures and video with a graph or an engine"),
     "verify": (
         "defian_edge.runtime.verify.command",
         "hold graphs and engines on this device against PyTorch's pictures",

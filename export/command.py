@@ -9,7 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from defian_edge.runtime.arguments import count_of, number_of, path_of, shown
-from defian_edge.runtime.entry import INTERRUPTED, NOBODY_READS, Terminated, finish, printable, status_of
+from defian_edge.runtime.entry import (
+    INTERRUPTED,
+    NOBODY_READS,
+    Terminated,
+    finish,
+    printable,
+    raise_if_ended,
+    status_of,
+)
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.log import show_log
 from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
@@ -18,6 +26,7 @@ try:
     import typer
     from rich.console import Console
 except ImportError as error:  # the base installation runs on devices and has neither
+    raise_if_ended()
     raise MissingPackageError("typer", "export", "export.py") from error
 
 if TYPE_CHECKING:
@@ -113,7 +122,13 @@ def export(
             help="MB of the pictures for `python -m runtime verify` at most; 0 for none.",
         ),
     ] = 8.0,
-    rewrite_memory: Annotated[bool, typer.Option(help="Plan memory after every rewrite with TensorRT-RTX.")] = True,
+    rewrite_memory: Annotated[
+        bool | None,
+        typer.Option(
+            "--rewrite-memory/--no-rewrite-memory",
+            help="TensorRT-RTX's plan (memory, kernels, bytes) after every rewrite, or none. Default: first and last.",
+        ),
+    ] = None,
     workspace: Annotated[
         int | None,
         typer.Option(
@@ -244,9 +259,11 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
 
 def main() -> None:
     """Entry point: 0 done, 1 the drift budget or a guard refused a variant, 2 bad usage or input."""
+    Terminated.latest = None
     try:
         app()
     except DefianError as error:
+        raise_if_ended()
         print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as ended:  # typer makes 130 of every KeyboardInterrupt

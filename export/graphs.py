@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from defian_edge.export.engine.compiler import Target
-from defian_edge.export.engine.memory_plan import Step, can_measure_memory, rewrite_with_account
+from defian_edge.export.engine.memory_plan import Step, can_measure_memory, rewrite_with_account, with_plan
 from defian_edge.export.graph import copy_of
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.shares import feature_names
@@ -55,7 +55,8 @@ def rewritten_graphs(
     checkpoint: Checkpoint, rewrites: Sequence[Rewrite], options: ExportOptions, say: Callable[[str], None]
 ) -> Graphs:
     """Trace the network and rewrite its graph: what fits everywhere first, then what engines alone profit from."""
-    memory = options.rewrite_memory and can_measure_memory() and options.target is not Target.TENSORRT
+    can_measure = can_measure_memory() and options.target is not Target.TENSORRT
+    memory = options.rewrite_memory if can_measure else False
     whole = trace(checkpoint, options.io)
     everywhere = [rewrite for rewrite in rewrites if Use.PORTABLE in rewrite.uses]
     engines = [rewrite for rewrite in rewrites if Use.PORTABLE not in rewrite.uses]
@@ -63,5 +64,8 @@ def rewritten_graphs(
     portable = copy_of(whole)
     if engines:
         steps += rewrite_with_account(whole, engines, options.profile, memory=memory, say=say, start=steps[-1])[1:]
+    if memory is not False:
+        say("planning the rewritten graph")
+        steps[-1] = with_plan(steps[-1], whole, options.profile)
     maps = feature_names(whole), feature_names(portable)
     return Graphs(whole, portable, tuple(steps), frozenset(rewrite.name for rewrite in engines), maps)

@@ -44,7 +44,8 @@ class ExportOptions:
         graph_for: which rewrites are chosen; None for what the target needs.
         workspace_mib, optimisation_level: see :class:`defian_edge.export.engine.build.EngineOptions`.
         reference_size: of the reference pack at most, MB; 0 for none. With float I/O there is none.
-        rewrite_memory: ask TensorRT-RTX for the activation memory after every rewrite.
+        rewrite_memory: ask TensorRT-RTX what it plans (memory, kernels, bytes) after every rewrite; None for the plain
+            graph and the finished one alone, False not at all.
         name: what the files are called; empty for the checkpoint's own name.
         command: the command line, for the manifests.
 
@@ -73,7 +74,7 @@ class ExportOptions:
     workspace_mib: int | None = None
     optimisation_level: int | None = None
     reference_size: float = DEFAULT_SIZE
-    rewrite_memory: bool = True
+    rewrite_memory: bool | None = None
     name: str = ""
     command: str = ""
 

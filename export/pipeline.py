@@ -13,8 +13,8 @@ from defian_edge.calibration.ranges.fp16_range import beyond_fp16
 from defian_edge.export.artefacts import Built, ExportResult, write
 from defian_edge.export.engine.build import BuiltEngine, EngineOptions, build_engine, require_target
 from defian_edge.export.engine.compiler import ANY, CURRENT, Target
-from defian_edge.export.engine.kernels import planned_traffic
 from defian_edge.export.engine.lowering import Eigen, inline_functions
+from defian_edge.export.engine.plan_cache import keep_plan, planned_traffic
 from defian_edge.export.graph import copy_of
 from defian_edge.export.graphs import rewritten_graphs
 from defian_edge.export.measure import Measured, PackSize, measure
@@ -172,13 +172,7 @@ def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], 
     built = build_engine(graph, engine_options, display)
     if options.target is not Target.TENSORRT_RTX or options.sm in (ANY, CURRENT):
         return built  # their logs list no kernels with sizes, or this machine may lack the GPU
-    traffic = planned_traffic(
-        graph,
-        options.profile.maximum,
-        sm=int(options.sm or 0),
-        uint8=engine_options.uint8,
-        plugin=engine_options.plugin,
-    )
+    traffic = keep_plan(graph, engine_options, built).traffic or planned_traffic(graph, engine_options)
     if traffic is None:
         return built
     return replace(built, facts=replace(built.facts, kernels=traffic.kernels, moved_bytes=traffic.bytes))

@@ -37,7 +37,10 @@ def pack_words(pack: WrittenPack) -> str:
 
 
 def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
-    """Per rewrite: places changed, nodes, MACs, planned memory, kernels and bytes, each as it is after the rewrite."""
+    """Per rewrite: places changed, nodes, MACs, planned memory, kernels and bytes, each as it is after the rewrite.
+
+    What was not planned is a dash.
+    """
     shape = "x".join(map(str, profile.maximum))
     table = Table(
         f"Rewrites, {shape} LR (memory, kernels, GB moved: FP16 engine, TensorRT-RTX sm_89)",
@@ -46,8 +49,8 @@ def rewrite_table(steps: Sequence[Step], profile: ShapeProfile) -> Table:
     for step in steps:
         places = str(step.sites) if step is not steps[0] else ""
         moved = ("-", "-") if step.traffic is None else (str(step.traffic.kernels), f"{step.traffic.bytes / GIGA:.2f}")
-        macs, memory = f"{step.macs / GIGA:.1f}", _megabytes(step.activation_bytes)
-        table.add(step.name, places, str(step.nodes), macs, memory, *moved)
+        memory = "-" if step.activation_bytes is None else _megabytes(step.activation_bytes)
+        table.add(step.name, places, str(step.nodes), f"{step.macs / GIGA:.1f}", memory, *moved)
     return table
 
 

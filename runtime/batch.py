@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .entry import raise_if_ended
 from .errors import DefianError
 from .files import DiskFullError
 from .images import read_image, read_photo, write_png
@@ -77,6 +78,7 @@ class Batch:
                 except DiskFullError:
                     raise
                 except DefianError as error:
+                    raise_if_ended()
                     if alone:
                         raise
                     tally.failures.append(f"{job.source}: {error}")

@@ -23,10 +23,10 @@ INTERRUPTED, TERMINATED, NOBODY_READS = 130, 143, 141
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: what is under way ends as it does at Ctrl-C, and the status is the signal's."""
+    """SIGINT, SIGTERM or SIGHUP: what is under way ends as at any Ctrl-C, and the status is the signal's."""
 
     latest: int | None = None
-    """Status of the last of them, for libraries that make another exception of it."""
+    """Status of the last of them: libraries, and Python's own import of some, make another exception of it."""
 
     def __init__(self, status: int = TERMINATED) -> None:
         super().__init__("terminated")
@@ -47,23 +47,23 @@ def begin() -> None:
     """Set up a process for a command: call it first, before anything heavy is imported.
 
     Output that a terminal cannot show is escaped instead of refused, each line goes out as it comes, SIGTERM and SIGHUP
-    end the command as Ctrl-C does, and what reaches the top of the program becomes its status.
+    end the command as SIGINT does, and what reaches the top of the program becomes its status.
     """
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace", line_buffering=True)
-    for name in ("SIGTERM", "SIGHUP"):
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+        if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _terminate)
     sys.excepthook = _top
 
 
 def status_of(error: BaseException) -> int | None:
-    """The status of a command that ends by this; None for what is no user's doing and keeps its traceback."""
-    if isinstance(error, Terminated):
-        return error.status
+    """The status of a command that ends by this; None for what no signal has ended."""
+    if Terminated.latest is not None:
+        return Terminated.latest
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED
     return NOBODY_READS if isinstance(error, BrokenPipeError) else None
@@ -79,15 +79,20 @@ def carry_out(work: Callable[[], int], if_interrupted: str) -> NoReturn:
     Raises:
         SystemExit: always.
     """
+    Terminated.latest = None
     try:
         status = work()
-    except DefianError as error:
-        print(f"error: {printable(error)}", file=sys.stderr)
-        status = REFUSED
-    except (KeyboardInterrupt, BrokenPipeError) as error:
-        status = status_of(error) or INTERRUPTED
-        if status != NOBODY_READS:
-            print(if_interrupted, file=sys.stderr)
+    except (Exception, KeyboardInterrupt) as error:
+        ended = status_of(error)
+        if ended is not None:
+            status = ended
+            if status != NOBODY_READS:
+                print(if_interrupted, file=sys.stderr)
+        elif isinstance(error, DefianError):
+            print(f"error: {printable(error)}", file=sys.stderr)
+            status = REFUSED
+        else:
+            raise
     finish(status)
 
 
@@ -99,6 +104,16 @@ def run_command(module: str) -> None:
         print(f"error: {printable(error)}", file=sys.stderr)
         finish(REFUSED)
     main()
+
+
+def raise_if_ended() -> None:
+    """For those who go on after an error: not after one that a library has made of a signal.
+
+    Raises:
+        Terminated: a signal came.
+    """
+    if Terminated.latest is not None:
+        raise Terminated(Terminated.latest)
 
 
 def finish(status: int) -> NoReturn:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .interface import check_frame, check_images
-from .tiling import DEFAULT_OVERLAP, Tiling, starts
+from .tiling import Tiling, starts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -171,15 +171,3 @@ class TiledSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-def tiles_that_fit(profile: ShapeProfile | None, overlap: int = DEFAULT_OVERLAP) -> Tiling:
-    """The largest tiles that an engine takes, or the default size for a graph.
-
-    Raises:
-        DefianError: the engine takes no tile of at least twice the overlap.
-    """
-    if profile is None:
-        return Tiling(overlap=overlap)
-    _, height, width = profile.maximum
-    return Tiling(height, width, min(overlap, height // 2, width // 2))

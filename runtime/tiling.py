@@ -1,12 +1,16 @@
-"""The size of tiles, how much neighbours share, and where they begin."""
+"""Where tiles lie in an image, and how large they are where nothing is said: docs/runtime.md, "Tiles"."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from .arguments import shown
 from .errors import DefianError
+
+if TYPE_CHECKING:
+    from .profile import ShapeProfile
 
 DEFAULT_TILE = 192
 DEFAULT_OVERLAP = 16
@@ -57,3 +61,15 @@ def starts(length: int, tile: int, overlap: int) -> list[int]:
         return [0]
     step = tile - overlap
     return [*range(0, length - tile, step), length - tile]
+
+
+def tiles_that_fit(profile: ShapeProfile | None, overlap: int = DEFAULT_OVERLAP) -> Tiling:
+    """The largest tiles that an engine takes, or the default size for a graph.
+
+    Raises:
+        DefianError: the engine takes no tile of at least twice the overlap.
+    """
+    if profile is None:
+        return Tiling(overlap=overlap)
+    _, height, width = profile.maximum
+    return Tiling(height, width, min(overlap, height // 2, width // 2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -16,7 +17,7 @@ from PIL import Image
 
 from defian_edge.benchmark import command as bench_command
 from defian_edge.export import command as export_command
-from defian_edge.runtime import __main__ as run_command
+from defian_edge.runtime import command as run_command
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.verify import command as verify_command
 from defian_edge.selftest import command as selftest_command
@@ -219,3 +220,47 @@ def test_nobody_who_reads_ends_a_command_quietly():
 @pytest.fixture(autouse=True)
 def _narrow(monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
+
+
+LOADED_FIRST = {"run": "numpy", "verify": "numpy", "export": "typer", "bench": "numpy"}
+"""A package that each command loads before it can do anything."""
+ENTRIES = {
+    "run": ["-m", "runtime", "photo.png", "--engine", "x.onnx", "--out", "sr"],
+    "verify": ["-m", "runtime", "verify", "x.onnx"],
+    "bench": ["bench.py", "defian-s-x2"],
+    "export": ["export.py", "--model", "defian-s-x2", "--out", "build/never-written"],
+}
+
+
+@pytest.mark.parametrize("through_defian", [False, True])
+@pytest.mark.parametrize("command", ENTRIES)
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("becomes", ["itself", "ImportError"])
+def test_a_signal_while_packages_are_loaded_is_a_signal(tmp_path, command, number, expected, becomes, through_defian):
+    """Some packages' compiled parts make an ImportError of it, which would be taken for a package that is missing."""
+    fake = ["import time", "try:", "    print('loading', flush=True)", "    time.sleep(60)"]
+    fake += [
+        "except KeyboardInterrupt as error:",
+        "    raise" if becomes == "itself" else "    raise ImportError from error",
+    ]
+    (tmp_path / f"{LOADED_FIRST[command]}.py").write_text("\n".join(fake))
+    words = ENTRIES[command]
+    if through_defian:
+        rest = words[3:] if words[:2] == ["-m", "runtime"] and command == "verify" else words[1:]
+        rest = rest[1:] if command == "run" else rest
+        words = ["defian.py", command, *rest]
+    with subprocess.Popen(
+        [sys.executable, *words],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(REPOSITORY)])},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "loading\n"
+        child.send_signal(number)
+        _, said = child.communicate(timeout=60)
+    assert child.returncode == expected, said
+    assert "Traceback" not in said
+    assert "not installed" not in said

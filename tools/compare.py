@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from defian_edge.calibration.drift.evaluator import session_of
-from defian_edge.export.engine.memory_plan import can_measure_memory, planned
+from defian_edge.export.engine.memory_plan import can_measure_memory, plan_of
 from defian_edge.export.graph import copy_of
 from defian_edge.export.rewrites import Use, apply_rewrites, select
 from defian_edge.export.roofline.counts import statistics
@@ -65,11 +65,11 @@ def compare(model: str, latency_shape: ShapeProfile, rounds: int, without: list[
     add("nodes, functions inlined", [each.nodes for each in counted.values()], ".5g")
     add("GMACs, 1x540x960", [each.macs / 1e9 for each in counted.values()], ".5g")
     if can_measure_memory():
-        plans = [planned(graph, profile) for graph in graphs.values()]
+        plans = [plan_of(graph, profile) for graph in graphs.values()]
         compiler = "FP16, 1x540x960, uint8, TensorRT-RTX sm_89"
-        add(f"activation MB, {compiler}", [(memory or 0) / 1e6 for memory, _ in plans], ".1f")
-        add(f"kernels, {compiler}", [0 if traffic is None else traffic.kernels for _, traffic in plans], ".0f")
-        add(f"GB moved, {compiler}", [0.0 if traffic is None else traffic.bytes / 1e9 for _, traffic in plans], ".2f")
+        add(f"activation MB, {compiler}", [(plan.activation_bytes or 0) / 1e6 for plan in plans], ".1f")
+        add(f"kernels, {compiler}", [plan.traffic.kernels if plan.traffic else 0 for plan in plans], ".0f")
+        add(f"GB moved, {compiler}", [plan.traffic.bytes / 1e9 if plan.traffic else 0.0 for plan in plans], ".2f")
     spreads = [f"{each.ratio:.3f} [{each.ratio_spread[0]:.3f}, {each.ratio_spread[1]:.3f}]" for each in timed[1:]]
     label = f"ONNX Runtime CPU ms, FP32, {latency_shape.optimum[1]}x{latency_shape.optimum[2]}, {rounds} rounds"
     table.add_row(label, *(f"{1e3 * each.median:.0f}" for each in timed), *spreads)

@@ -3,7 +3,8 @@
     python -m tools.pace build/defian-s-x2.fp32.onnx --size 640x360
 
 The network's rate is that of the same frames from memory. Both take turns, so that what else the machine does counts
-for both; the median of the rounds' ratios is told.
+for both; the median of the rounds' ratios is told. Beside the rates stand the ratios of the CPU's seconds: those of the
+rates where the network keeps all cores busy, and other programs change them little.
 """
 
 from __future__ import annotations
@@ -64,11 +65,11 @@ def network(session: Session, frames: list[NDArray[np.uint8]]) -> None:
         pass
 
 
-def seconds_of(work: Callable[[], object]) -> float:
-    """How long it takes."""
-    begun = time.perf_counter()
+def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
+    """How long it takes by the clock, and by the CPU's time of this process."""
+    begun, used = time.perf_counter(), time.process_time()
     work()
-    return time.perf_counter() - begun
+    return time.perf_counter() - begun, time.process_time() - used
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -82,14 +83,16 @@ def _run(options: argparse.Namespace) -> int:
         write_film(source, frames)
         session(frames[0][None])
         print(session.describe())
-        ratios, encoding = [], Encoding(options.video_codec)
+        encoding = Encoding(options.video_codec)
+        shares: list[tuple[float, float]] = []
         for _ in range(options.rounds):
             alone = seconds_of(lambda: network(session, frames))
             film = seconds_of(lambda: upscale_video(session, source, target, lambda: None, encoding))
-            ratios.append(alone / film)
-            rates = (f"{what} {len(frames) / seconds:.3f}/s" for what, seconds in (("network", alone), ("video", film)))
-            print(f"{', '.join(rates)}: {ratios[-1]:.3f} of it", flush=True)
-    print(f"median of {options.rounds} rounds: {statistics.median(ratios):.3f} of the network's own rate")
+            shares.append((alone[0] / film[0], alone[1] / film[1]))
+            rates = [f"{len(frames) / seconds:.3f}/s" for seconds, _ in (alone, film)]
+            print(f"network {rates[0]}, video {rates[1]}: {shares[-1][0]:.3f}; CPU {shares[-1][1]:.3f}", flush=True)
+    rate, cpu = (statistics.median(each) for each in zip(*shares, strict=True))
+    print(f"median of {options.rounds}: {rate:.3f} of the network's own rate, {cpu:.3f} by the CPU's seconds")
     return 0
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from defian_edge.runtime.entry import raise_if_ended
+
 THROTTLES = {
     0x4: "power cap",
     0x8: "hardware slowdown",
@@ -77,6 +79,7 @@ def open_nvml() -> Nvml | None:
     try:
         import pynvml
     except ImportError:
+        raise_if_ended()
         return None
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0].strip()
     try:

@@ -9,6 +9,7 @@ import math
 from typing import TYPE_CHECKING
 
 from defian_edge.runtime import quality
+from defian_edge.runtime.entry import raise_if_ended
 from defian_edge.runtime.errors import MissingPackageError
 from defian_edge.runtime.quality import WINDOW
 from defian_edge.runtime.verify.figures import PEAK, luma, psnr, psnr_y
@@ -27,4 +28,5 @@ def ssim_y(image: NDArray[np.uint8], reference: NDArray[np.uint8], border: int) 
     try:
         return quality.ssim_y(image, reference, border)
     except MissingPackageError:
+        raise_if_ended()
         return math.nan

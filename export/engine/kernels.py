@@ -14,16 +14,12 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-import onnx
-import onnx_ir as ir
-
-from defian_edge.export.engine.build import EngineOptions, build_engine
-from defian_edge.export.engine.compiler import Target
 from defian_edge.export.graph import with_shape
-from defian_edge.runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    import onnx_ir as ir
 
     from defian_edge.runtime.profile import Shape
 
@@ -190,14 +186,3 @@ def traffic_in(log: Iterable[str], graph: ir.Model, shape: Shape) -> Traffic | N
     if not kernels:
         return None
     return Traffic(len(kernels), moved_bytes(kernels, GraphReads(graph, shape)).total())
-
-
-def planned_traffic(graph: bytes, shape: Shape, *, sm: int, uint8: bool, plugin: bool = False) -> Traffic | None:
-    """Build a graph with TensorRT-RTX for one shape and read its kernels and bytes off the log.
-
-    Raises:
-        DefianError: see :func:`defian_edge.export.engine.build.build_engine`.
-    """
-    fixed = ShapeProfile(shape, shape, shape)
-    options = EngineOptions(Target.TENSORRT_RTX, fixed, uint8=uint8, sm=sm, plugin=plugin)
-    return traffic_in(build_engine(graph, options).log, ir.from_proto(onnx.load_model_from_string(graph)), shape)

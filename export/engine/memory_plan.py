@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
-from defian_edge.export.engine.build import EngineOptions, build_engine
+from defian_edge.export.engine.build import EngineOptions
 from defian_edge.export.engine.compiler import Target, is_available
-from defian_edge.export.engine.kernels import Traffic, planned_traffic
-from defian_edge.export.engine.plan_cache import keep_plan, plan_path, read_plan
+from defian_edge.export.engine.plan_cache import Plan, planned, planned_traffic
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import apply_rewrites
@@ -19,6 +18,7 @@ from defian_edge.export.roofline.counts import statistics
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+    from defian_edge.export.engine.kernels import Traffic
     from defian_edge.export.rewrites import Rewrite, RewriteResult
     from defian_edge.runtime.profile import ShapeProfile
 
@@ -58,7 +58,7 @@ def rewrite_with_account(
     rewrites: Collection[Rewrite],
     profile: ShapeProfile,
     *,
-    memory: bool,
+    memory: bool | None,
     say: Callable[[str], None] = lambda _: None,
     start: Step | None = None,
 ) -> list[Step]:
@@ -68,20 +68,19 @@ def rewrite_with_account(
         model: the plain FP32 graph.
         rewrites: which ones, in order.
         profile: nodes and MACs are counted, and memory planned, for its largest shape.
-        memory: plan FP16 engines after every rewrite that changed something: one for the profile, whose memory counts,
-            and one for its largest shape alone, because the plan of a range of shapes names no sizes of tensors.
+        memory: whether FP16 engines are planned, see :func:`plan_of`: True after every rewrite that changed something,
+            None of the graph as it comes and nowhere else, since planning takes most of the time that rewriting takes.
         say: told what is being done.
         start: the account of the graph as it comes, if there is one already.
     """
-    steps = [start or _account(model, "plain export", 0, profile, memory=memory)]
+    steps = [start or _account(model, "plain export", 0, profile, memory=memory is not False)]
 
     def after_each(result: RewriteResult) -> None:
         say(f"rewrite: {result.name}")
         if result.changed:
-            steps.append(_account(model, result.name, result.sites, profile, memory=memory))
+            steps.append(_account(model, result.name, result.sites, profile, memory=memory is True))
         else:
-            last = steps[-1]
-            steps.append(replace(last, name=result.name, sites=0, why_none=result.why_none))
+            steps.append(_unchanged(steps[-1], result, memory=memory is True))
 
     apply_rewrites(model, rewrites, after_each)
     return steps
@@ -89,36 +88,43 @@ def rewrite_with_account(
 
 def _account(model: ir.Model, name: str, sites: int, profile: ShapeProfile, *, memory: bool) -> Step:
     counted = statistics(model, profile.maximum)
-    activation, traffic = planned(model, profile) if memory else (None, None)
-    return Step(name, sites, counted.nodes, counted.macs, activation, traffic)
+    plan = plan_of(model, profile) if memory else Plan(None, None)
+    return Step(name, sites, counted.nodes, counted.macs, plan.activation_bytes, plan.traffic)
 
 
-def planned(model: ir.Model, profile: ShapeProfile, *, plugin: bool = False) -> tuple[int | None, Traffic | None]:
+def _unchanged(last: Step, result: RewriteResult, *, memory: bool) -> Step:
+    same = replace(last, name=result.name, sites=0, why_none=result.why_none)
+    return same if memory else replace(same, activation_bytes=None, traffic=None)
+
+
+def with_plan(step: Step, model: ir.Model, profile: ShapeProfile) -> Step:
+    """The step with what the compiler plans for the model as it is after it, unless that is known."""
+    if step.activation_bytes is not None:
+        return step
+    plan = plan_of(model, profile)
+    return replace(step, activation_bytes=plan.activation_bytes, traffic=plan.traffic)
+
+
+def plan_of(model: ir.Model, profile: ShapeProfile, *, plugin: bool = False) -> Plan:
     """What TensorRT-RTX plans for the FP16 form of a FP32 graph, sm_89.
+
+    Two plans, unless the profile is one shape. That of the profile has the memory which its engine takes on the device,
+    233.5 MB for x2; the plan of the largest shape alone takes 147.7 and is no substitute. Only that one, in turn, says
+    what the kernels move, since the plan of a range of shapes names no sizes of tensors.
 
     Args:
         model: the FP32 graph.
         profile: activation memory is planned for all of it, traffic for its largest shape.
         plugin: with the eigenvalue plugin instead of the function.
-
-    Returns:
-        Activation memory in bytes, and the traffic.
     """
-    graph, options = _asked(model, profile, plugin=plugin)
-    place = plan_path(graph, options)
-    known = read_plan(place)
-    if known is not None:
-        return known
-    activation = build_engine(graph, options).facts.activation_bytes
-    traffic = planned_traffic(graph, profile.maximum, sm=MEMORY_SM, uint8=options.uint8, plugin=plugin)
-    keep_plan(place, activation, traffic)
-    return activation, traffic
+    asked = _asked(model, profile, plugin=plugin)
+    plan = planned(*asked)
+    return plan if plan.traffic is not None else replace(plan, traffic=planned_traffic(*asked))
 
 
 def planned_activation_bytes(model: ir.Model, profile: ShapeProfile, *, plugin: bool = False) -> int | None:
-    """The activation memory of :func:`planned` alone."""
-    graph, options = _asked(model, profile, plugin=plugin)
-    return build_engine(graph, options).facts.activation_bytes
+    """The activation memory of :func:`plan_of` alone, which takes one plan."""
+    return planned(*_asked(model, profile, plugin=plugin)).activation_bytes
 
 
 def _asked(model: ir.Model, profile: ShapeProfile, *, plugin: bool) -> tuple[bytes, EngineOptions]:

@@ -11,6 +11,7 @@ from defian_edge.export.rewrites.early_attention import EarlyAttention
 from defian_edge.export.rewrites.hessian_slices import HessianSlices
 from defian_edge.export.rewrites.one_channel_dac import OneChannelDac
 from defian_edge.export.rewrites.one_pass_variance import OnePassVariance
+from defian_edge.export.rewrites.pixel_order import PixelOrder
 from defian_edge.export.rewrites.recompute_shallow import RecomputeShallow
 from defian_edge.export.rewrites.shuffle_last import ShuffleLast
 from defian_edge.export.rewrites.spatial_statistics import SpatialStatistics
@@ -37,6 +38,7 @@ ALL: tuple[Rewrite, ...] = (
     OnePassVariance(),
     HessianSlices(),
     VectorProducts(),
+    PixelOrder(),
 )
 """Order matters, and is held against what each rewrite says it comes ``after``: DAC's map loses its copies once its
 variance has rank 4, affine folding has to reach the output convolution before that is composed with the upscaling, and

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import onnx_ir as ir
+from typing import TYPE_CHECKING
 
 from defian_edge.export.graph import Emitter, array_of, nodes_of_type, producer_of, replace_value, static_dimension
 from defian_edge.export.rewrites.base import Rewrite
+from defian_edge.export.rewrites.counts import bessel_factor
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 SPATIAL_AXES = (2, 3)
 
@@ -33,7 +37,7 @@ class SpatialStatistics(Rewrite):
         sites = [site for node in nodes_of_type(model.graph, "ReduceMean") if (site := _match(node)) is not None]
         if not sites:
             return 0
-        factor = _bessel_factor(model.graph)
+        factor = bessel_factor(model.graph)
         for mean, end in sites:
             emit = Emitter()
             kept = emit("ReduceMean", *mean.inputs, keepdims=1)
@@ -87,16 +91,3 @@ def _counts_pixels(value: ir.Value | None) -> bool:
     shape = producer_of(gather.inputs[0], "Shape") if gather is not None else None
     axes = array_of(gather.inputs[1]) if gather is not None else None
     return shape is not None and axes is not None and tuple(axes) == SPATIAL_AXES
-
-
-def _bessel_factor(graph: ir.Graph) -> ir.Value:
-    """``n / (n - 1)`` as [1, 1, 1, 1] float32, from the shape of the image ([N, H, W, 3] or [N, 3, H, W])."""
-    image = graph.inputs[0]
-    first = 1 if image.dtype == ir.DataType.UINT8 else 2
-    emit = Emitter()
-    size = emit("Shape", image, start=first, end=first + 2)
-    pixels = emit("ReduceProd", emit("Cast", size, to=int(ir.DataType.FLOAT)), keepdims=0)
-    factor = emit("Div", pixels, emit("Sub", pixels, emit.constant(1.0)))
-    factor.shape, factor.type = ir.Shape([]), ir.TensorType(ir.DataType.FLOAT)
-    emit.insert_before(graph[0])
-    return factor

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..backends import EngineBackend, GraphBackend
 from ..engine.session import EngineSession
+from ..entry import raise_if_ended
 from ..errors import DefianError
 from ..guard import SuspiciousFrameWarning
 from ..interface import require_uint8_io
@@ -103,6 +104,7 @@ def verify(
                 warnings.simplefilter("ignore", SuspiciousFrameWarning)  # judged here, picture by picture
                 verdicts.append(_verdict(task, budget or Budget(), provider))
         except DefianError as error:
+            raise_if_ended()
             verdicts.append(Verdict(task.path, task.manifest, task.pack, error=str(error)))
     return verdicts
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from defian_edge.runtime.__main__ import main
+from defian_edge.runtime.command import main
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import read_image
 from defian_edge.runtime.plugin import PLUGIN_KEY, device

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from defian_edge.runtime.__main__ import main
+from defian_edge.runtime.command import main
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import read_image

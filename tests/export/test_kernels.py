@@ -16,9 +16,9 @@ from defian_edge.export.engine.kernels import (
     Tensor,
     kernels_in,
     moved_bytes,
-    planned_traffic,
     read_bytes,
 )
+from defian_edge.export.engine.plan_cache import planned_traffic
 from defian_edge.export.graph import Emitter, copy_of
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.sites import Scope
@@ -101,9 +101,9 @@ def test_the_rewrites_for_engines_launch_fewer_kernels_and_move_fewer_bytes(trac
     apply_rewrites(portable)
     whole = copy_of(portable)
     apply_rewrites(whole, [rewrite for rewrite in select(use=Use.ENGINE) if rewrite not in PORTABLE])
+    options = EngineOptions(Target.TENSORRT_RTX, ShapeProfile.parse("1x256x320"), uint8=True, sm=89)
     before, after = (
-        planned_traffic(Variant(Precision.FP16, make_fp16(model)).serialise(), (1, 256, 320), sm=89, uint8=True)
-        for model in (portable, whole)
+        planned_traffic(Variant(Precision.FP16, make_fp16(model)).serialise(), options) for model in (portable, whole)
     )
     assert before is not None
     assert after is not None

@@ -6,8 +6,8 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from defian_edge.runtime.__main__ import main
 from defian_edge.runtime.backends import EngineBackend, GraphBackend
+from defian_edge.runtime.command import main
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.interface import Session

@@ -14,7 +14,7 @@ import onnx_ir as ir
 import pytest
 from PIL import Image
 
-from defian_edge.runtime.__main__ import main
+from defian_edge.runtime.command import main
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.guard import SuspiciousFrameWarning
 from defian_edge.runtime.images import read_image, read_photo
@@ -259,8 +259,7 @@ def test_how_a_video_is_encoded_decides_whether_it_is_finished_and_photos_do_not
 
 
 def test_an_encoder_that_is_not_there_is_refused_before_the_engine_is_opened(graph, tmp_path, monkeypatch, capsys):
-    from defian_edge.runtime import __main__ as command
-    from defian_edge.runtime import video_encoder
+    from defian_edge.runtime import command, video_encoder
     from tests.runtime.test_video import write_video
 
     write_video(tmp_path / "in.mp4", size=32, sound=False)

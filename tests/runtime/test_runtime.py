@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from defian_edge.calibration.drift.evaluator import session_of
-from defian_edge.runtime.__main__ import main
 from defian_edge.runtime.backends import GraphBackend
+from defian_edge.runtime.command import main
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import write_whole
 from defian_edge.runtime.images import downscale, images_in, read_image
@@ -252,7 +252,7 @@ def test_a_bad_photo_alone_exits_with_2_and_leaves_nothing(graph, tmp_path, phot
 
 def test_the_runtime_needs_neither_torch_nor_onnx():
     script = (
-        "import sys, defian_edge.runtime.session, defian_edge.runtime.__main__, defian_edge.runtime.timing\n"
+        "import sys, defian_edge.runtime.session, defian_edge.runtime.command, defian_edge.runtime.timing\n"
         "extra = {'torch', 'onnx', 'onnx_ir', 'skimage', 'typer', 'rich'} & set(sys.modules)\nassert not extra, extra"
     )
     done = run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY)

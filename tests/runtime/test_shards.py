@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from defian_edge.runtime.__main__ import main
 from defian_edge.runtime.batch import Batch
+from defian_edge.runtime.command import main
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.jobs import plan
 from defian_edge.runtime.resume import RECORDS, Resume
@@ -145,7 +145,7 @@ def test_what_is_no_shard_is_refused(text, message):
 
 
 def test_the_command_does_its_shard_and_an_empty_one_is_no_failure(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("defian_edge.runtime.__main__.open_session", lambda *_: Enlarger())
+    monkeypatch.setattr("defian_edge.runtime.command.open_session", lambda *_: Enlarger())
 
     def run(shard: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:

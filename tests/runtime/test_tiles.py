@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from defian_edge.runtime import memory
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import ShapeProfile
-from defian_edge.runtime.tiles import TiledSession, tiles_that_fit, weights
-from defian_edge.runtime.tiling import Tiling, starts
+from defian_edge.runtime.tiles import TiledSession, weights
+from defian_edge.runtime.tiling import Tiling, starts, tiles_that_fit
 from tests.conftest import noise
 from tests.doubles.enlarger import Enlarger
 

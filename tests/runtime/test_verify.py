@@ -15,7 +15,7 @@ import torch
 from defian_edge.export.options import ExportOptions
 from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
-from defian_edge.runtime.__main__ import main
+from defian_edge.runtime.command import main
 from defian_edge.runtime.images import write_png
 from defian_edge.runtime.manifest import manifest_path
 from defian_edge.runtime.onnx_session import OnnxSession

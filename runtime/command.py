@@ -1,0 +1,199 @@
+"""Command line of the runtime: ``python -m runtime INPUT... --engine FILE --out DIR``, and ``... verify ENGINE...``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .arguments import choice_of, count_of, number_of, path_of
+from .backends import CHECKS, PROVIDERS, Backend, EngineBackend, GraphBackend
+from .batch import Batch, Tally
+from .entry import carry_out, printable
+from .errors import DefianError
+from .files import require_writable_folder
+from .jobs import plan
+from .log import add_verbose
+from .memory import fits
+from .quality import Quality, require_scikit_image
+from .resume import Resume
+from .session import open_session
+from .shards import Shard
+from .tiles import TiledSession
+from .tiling import DEFAULT_OVERLAP, Tiling, tiles_that_fit
+from .video_encoder import ENCODERS, Encoding, require_encoder
+
+if TYPE_CHECKING:
+    from .interface import Session
+
+VERIFY = "verify"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line.
+
+    Exits with 0, 1 (a file failed or a frame is suspicious), 2 (bad usage or input), 130 (interrupted), 143
+    (terminated) or 141 (nobody reads its output).
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    if _asks_to_verify(given):
+        from .verify.command import main as verify
+
+        verify(given[1:])
+    carry_out(lambda: _run(_parser().parse_args(given)), "interrupted; the same command goes on where it stopped")
+
+
+def _asks_to_verify(given: list[str]) -> bool:
+    """``verify`` comes first, and is no folder of that name to be upscaled, which takes an ``--engine``."""
+    return given[:1] == [VERIFY] and not any(each.startswith("--engine") for each in given)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m runtime",
+        description="Upscale photos and videos with an exported network.",
+        epilog="python -m runtime verify ENGINE... holds engines against PyTorch's pictures; it has its own --help.",
+    )
+    parser.add_argument(
+        "inputs", nargs="+", type=path_of("INPUT"), metavar="INPUT", help="photos, videos, or folders of them"
+    )
+    parser.add_argument(
+        "--engine", required=True, type=path_of("--engine"), help="a .onnx or .engine file built by export.py"
+    )
+    parser.add_argument("--out", required=True, type=path_of("--out"), help="folder for the results")
+    provider = choice_of("--provider", sorted(PROVIDERS))
+    parser.add_argument(
+        "--provider", type=provider, metavar="NAME", help="cpu, cuda or tensorrt: what runs a .onnx file; default cpu"
+    )
+    parser.add_argument(
+        "--tile",
+        default="auto",
+        help="HxW: cut images into tiles; auto: only those too large for the engine or the memory; off",
+    )
+    overlap = count_of("--overlap", 0, 50_000, "LR pixels")
+    parser.add_argument("--overlap", type=overlap, default=DEFAULT_OVERLAP, help="LR pixels that neighbours share")
+    parser.add_argument(
+        "--compare", type=path_of("--compare"), metavar="HR", help="original photo or folder: print PSNR and SSIM"
+    )
+    codec = choice_of("--video-codec", ENCODERS)
+    parser.add_argument(
+        "--video-codec",
+        type=codec,
+        metavar="NAME",
+        default=Encoding.codec,
+        help=f"FFmpeg's encoder of videos: {', '.join(ENCODERS)}; default {Encoding.codec}",
+    )
+    quality = number_of("--crf", 0, max(each.worst for each in ENCODERS.values()), "a quality")
+    parser.add_argument("--crf", type=quality, metavar="N", help="its constant quality; less is better and larger")
+    parser.add_argument("--preset", metavar="NAME", help="how much time it takes, such as slow, or p7 for NVENC")
+    parser.add_argument(
+        "--shard",
+        type=Shard.parse,
+        metavar="I/N",
+        help="do the I-th of N shares of the files, counted from 0; the others are for other machines",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="do finished files again")
+    parser.add_argument("--no-cuda-graphs", action="store_true", help="run engines eagerly")
+    parser.add_argument(
+        "--check",
+        type=choice_of("--check", CHECKS),
+        metavar="WHEN",
+        help=f"{', '.join(CHECKS)}: hold engines against a picture of PyTorch's; default once",
+    )
+    add_verbose(parser)
+    return parser
+
+
+def _run(options: argparse.Namespace) -> int:
+    encoding = Encoding(options.video_codec, options.crf, options.preset)
+    planned = plan(options.inputs, options.out, encoding, options.shard)
+    jobs = planned.jobs
+    if options.shard is not None:
+        print(f"shard {options.shard}: {len(jobs)} of {len(jobs) + planned.elsewhere} files")
+    if any(job.is_video for job in jobs):
+        require_encoder(encoding)
+    if options.compare is not None:
+        require_scikit_image()
+    require_writable_folder(options.out)
+    with _session(options) as session:
+        print(printable(session.describe()))
+        resume = Resume(options.out, _settings(session, options), {"codec": encoding.codec, **encoding.options()})
+        batch = Batch(session, resume, options.out, options.overwrite, options.compare, encoding)
+        tally = batch.run(jobs, alone=options.shard is None and options.inputs == [job.source for job in jobs])
+        suspicious, frames = session.guard.suspicious, session.guard.frames
+    tally.failures += [f"{folder}: this folder cannot be read." for folder in planned.unreadable]
+    _report(tally, len(jobs))
+    if planned.no_media:
+        print(f"{planned.no_media} files are neither photo nor video and were left")
+    if suspicious:
+        print(
+            f"{suspicious} of {frames} frames came out black or white, in whole or in a patch, and should not.",
+            file=sys.stderr,
+        )
+    return 1 if tally.failures or suspicious else 0
+
+
+def _settings(session: Session, options: argparse.Namespace) -> dict[str, object]:
+    """What decides the pixels of a result, beside its source."""
+    return {
+        "engine": session.manifest.sha256,
+        "tile": options.tile,
+        "overlap": options.overlap,
+        "provider": options.provider or "cpu",
+    }
+
+
+def _session(options: argparse.Namespace) -> Session:
+    tile: str = options.tile
+    sizes = "auto, off, or a size such as 192x192"
+    tiling = None if tile in {"auto", "off"} else Tiling.parse(tile, options.overlap, sizes)
+    session = open_session(options.engine, backend=_backend(options))
+    try:
+        if tiling is not None:
+            return TiledSession(session, tiling)
+        if tile == "off":
+            return session
+        if session.profile is None:
+            if (options.provider or "cpu") != "cpu":
+                return session
+            return TiledSession(session, tiles_that_fit(None, options.overlap), always=False, fits=fits)
+        return TiledSession(session, tiles_that_fit(session.profile, options.overlap), always=False)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _backend(options: argparse.Namespace) -> Backend:
+    """What the options say of a graph or of an engine; an option of the other kind of file is refused."""
+    name = options.engine.name
+    if options.engine.suffix != ".onnx":
+        if options.provider is not None:
+            raise DefianError(
+                f"--provider {options.provider}: expected a graph (.onnx), found the engine {name}.",
+                "Leave --provider out: TensorRT runs an engine. Or give the .onnx file.",
+            )
+        return EngineBackend(cuda_graphs=not options.no_cuda_graphs, check=options.check or EngineBackend.check)
+    for option, given in (("--no-cuda-graphs", options.no_cuda_graphs), ("--check", options.check)):
+        if given:
+            raise DefianError(
+                f"{option}: expected an engine, found the graph {name}.",
+                f"Leave {option} out: ONNX Runtime runs a graph. Or give the .engine file.",
+            )
+    return GraphBackend(provider=options.provider or GraphBackend.provider)
+
+
+def _report(tally: Tally, total: int) -> None:
+    if tally.qualities:
+        mean = Quality(
+            float(np.mean([quality.psnr for quality in tally.qualities])),
+            float(np.mean([quality.ssim for quality in tally.qualities])),
+        )
+        print(f"mean of {len(tally.qualities)}: {mean}")
+    if tally.skipped:
+        print(f"{tally.skipped} of {total} were finished already (--overwrite does them again)")
+    for failure in tally.failures:
+        print(printable(failure), file=sys.stderr)
+    if tally.failures:
+        print(f"{len(tally.failures)} of {total} files failed", file=sys.stderr)
