@@ -109,7 +109,10 @@ def replace_value(old: ir.Value, new: ir.Value) -> None:
         new.shape = old.shape
     if new.type is None:
         new.type = old.type
+    was_output, name = old.is_graph_output(), old.name
     ir.convenience.replace_all_uses_with(old, new, replace_graph_outputs=True)
+    if was_output:
+        old.name, new.name = f"{name}.replaced", name
 
 
 def set_constant(node: ir.Node, index: int, array: np.ndarray) -> None:

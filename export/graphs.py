@@ -9,6 +9,7 @@ from defian_edge.export.engine.compiler import Target
 from defian_edge.export.engine.memory_plan import Step, can_measure_memory, rewrite_with_account, with_plan
 from defian_edge.export.graph import copy_of
 from defian_edge.export.precision import Precision
+from defian_edge.export.precision.shares import feature_names
 from defian_edge.export.rewrites import Rewrite, Use
 from defian_edge.export.trace.network import trace
 
@@ -33,10 +34,16 @@ class Graphs:
     portable: ir.Model
     steps: tuple[Step, ...]
     own: frozenset[str]
+    maps: tuple[tuple[str, ...], tuple[str, ...]]
+    """Names of the feature maps of both, as long as nothing is quantised in them."""
 
     def of(self, precision: Precision) -> ir.Model:
         """The graph of which a precision is made."""
         return self.portable if precision is Precision.INT8 else self.whole
+
+    def features(self, precision: Precision) -> tuple[str, ...]:
+        """Names of the feature maps in the graph of a precision."""
+        return self.maps[precision is Precision.INT8]
 
     def names(self, precision: Precision) -> tuple[str, ...]:
         """Names of the rewrites that changed the graph of a precision."""
@@ -60,4 +67,5 @@ def rewritten_graphs(
     if memory is not False:
         say("planning the rewritten graph")
         steps[-1] = with_plan(steps[-1], whole, options.profile)
-    return Graphs(whole, portable, tuple(steps), frozenset(rewrite.name for rewrite in engines))
+    maps = feature_names(whole), feature_names(portable)
+    return Graphs(whole, portable, tuple(steps), frozenset(rewrite.name for rewrite in engines), maps)

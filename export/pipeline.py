@@ -21,7 +21,7 @@ from defian_edge.export.measure import Measured, PackSize, measure
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING, by_measurement
 from defian_edge.export.precision.int8.variant import Int8Options, make_int8
-from defian_edge.export.precision.shares import feature_names, shares_of
+from defian_edge.export.precision.shares import shares_of
 from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import Rewrite, select
 from defian_edge.export.stopwatch import Stopwatch
@@ -97,7 +97,7 @@ def run_export(
             with watch.step(f"{variant.precision.value} engine"):
                 engine = _engine(variant, options, progress)
         with watch.step("shares"):
-            counted = shares_of(variant.model, feature_names(graphs.of(variant.precision)), options.profile.optimum)
+            counted = shares_of(variant.model, graphs.features(variant.precision), options.profile.optimum)
         built.append(Built(variant, found, verdict, counted, engine))
     with watch.step("files"):
         pack = pack if any(item.verdict.passed for item in built) else None
@@ -106,7 +106,7 @@ def run_export(
         artefacts = [write(item, checkpoint, graphs.names(item.variant.precision), options) for item in built]
     fp16 = next((item.shares for item in built if item.variant.precision is Precision.FP16), None)
     if fp16 is None and Precision.INT8 in options.precisions:
-        fp16 = shares_of(make_fp16(graphs.whole), feature_names(graphs.whole), options.profile.optimum)
+        fp16 = shares_of(make_fp16(graphs.whole), graphs.features(Precision.FP16), options.profile.optimum)
     pack_path = None if pack is None else options.out / pack.name
     return ExportResult(checkpoint, graphs.steps, tuple(artefacts), fp16, pack, pack_path, watch.seconds)
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from defian_edge.export.rewrites.base import Rewrite
-from defian_edge.export.trace.hessian_op import NAME, bias_row, body_form, install_body, stencil
+from defian_edge.export.rewrites.eigenvalue import EigenvalueRewrite
+from defian_edge.export.trace.hessian_op import bias_row, body_form, install_body, stencil
 from defian_edge.models.defian import DILATIONS, STENCIL_XX, STENCIL_XY, STENCIL_YY
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ HEADROOM = 0.25
 """Both stencils are scaled by a quarter, a power of two, so that they cannot overflow FP16 for any FP16 features."""
 
 
-class CheapHessian(Rewrite):
+class CheapHessian(EigenvalueRewrite):
     """``lambda = (fxx + fyy) / 2 + sqrt(((fxx - fyy) / 2)^2 + fxy^2)``, each half computed where it is cheapest.
 
     The trace ``(fxx + fyy) / 2`` is linear, so the mean over the channels moves inside it: one 7x7
@@ -36,17 +36,6 @@ class CheapHessian(Rewrite):
 
     name = "cheap-hessian"
     summary = "trace on the channel mean, two depthwise convolutions per dilation"
-
-    operator = NAME
-    place = "of standard stencils"
-
-    def requires(self, model: ir.Model) -> str:
-        """The tracer writes the operator only where a module's frozen stencils are the standard ones."""
-        missing = super().requires(model)
-        return f"{missing}: the stencils of no module are the standard ones" if missing else ""
-
-    def why_none(self, model: ir.Model) -> str:
-        return f"{body_form(model)} has written the eigenvalue step already"
 
     def rewrite(self, model: ir.Model) -> int:
         return 0 if body_form(model) else install_body(model, cheap_body, self.name)

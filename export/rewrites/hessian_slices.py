@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from defian_edge.export.rewrites.base import ENGINES, Rewrite
-from defian_edge.export.trace.hessian_op import NAME, bias_row, body_form, install_body
+from defian_edge.export.rewrites.base import ENGINES
+from defian_edge.export.rewrites.eigenvalue import EigenvalueRewrite
+from defian_edge.export.trace.hessian_op import bias_row, body_form, install_body
 from defian_edge.models.defian import DILATIONS
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ REACH = max(DILATIONS)
 END = np.iinfo(np.int64).max
 
 
-class HessianSlices(Rewrite):
+class HessianSlices(EigenvalueRewrite):
     """The definition written with slices: every tap of every stencil is the padded map shifted.
 
     A depthwise convolution is a kernel of its own that writes a map. Additions of slices of one padded map are
@@ -37,16 +38,6 @@ class HessianSlices(Rewrite):
     name = "hessian-slices"
     summary = "stencils as sums of shifted slices of one padded map"
     uses = ENGINES
-    operator = NAME
-    place = "of standard stencils"
-
-    def requires(self, model: ir.Model) -> str:
-        """The tracer writes the operator only where a module's frozen stencils are the standard ones."""
-        missing = super().requires(model)
-        return f"{missing}: the stencils of no module are the standard ones" if missing else ""
-
-    def why_none(self, model: ir.Model) -> str:
-        return f"{body_form(model)} has written the eigenvalue step already"
 
     def rewrite(self, model: ir.Model) -> int:
         return 0 if body_form(model) == self.name else install_body(model, sliced_body, self.name)

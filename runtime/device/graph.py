@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DefianError, MissingPackageError
+from ..errors import DefianError
+from .bindings import cuda_bindings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,10 +17,7 @@ def import_bindings() -> Any:  # noqa: ANN401 - an optional package
     Raises:
         MissingPackageError: it is not installed.
     """
-    try:
-        return importlib.import_module("cuda.bindings.driver")
-    except ImportError as error:
-        raise MissingPackageError("cuda-bindings", "device", "Capturing CUDA graphs") from error
+    return cuda_bindings("Capturing CUDA graphs")
 
 
 class CapturedGraph:

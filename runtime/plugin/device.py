@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DefianError, MissingPackageError
+from ..device.bindings import cuda_bindings
+from ..errors import DefianError
 from .binary import kernel_images
 from .launch import KERNELS, Features, LaunchPlan, block_of, plan
 
@@ -74,10 +74,7 @@ def cuda_driver() -> Any:  # noqa: ANN401 - an optional package
     Raises:
         MissingPackageError: it is not installed.
     """
-    try:
-        return importlib.import_module("cuda.bindings.driver")
-    except ImportError as error:
-        raise MissingPackageError("cuda-bindings", "device", "Running the eigenvalue plugin") from error
+    return cuda_bindings("Running the eigenvalue plugin")
 
 
 def load_kernels(driver: Any = None) -> Kernels:  # noqa: ANN401

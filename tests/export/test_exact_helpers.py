@@ -59,9 +59,10 @@ def rewritten(request, traced):
 @pytest.mark.parametrize("name", RECIPES)
 def test_helpers_change_the_weights_and_not_the_function(rewritten, name):
     architecture, model = rewritten
-    arrays = dict(measured(model, calibration_set(None, architecture.scale, patches=6), RECIPES[name]))
+    sites = find_sites(model, Scope.FEATURES)
+    arrays = dict(measured(model, calibration_set(None, architecture.scale, patches=6), RECIPES[name], sites))
     helped = copy_of(model)
-    equalise(helped, arrays, RECIPES[name])
+    assert equalise(helped, arrays, RECIPES[name], sites) == find_sites(helped, RECIPES[name].scope)
     photo = evaluation_pairs(architecture.scale)[1].lr[:40, :56]
     for image in (noise(1, 17, 23, 3), noise(2, 24, 20, 3), noise(1, 2, 2, 3), noise(1, 1, 7, 3), photo[None]):
         assert_equal(outputs(model, image), outputs(helped, image))
@@ -77,11 +78,11 @@ def test_scaled_maps_have_one_range_and_the_same_sites(traced):
     patches = calibration_set(None, 2, patches=6)
     recipe = RECIPES["channels"]
     helped = copy_of(model)
-    equalise(helped, dict(measured(model, patches, recipe)), recipe)
-    before, after = (find_sites(graph, Scope.FEATURES) for graph in (model, helped))
+    before = find_sites(model, Scope.FEATURES)
+    after = equalise(helped, dict(measured(model, patches, recipe, before)), recipe, before)
     assert [site.tensor for site in before.features] == [origin_of(site.tensor) for site in after.features]
     assert [site.node for site in before.convolutions] == [site.node for site in after.convolutions]
-    names = scalable(model)
+    names = scalable(model, before)
     assert len(names) >= 2 * 3  # each block's input, result and sum
     scaled = {origin_of(site.tensor): site.tensor for site in after.features}
     maxima = {name: ChannelMaxima(channels) for name, channels in names.items()}
@@ -95,10 +96,11 @@ def test_a_channel_that_is_always_zero_stays_finite(traced):
     model = traced(random_checkpoint(tiny()))
     apply_rewrites(model)
     helped = copy_of(model)
-    limits = {name: np.asarray(np.eye(1, channels)[0]) for name, channels in scalable(model).items()}
+    sites = find_sites(model, Scope.FEATURES)
+    limits = {name: np.asarray(np.eye(1, channels)[0]) for name, channels in scalable(model, sites).items()}
     always_zero = next(iter(limits))
     limits[always_zero] = np.zeros_like(limits[always_zero])
-    scale_channels(helped, limits)
+    scale_channels(helped, limits, sites)
     image = noise(1, 17, 23, 3)
     assert_equal(outputs(model, image), outputs(helped, image))
 

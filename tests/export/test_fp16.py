@@ -234,5 +234,5 @@ def test_int8_leaves_what_is_beyond_fp16_alone(traced, scope):
     variant = calibrated.variant()
     assert GraphEvaluator(variant.model)(noise(20, 24, 3)).finite
     assert 0 < variant.calibration["convolutions"] < len(everything.convolutions)
-    shares = Shares(model, (1, 20, 24))
+    shares = Shares(model, find_sites(model, Scope.FEATURES), (1, 20, 24))
     assert shares.macs(calibrated.sites) < shares.macs(everything)  # what is reported is what is done

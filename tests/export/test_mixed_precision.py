@@ -16,7 +16,7 @@ from defian_edge.export.precision.int8.mixed_precision import choose
 from defian_edge.export.precision.int8.recipe import Recipe
 from defian_edge.export.precision.int8.sensitivity import Validation, as_json, rank
 from defian_edge.export.precision.int8.shares import Shares
-from defian_edge.export.precision.int8.sites import ConvolutionSite, Scope, Sites, is_module
+from defian_edge.export.precision.int8.sites import ConvolutionSite, Scope, Sites, find_sites, is_module
 from defian_edge.export.reference import reference_evaluations
 from defian_edge.export.rewrites import apply_rewrites
 from tests.conftest import random_checkpoint, tiny
@@ -151,7 +151,7 @@ def test_on_a_real_network_the_measured_drift_keeps_the_budget(traced):
     pairs = held_back.pairs()
     validation = Validation(pairs, reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs)), 2)
     calibrated = calibrate(model, training, Recipe(scope=Scope.FEATURES))
-    shares = Shares(model, (1, 48, 64))
+    shares = Shares(model, find_sites(model, Scope.FEATURES), (1, 48, 64))
     full, _ = choose(calibrated, validation, shares, None)
     assert full.byte_share == pytest.approx(1.0)
     assert full.mac_share > 0.5

@@ -19,7 +19,7 @@ from defian_edge.export.precision.fp16 import NOTHING
 from defian_edge.export.precision.int8.measure import equalise, measured
 from defian_edge.export.precision.int8.qdq import QuantisationPlan, insert_qdq
 from defian_edge.export.precision.int8.rounding import round_to_nearest
-from defian_edge.export.precision.int8.sites import Sites, find_sites, is_stream
+from defian_edge.export.precision.int8.sites import Scope, Sites, find_sites, is_stream
 from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.runtime.onnx_runtime import import_onnxruntime
 
@@ -81,7 +81,11 @@ class Calibrated:
 
 
 def calibrate(
-    rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe, say: Callable[[str], None] = lambda _: None
+    rewritten: ir.Model,
+    patches: CalibrationSet,
+    recipe: Recipe,
+    say: Callable[[str], None] = lambda _: None,
+    features: Sites | None = None,
 ) -> Calibrated:
     """Measure a FP32 graph with uint8 I/O on calibration patches and prepare its quantisation.
 
@@ -90,7 +94,9 @@ def calibrate(
         patches: what to run through it.
         recipe: what to do.
         say: told what is being done, and whether the measurements came from the cache.
+        features: the graph's sites of the features scope, if they are known already.
     """
+    features = features or find_sites(rewritten, Scope.FEATURES)
     data = patches.sha256()
     graph = hashlib.sha256(ir.to_proto(rewritten).SerializeToString(deterministic=True)).hexdigest()
     options = {key: value for key, value in recipe.described().items() if key not in CHOSEN_AFTERWARDS}
@@ -99,11 +105,10 @@ def calibrate(
     found = arrays is not None
     say(f"calibration: cache {'hit' if found else 'miss'} {key[:12]}")
     if arrays is None:
-        arrays = dict(measured(rewritten, patches, recipe))
+        arrays = dict(measured(rewritten, patches, recipe, features))
         cache.store(key, arrays)
     model = copy_of(rewritten)
-    equalise(model, arrays, recipe)
-    sites = find_sites(model, recipe.scope)
+    sites = equalise(model, arrays, recipe, features)
     streams = {site.tensor for site in sites.features if is_stream(site.group)}
     limits = {
         name: range_of(

@@ -21,9 +21,7 @@ from defian_edge.export.precision.int8.sites import (
     SCALED,
     UNSCALED,
     BlockSum,
-    Scope,
     block_sum,
-    find_sites,
 )
 from defian_edge.export.precision.int8.upscale_basis import LinearSum
 
@@ -32,16 +30,22 @@ if TYPE_CHECKING:
 
     import onnx_ir as ir
 
+    from defian_edge.export.precision.int8.sites import Sites
 
-def scalable(model: ir.Model) -> dict[str, int]:
+
+def scalable(model: ir.Model, sites: Sites) -> dict[str, int]:
     """Feature map of the features scope -> its channels C.
 
     Not those that have one range already: inside a block (see ``equalisation``) and in front of the upscaling (turned).
+
+    Args:
+        model: a FP32 graph.
+        sites: its sites of that scope.
     """
     values = {value.name: value for node in model.graph for value in node.outputs}
     done = LinearSum(model).tensor
     found = {}
-    for site in find_sites(model, Scope.FEATURES).features:
+    for site in sites.features:
         value = values[site.tensor]
         channels = None if value.shape is None else value.shape[1]
         if isinstance(channels, int) and site.tensor != done and producer_of(value, "Relu") is None:
@@ -49,12 +53,13 @@ def scalable(model: ir.Model) -> dict[str, int]:
     return found
 
 
-def scale_channels(model: ir.Model, maxima: Mapping[str, np.ndarray]) -> None:
+def scale_channels(model: ir.Model, maxima: Mapping[str, np.ndarray], sites: Sites) -> None:
     """Scale maps to one range, in place.
 
     Args:
         model: a FP32 graph.
         maxima: largest magnitude per channel [C] of the tensors that :func:`scalable` names.
+        sites: as for :func:`scalable`; they are those of the graph as it was, from now on.
     """
     values = {value.name: value for node in model.graph for value in node.outputs}
     factors = {
@@ -63,7 +68,7 @@ def scale_channels(model: ir.Model, maxima: Mapping[str, np.ndarray]) -> None:
     blocks = [block for block in _blocks(model) if {block.carried, block.result, block.total} & factors.keys()]
     inner = {node for block in blocks for node in (block.gating, block.addition)}
     totals = {block.total for block in blocks}
-    convolutions = {site.node for site in find_sites(model, Scope.FEATURES).convolutions}
+    convolutions = {site.node for site in sites.convolutions}
     scaled = {}
     for value, each in factors.items():
         readers = [(use.node, use.idx) for use in value.uses() if use.node not in inner]

@@ -11,7 +11,7 @@ from defian_edge.calibration.ranges.observers import ChannelMaxima, JointMoment,
 from defian_edge.export.graph import array_of, copy_of, settle
 from defian_edge.export.precision.int8.channel_scaling import scalable, scale_channels
 from defian_edge.export.precision.int8.equalisation import equalisable, equalise_blocks
-from defian_edge.export.precision.int8.sites import find_sites
+from defian_edge.export.precision.int8.sites import Sites, find_sites
 from defian_edge.export.precision.int8.upscale_basis import WINDOW, LinearSum
 
 if TYPE_CHECKING:
@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     from defian_edge.export.precision.int8.recipe import Recipe
 
 
-def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterator[tuple[str, np.ndarray]]:
+def measured(
+    rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe, sites: Sites
+) -> Iterator[tuple[str, np.ndarray]]:
     """Two passes over the patches: what equalising needs, then the equalised graph's ranges.
 
     Args:
         rewritten: FP32 graph with uint8 I/O; it is not changed.
         patches: what to run through it.
         recipe: which helpers will be used.
+        sites: of the graph's features scope.
 
     Yields:
         ``maxima/<tensor>`` [C], ``moment``, ``counts/<tensor>`` [BINS] with ``range/<tensor>`` (exponent, largest
@@ -40,7 +43,7 @@ def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> It
     if recipe.equalise:
         maxima = {name: ChannelMaxima(_channels(pair[1])) for name, pair in equalisable(model).items()}
     if recipe.scales_channels:
-        maxima |= {name: ChannelMaxima(count) for name, count in scalable(model).items()}
+        maxima |= {name: ChannelMaxima(count) for name, count in scalable(model, sites).items()}
     observers: list[tuple[list[str], Any]] = [([name], observer) for name, observer in maxima.items()]
     linear = LinearSum(model)
     joint = None
@@ -53,12 +56,10 @@ def measured(rewritten: ir.Model, patches: CalibrationSet, recipe: Recipe) -> It
     if joint is not None:
         first["moment"] = joint.moment
     yield from first.items()
-    equalise(model, first, recipe)
-    yield from _ranges(model, patches, recipe)
+    yield from _ranges(model, patches, equalise(model, first, recipe, sites))
 
 
-def _ranges(model: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterator[tuple[str, np.ndarray]]:
-    sites = find_sites(model, recipe.scope)
+def _ranges(model: ir.Model, patches: CalibrationSet, sites: Sites) -> Iterator[tuple[str, np.ndarray]]:
     histograms = {name: Histogram() for name in sites.tensors}
     observers: list[tuple[list[str], Any]] = [([name], histogram) for name, histogram in histograms.items()]
     observe(model, observers, patches)
@@ -67,16 +68,27 @@ def _ranges(model: ir.Model, patches: CalibrationSet, recipe: Recipe) -> Iterato
         yield f"range/{name}", np.asarray([histogram.exponent, histogram.largest])
 
 
-def equalise(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe) -> None:
-    """Change the graph in place, without changing what it computes, by the helpers of the recipe."""
+def equalise(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe, sites: Sites) -> Sites:
+    """Change the graph in place, without changing what it computes, by the helpers of the recipe.
+
+    Args:
+        model: FP32 graph.
+        arrays: what :func:`measured` gave of it.
+        recipe: which helpers are used.
+        sites: of the features scope of the graph as it comes.
+
+    Returns:
+        The sites of the recipe's scope in the graph as it is then.
+    """
     maxima = {key.removeprefix("maxima/"): array for key, array in arrays.items() if key.startswith("maxima/")}
     if recipe.equalise:
         equalise_blocks(model, maxima)
     if recipe.scales_channels:
-        scale_channels(model, {name: maxima[name] for name in scalable(model)})
+        scale_channels(model, {name: maxima[name] for name in scalable(model, sites)}, sites)
     if "moment" in arrays and np.any(arrays["moment"]):
         LinearSum(model).improve(arrays["moment"], side=recipe.side, basis=recipe.basis)
     settle(model)
+    return find_sites(model, recipe.scope)
 
 
 def _channels(node: ir.Node) -> int:

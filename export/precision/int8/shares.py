@@ -7,21 +7,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from defian_edge.export.graph import nodes_of_type, with_shape
-from defian_edge.export.precision.int8.sites import Scope, Sites, find_sites, origin_of
+from defian_edge.export.precision.int8.sites import origin_of
 from defian_edge.export.roofline.counts import macs_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from defian_edge.export.precision.int8.sites import Sites
+
 
 class Shares:
-    """MACs and bytes behind every site, counted on the graph itself at one shape."""
+    """MACs and bytes behind every site, counted on the graph itself at one shape.
 
-    def __init__(self, model: ir.Model, shape: tuple[int, int, int]) -> None:
+    Args:
+        model: a FP32 graph.
+        everything: its sites of the features scope.
+        shape: LR batch, height and width.
+    """
+
+    def __init__(self, model: ir.Model, everything: Sites, shape: tuple[int, int, int]) -> None:
         concrete = with_shape(model, shape)
         self._macs = {node.name or str(index): macs_of(node) for index, node in enumerate(concrete.graph)}
         self._total_macs = sum(self._macs.values())
-        everything = find_sites(model, Scope.FEATURES)
         readers = {site.tensor for site in everything.convolutions}
         values = {value.name: value for node in concrete.graph for value in node.outputs}
         self._elements = {

@@ -11,6 +11,7 @@ from defian_edge.export.precision.int8.calibrate import calibrate
 from defian_edge.export.precision.int8.mixed_precision import MixedPrecision, choose
 from defian_edge.export.precision.int8.sensitivity import Validation, as_json, rank
 from defian_edge.export.precision.int8.shares import Shares
+from defian_edge.export.precision.int8.sites import Scope, find_sites
 from defian_edge.export.reference import reference_evaluations
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def make_int8(
 
     If nothing keeps the budget, the variant is the whole scope and its record has the reason under ``refused``.
     """
-    shares = Shares(graph, options.profile.optimum)
+    features = find_sites(graph, Scope.FEATURES)
+    shares = Shares(graph, features, options.profile.optimum)
     training, validation = patches, None
     if options.needs_validation:
         training, held_back = patches.split()
@@ -73,7 +75,7 @@ def make_int8(
         references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
         validation = Validation(pairs, references, checkpoint.architecture.scale)
     say(f"calibrating INT8 on {training.patches} patches of {len(training.photos)} photos")
-    calibrated = calibrate(graph, training, options.recipe, say)
+    calibrated = calibrate(graph, training, options.recipe, say, features)
     calibrated = calibrated.keeping_wide(beyond_fp16(calibrated.model, images, options.profile.largest_pixels))
     if validation is None:
         sites = calibrated.sites
