@@ -52,7 +52,7 @@ def test_names_and_checkpoints_are_taken_and_all_else_is_refused():
     assert open_checkpoint("defian-s-x2").sha256 == open_checkpoint(path).sha256
     checkpoint = random_checkpoint(tiny())
     assert open_checkpoint(checkpoint) is checkpoint
-    with pytest.raises(DefianError, match="key input.weight: every DeFiAN has it"):
+    with pytest.raises(DefianError, match=r"key input\.weight: every DeFiAN has it"):
         open_checkpoint(torch.nn.Linear(2, 2))
     with pytest.raises(DefianError, match="found int"):
         open_checkpoint(3)  # type: ignore[arg-type]
