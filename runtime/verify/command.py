@@ -55,7 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     provider = choice_of("--provider", sorted(PROVIDERS))
     parser.add_argument(
-        "--provider", type=provider, metavar="NAME", default="cpu", help="cpu, cuda or tensorrt: what runs .onnx files"
+        "--provider", type=provider, metavar="NAME", help="cpu, cuda or tensorrt: what runs .onnx files; default cpu"
     )
     add_limits(
         parser,

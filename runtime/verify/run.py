@@ -73,7 +73,7 @@ def verify(
     artefacts: Iterable[Path | str],
     reference: Path | str | None = None,
     budget: Budget | None = None,
-    provider: str = "cpu",
+    provider: str | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> list[Verdict]:
     """Hold graphs and engines against what PyTorch made of the pictures of their reference packs.
@@ -85,24 +85,30 @@ def verify(
         artefacts: ``.onnx`` and ``.engine`` files, their manifests beside them.
         reference: a pack for all of them; by default each one's own, which its manifest names.
         budget: limits; see :class:`defian_edge.runtime.verify.budget.Budget`.
-        provider: what runs graphs: ``cpu``, ``cuda`` or ``tensorrt``.
+        provider: what runs the graphs among them: ``cpu`` (where nothing is said), ``cuda`` or ``tensorrt``.
         say: told what is being done.
 
     Returns:
         A verdict each, in the order of the artefacts.
 
     Raises:
-        DefianError: an artefact, its manifest or its pack is missing, unreadable or another network's.
+        DefianError: an artefact, its manifest or its pack is missing, unreadable or another network's; or a provider is
+            named and there is no graph.
     """
     given = None if reference is None else Path(reference)
     tasks = [_task(Path(artefact), given) for artefact in artefacts]
+    if provider is not None and tasks and all(task.manifest.engine is not None for task in tasks):
+        raise DefianError(
+            f"--provider {provider}: expected a graph (.onnx) among what is verified, found engines alone.",
+            "Leave --provider out: TensorRT runs an engine.",
+        )
     verdicts = []
     for task in tasks:
         say(f"verifying {task.path.name}")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", SuspiciousFrameWarning)  # judged here, picture by picture
-                verdicts.append(_verdict(task, budget or Budget(), provider))
+                verdicts.append(_verdict(task, budget or Budget(), provider or GraphBackend.provider))
         except DefianError as error:
             raise_if_ended()
             verdicts.append(Verdict(task.path, task.manifest, task.pack, error=str(error)))
