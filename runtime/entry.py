@@ -101,6 +101,7 @@ def run_command(module: str) -> None:
     try:
         main = import_module(module).main
     except DefianError as error:
+        raise_if_ended()
         print(f"error: {printable(error)}", file=sys.stderr)
         finish(REFUSED)
     main()

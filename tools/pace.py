@@ -3,8 +3,9 @@
     python -m tools.pace build/defian-s-x2.fp32.onnx --size 640x360
 
 The network's rate is that of the same frames from memory. Both take turns, so that what else the machine does counts
-for both; the median of the rounds' ratios is told. Beside the rates stand the ratios of the CPU's seconds: those of the
-rates where the network keeps all cores busy, and other programs change them little.
+for both; the median of the rounds' ratios is told. A busy machine spoils that ratio, so two others stand beside it:
+the share of the video's time in which the network was at work and waited for neither of its neighbours, and the ratio
+of the CPU's seconds, which is what decoding and encoding take from a network that runs on the same cores.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from defian_edge.runtime.video import upscale_video
 from defian_edge.runtime.video_encoder import Encoding, import_av
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
     from numpy.typing import NDArray
 
@@ -65,6 +66,33 @@ def network(session: Session, frames: list[NDArray[np.uint8]]) -> None:
         pass
 
 
+class Watched:
+    """A session of which it is known how long it has waited for frames, and for results to be taken."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.manifest = session.manifest
+        self.waited = 0.0
+
+    def upscale_frames(self, frames: Iterable[NDArray[np.uint8]]) -> Iterator[NDArray[np.uint8]]:
+        """As the session's own."""
+
+        def source() -> Iterator[NDArray[np.uint8]]:
+            given = iter(frames)
+            while True:
+                begun = time.perf_counter()
+                frame = next(given, None)
+                self.waited += time.perf_counter() - begun
+                if frame is None:
+                    return
+                yield frame
+
+        for upscaled in self._session.upscale_frames(source()):
+            begun = time.perf_counter()
+            yield upscaled
+            self.waited += time.perf_counter() - begun
+
+
 def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
     """How long it takes by the clock, and by the CPU's time of this process."""
     begun, used = time.perf_counter(), time.process_time()
@@ -84,15 +112,16 @@ def _run(options: argparse.Namespace) -> int:
         session(frames[0][None])
         print(session.describe())
         encoding = Encoding(options.video_codec)
-        shares: list[tuple[float, float]] = []
+        rounds: list[tuple[float, ...]] = []
         for _ in range(options.rounds):
             alone = seconds_of(lambda: network(session, frames))
-            film = seconds_of(lambda: upscale_video(session, source, target, lambda: None, encoding))
-            shares.append((alone[0] / film[0], alone[1] / film[1]))
+            watched: Any = Watched(session)
+            film = seconds_of(lambda: upscale_video(watched, source, target, lambda: None, encoding))  # noqa: B023
+            rounds.append((alone[0] / film[0], 1 - watched.waited / film[0], alone[1] / film[1]))
             rates = [f"{len(frames) / seconds:.3f}/s" for seconds, _ in (alone, film)]
-            print(f"network {rates[0]}, video {rates[1]}: {shares[-1][0]:.3f}; CPU {shares[-1][1]:.3f}", flush=True)
-    rate, cpu = (statistics.median(each) for each in zip(*shares, strict=True))
-    print(f"median of {options.rounds}: {rate:.3f} of the network's own rate, {cpu:.3f} by the CPU's seconds")
+            print(f"network {rates[0]}, video {rates[1]}", *(f"{each:.3f}" for each in rounds[-1]), flush=True)
+    rate, busy, cpu = (statistics.median(each) for each in zip(*rounds, strict=True))
+    print(f"{rate:.3f} of the network's rate; network at work {busy:.3f} of the time; {cpu:.3f} by the CPU's seconds")
     return 0
 
 
