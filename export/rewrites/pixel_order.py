@@ -26,7 +26,10 @@ class PixelOrder(Rewrite):
 
     name = "pixel-order"
     summary = "pixel shuffle and transposition to [N, H, W, C] in one move"
+    operator = "DepthToSpace"
+    place = "in the order CRD, of known channels and read by a transposition to [N, H, W, C] alone"
     uses = ENGINES
+    after = frozenset({"shuffle-last"})
 
     def rewrite(self, model: ir.Model) -> int:
         return sum(_replace(node) for node in nodes_of_type(model.graph, "DepthToSpace"))
