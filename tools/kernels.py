@@ -1,6 +1,7 @@
 """What TensorRT-RTX makes of a graph, kernel by kernel, read off its log: which types it really moves through memory.
 
-``python -m tools.kernels build/net.fp16.onnx build/net.int8.onnx`` needs no GPU. docs/quantisation.md and
+``python -m tools.kernels build/net.fp16.onnx build/net.int8.onnx`` needs no GPU. ``--peak`` tells where most of the
+memory is in use, and by what. docs/quantisation.md and
 docs/rewrites.md have tables. How bytes are counted: :mod:`defian_edge.export.engine.kernels`.
 """
 
@@ -17,7 +18,7 @@ from rich.table import Table
 
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import Target
-from defian_edge.export.engine.kernels import GraphReads, Kernel, kernels_in, moved_bytes
+from defian_edge.export.engine.kernels import GraphReads, Kernel, kernels_in, moved_bytes, peak_of
 from defian_edge.export.tables import MEGA
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import ShapeProfile
@@ -62,17 +63,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("graphs", type=Path, nargs="+", help="ONNX files with uint8 I/O")
     parser.add_argument("--sm", type=int, default=89, help="compute capability to plan for")
     parser.add_argument("--shape", default="1x64x64", help="LR batch, height and width")
+    parser.add_argument(
+        "--peak", action="store_true", help="list the tensors at the peak of the memory, a megabyte or more"
+    )
     options = parser.parse_args(arguments)
+    peaks = []
     table = Table("graph", "kernels", "INT8 convolutions write", *(f"{name} MB" for name in NAMES.values()), "all MB")
     with table_or_error(table):
         profile = ShapeProfile.parse(options.shape)
         for graph in options.graphs:
             kernels, reads = planned(graph, options.sm, profile)
             moved = moved_bytes(kernels, reads)
+            peaks.append(peak_of(kernels))
             written = ", ".join(f"{NAMES[dtype]} {count}" for dtype, count in int8_convolutions(kernels).items())
             cells = [f"{moved[dtype] / MEGA:.2f}" for dtype in NAMES]
             name = f"{graph.parent.name}/{graph.name}"
             table.add_row(name, str(len(kernels)), written or "none", *cells, f"{moved.total() / MEGA:.2f}")
+    if options.peak:
+        for graph, (kernel, tensors) in zip(options.graphs, peaks, strict=True):
+            print(f"{graph.name}: {sum(tensor.size for tensor in tensors) / MEGA:.1f} MB at {kernel.name}")
+            for tensor in tensors:
+                if tensor.size >= MEGA:
+                    print(f"  {tensor.size / MEGA:6.1f} MB  {list(tensor.shape)} {NAMES[tensor.dtype]}  {tensor.name}")
 
 
 if __name__ == "__main__":

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING
 
 from defian_edge.export.graph import with_shape
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import onnx_ir as ir
 
@@ -25,17 +25,18 @@ if TYPE_CHECKING:
 
 BYTES = {"Int8": 1, "UInt8": 1, "Half": 2, "Float": 4}
 SLICES = ("Slice", "Gather")
-TENSOR = re.compile(r"Dimensions: \[([^\]]*)\].*?Datatype: (\w+)")
+TENSOR = re.compile(r"Name: ([^,]*), Dimensions: \[([^\]]*)\].*?Datatype: (\w+)")
 KERNEL = re.compile(r"Name: (?P<name>[^,]*), LayerType: (?P<kind>[^,]*), Inputs: (?P<reads>.*?)Outputs: (?P<writes>.*)")
 LAYER = re.compile(r"\[ONNX Layer: ([^\]]+)\]")
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """What crosses memory between kernels: its shape, and its type in the compiler's word."""
+    """What crosses memory between kernels: its shape, its type and its name in the compiler's words."""
 
     shape: tuple[int, ...]
     dtype: str
+    name: str = field(default="", compare=False)
 
     @property
     def size(self) -> int:
@@ -88,7 +89,9 @@ def kernels_in(log: Iterable[str]) -> list[Kernel]:
 
 def _tensors(text: str) -> tuple[Tensor, ...]:
     found = TENSOR.findall(text)
-    return tuple(Tensor(tuple(int(size) for size in sizes.split(",") if size), dtype) for sizes, dtype in found)
+    return tuple(
+        Tensor(tuple(int(size) for size in sizes.split(",") if size), kind, name) for name, sizes, kind in found
+    )
 
 
 @dataclass(frozen=True)
@@ -186,3 +189,22 @@ def traffic_in(log: Iterable[str], graph: ir.Model, shape: Shape) -> Traffic | N
     if not kernels:
         return None
     return Traffic(len(kernels), moved_bytes(kernels, GraphReads(graph, shape)).total())
+
+
+def peak_of(kernels: Sequence[Kernel]) -> tuple[Kernel, list[Tensor]]:
+    """The kernel at which most bytes are alive, and the tensors that are, the largest first.
+
+    A tensor is alive from the kernel that writes it to the last one that reads it; what no kernel writes is an input of
+    the engine, what none reads an output, and neither is counted. A plan needs more than their sum, for want of places
+    that fit.
+    """
+    written, read = {}, {}
+    for index, kernel in enumerate(kernels):
+        written |= {tensor.name: (index, tensor) for tensor in kernel.writes}
+        read |= {tensor.name: index for tensor in kernel.reads}
+    alive: list[list[Tensor]] = [[] for _ in kernels]
+    for name, (index, tensor) in written.items():
+        for between in range(index, read.get(name, index - 1) + 1):
+            alive[between].append(tensor)
+    most = max(range(len(kernels)), key=lambda index: sum(tensor.size for tensor in alive[index]))
+    return kernels[most], sorted(alive[most], key=lambda tensor: -tensor.size)

@@ -27,7 +27,7 @@ class PixelOrder(Rewrite):
     name = "pixel-order"
     summary = "pixel shuffle and transposition to [N, H, W, C] in one move"
     operator = "DepthToSpace"
-    place = "in the order CRD and read by a transposition to [N, H, W, C] alone"
+    place = "in the order CRD, of known channels and read by a transposition to [N, H, W, C] alone"
     uses = ENGINES
     after = frozenset({"affine-folding", "upscale-output", "shuffle-last"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -16,6 +17,7 @@ from defian_edge.export.engine.kernels import (
     Tensor,
     kernels_in,
     moved_bytes,
+    peak_of,
     read_bytes,
 )
 from defian_edge.export.engine.plan_cache import planned_traffic
@@ -95,6 +97,21 @@ def test_the_nodes_of_a_kernel_are_read_from_its_metadata():
     assert kernel.layers == ("node_Conv_1", "node_Add | f (F)")
 
 
+def test_the_peak_is_where_most_is_alive_inputs_and_outputs_aside():
+    image, small, wide, late, picture = (
+        Tensor((size,), "Half", name) for size, name in ((9, "in"), (2, "s"), (4, "w"), (3, "l"), (9, "out"))
+    )
+    kernels = [
+        Kernel("first", "k", (image,), (small,)),
+        Kernel("second", "k", (small,), (wide,)),
+        Kernel("third", "k", (wide,), (late,)),
+        Kernel("fourth", "k", (late, small), (picture,)),
+    ]
+    peak, tensors = peak_of(kernels)
+    assert peak.name == "third"
+    assert [tensor.name for tensor in tensors] == ["w", "l", "s"]
+
+
 @rtx
 def test_the_rewrites_for_engines_launch_fewer_kernels_and_move_fewer_bytes(traced):
     portable = traced(random_checkpoint(Architecture(channels=16, blocks=BLOCKS, modules=1, scale=2)))
@@ -156,8 +173,10 @@ def test_blocks_tail_upscale_and_the_wide_attention_read_int8(graphs):
 def test_the_command_prints_a_row_for_every_graph(graphs, tmp_path, capsys):
     for scope, graph in graphs.items():
         (tmp_path / f"{scope.value}.onnx").write_bytes(graph)
-    kernels.main([str(tmp_path / f"{scope.value}.onnx") for scope in Scope])
+    kernels.main([*(str(tmp_path / f"{scope.value}.onnx") for scope in Scope), "--peak", "--shape", "1x540x960"])
     text = capsys.readouterr().out
+    for scope in Scope:
+        assert re.search(rf"{scope.value}\.onnx: \d+\.\d MB at \S+\n +\d+\.\d MB  \[1, ", text)
     assert text.count("FP32") >= 1 + len(Scope)  # what INT8 convolutions write, in the head and in both rows
 
 
