@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from defian_edge.runtime.entry import raise_if_ended
+from ..entry import raise_if_ended
 
 THROTTLES = {
     0x4: "power cap",
@@ -137,6 +137,7 @@ def open_every_gpu() -> tuple[list[Nvml], str]:
     try:
         import pynvml
     except ImportError:
+        raise_if_ended()
         return [], ""
     try:
         pynvml.nvmlInit()
