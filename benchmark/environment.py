@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from defian_edge.benchmark.gpu.energy import NOTHING, open_meter
-from defian_edge.benchmark.gpu.tegra import gpu_clocks
+from defian_edge.runtime.device.tegra import gpu_clocks
 
 PACKAGES = ("defian-edge", "numpy", "torch", "onnx", "onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx")
 GPU_QUERY = (

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.precision import Precision
     from defian_edge.runtime.backends import EngineBackend, GraphBackend
+    from defian_edge.runtime.doctor.run import doctor
     from defian_edge.runtime.errors import DefianError
     from defian_edge.runtime.interface import Session
     from defian_edge.runtime.manifest import Manifest, read_manifest
@@ -61,6 +62,7 @@ _HOMES = {
     "Target": "defian_edge.export.engine.compiler",
     "TiledSession": "defian_edge.runtime.tiles",
     "Tiling": "defian_edge.runtime.tiling",
+    "doctor": "defian_edge.runtime.doctor.run",
     "evaluation_pairs": "defian_edge.calibration.photos",
     "open_session": "defian_edge.runtime.session",
     "read_manifest": "defian_edge.runtime.manifest",
@@ -86,6 +88,7 @@ __all__ = [
     "TiledSession",
     "Tiling",
     "__version__",
+    "doctor",
     "evaluation_pairs",
     "export",
     "measure_drift",

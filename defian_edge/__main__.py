@@ -1,4 +1,4 @@
-"""One command for everything: ``defian export``, ``run``, ``verify``, ``bench`` and ``selftest``."""
+"""One command for everything: ``defian export``, ``run``, ``verify``, ``doctor``, ``bench`` and ``selftest``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ COMMANDS = {
     "verify": (
         "defian_edge.runtime.verify.command",
         "hold graphs and engines on this device against PyTorch's pictures",
+    ),
+    "doctor": (
+        "defian_edge.runtime.doctor.command",
+        "say what is on this device, what is wrong with it and what cures it",
     ),
     "bench": ("defian_edge.benchmark.command", "speed, limits and drift of checkpoints, graphs and engines"),
     "selftest": ("defian_edge.selftest.command", "prove all of it on this machine's GPU, stage by stage"),

@@ -1,12 +1,27 @@
-"""``python -m runtime``: the command line is in ``command.py``, whose packages take a moment to load."""
+"""``python -m runtime``: the command line is in ``command.py``, whose packages take a moment to load.
+
+The doctor is handed over before that, since it can tell that one of these packages is missing or does not load.
+"""
 
 from __future__ import annotations
 
+import sys
+
 from .entry import begin
+
+DOCTOR = "doctor"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; see ``command.main``."""
+    """Run the command line; see ``command.main`` and ``doctor/command.py``.
+
+    ``doctor`` comes first, and is no folder of that name to be upscaled, which takes an ``--engine``.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == [DOCTOR] and not any(each.startswith("--engine") for each in given):
+        from .doctor.command import main as doctor
+
+        doctor(given[1:])
     from .command import main as run
 
     run(arguments)

@@ -46,7 +46,7 @@ def read_cached(path: Path) -> bytes | None:
     """
     try:
         with path.open("rb") as stream:
-            why = _doubt(os.fstat(stream.fileno())) or _doubt(path.parent.stat())
+            why = doubt_about(os.fstat(stream.fileno())) or doubt_about(path.parent.stat())
             kept = b"" if why else stream.read()
     except FileNotFoundError:
         return None
@@ -74,7 +74,7 @@ def keep(path: Path, content: bytes) -> None:
     try:
         for folder in (path.parent.parent, path.parent):
             folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-        if _doubt(path.parent.stat()):  # of an earlier version, or made by hand; another user's does not let us
+        if doubt_about(path.parent.stat()):  # of an earlier version, or made by hand; another user's does not let us
             path.parent.chmod(FOLDER_MODE)
         write_whole(path, _head(path, content) + content, mode=FILE_MODE)
     except (DefianError, OSError):
@@ -85,7 +85,7 @@ def _head(path: Path, content: bytes) -> bytes:
     return MAGIC + hashlib.sha256(os.fsencode(path.name) + b"\0" + content).digest()
 
 
-def _doubt(found: os.stat_result) -> str:
+def doubt_about(found: os.stat_result) -> str:
     """Why a file or folder may be somebody else's; empty if it is ours alone, or the system knows no users."""
     if not hasattr(os, "geteuid"):
         return ""

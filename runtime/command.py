@@ -54,7 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m runtime",
         description="Upscale photos and videos with an exported network.",
-        epilog="python -m runtime verify ENGINE... holds engines against PyTorch's pictures; it has its own --help.",
+        epilog="python -m runtime verify ENGINE... holds engines against PyTorch's pictures; python -m runtime doctor "
+        "[ENGINE] says what is wrong with this device. Both have their own --help.",
     )
     parser.add_argument(
         "inputs", nargs="+", type=path_of("INPUT"), metavar="INPUT", help="photos, videos, or folders of them"

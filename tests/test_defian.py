@@ -22,6 +22,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         (["export", "--list-models"], "defian-s-x2.safetensors"),
         (["run", "--help"], "--no-cuda-graphs"),
         (["verify", "--help"], "--max-below-promise"),
+        (["doctor", "--help"], "--no-smoke"),
         (["bench", "--help"], "--max-mean-drift"),
         (["selftest", "--dry-run"], "the eigenvalue kernel"),
     ],
@@ -36,7 +37,7 @@ def test_each_command_is_the_one_it_names(command, words):
 def test_help_lists_the_commands_without_importing_one(arguments):
     done = run(*arguments)
     assert done.returncode == 0
-    assert all(f"  {name} " in done.stdout for name in ("export", "run", "verify", "bench", "selftest"))
+    assert all(f"  {name} " in done.stdout for name in ("export", "run", "verify", "doctor", "bench", "selftest"))
     asked = "import sys, defian_edge.__main__; print({'torch', 'onnx', 'numpy', 'typer'} & set(sys.modules))"
     imported = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert imported.stdout == "set()\n"
@@ -45,7 +46,7 @@ def test_help_lists_the_commands_without_importing_one(arguments):
 def test_an_unknown_command_ends_with_status_2_and_one_line():
     done = run("upscale")
     assert done.returncode == 2
-    assert done.stderr == "error: no command 'upscale': expected one of export, run, verify, bench, selftest.\n"
+    assert done.stderr == "error: no command 'upscale': expected one of export, run, verify, doctor, bench, selftest.\n"
 
 
 def test_the_status_of_a_command_is_passed_on():

@@ -24,7 +24,9 @@ SPEAKERS = {
     "defian_edge/__main__.py",
     "export/command.py",
     "export/plugin/__main__.py",
-    "runtime/__main__.py",
+    "runtime/command.py",
+    "runtime/doctor/command.py",
+    "runtime/doctor/steps.py",  # the child process, whose standard output is its answer
     "runtime/entry.py",
     "runtime/log.py",
     "runtime/progress.py",

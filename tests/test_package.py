@@ -93,7 +93,13 @@ def playground(tmp_path, set5) -> Path:
     return folder
 
 
-RUN = [c for c in documented_commands() if c.startswith("python ") and "--target tensorrt " not in f"{c} "]
+RUN = [
+    command
+    for command in documented_commands()
+    if command.startswith("python ")
+    and "--target tensorrt " not in f"{command} "
+    and " doctor" not in command  # what it answers is the machine's: tests/runtime/test_doctor_docs.py
+]
 CHAINS = {"compare": "-m tools.compare", "checkpoint": "yours", "bundled": ""}
 """Commands that use each other's files, by what they contain; a command belongs to the first that fits."""
 

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from defian_edge.benchmark.gpu.nvml import open_nvml
 from defian_edge.benchmark.gpu.sampler import Sampler
-from defian_edge.benchmark.gpu.tegra import gpu_clock
 from defian_edge.benchmark.statistics import STEADY_CV
+from defian_edge.runtime.device.nvml import open_nvml
+from defian_edge.runtime.device.tegra import gpu_clock
 
 if TYPE_CHECKING:
-    from defian_edge.benchmark.gpu.nvml import Nvml
+    from defian_edge.runtime.device.nvml import Nvml
 
 
 @dataclass(frozen=True)

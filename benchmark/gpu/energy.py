@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from defian_edge.benchmark.gpu.nvml import open_nvml
 from defian_edge.benchmark.gpu.sampler import Sampler
-from defian_edge.benchmark.gpu.tegra import Tegrastats, find_tegrastats
+from defian_edge.runtime.device.nvml import open_nvml
+from defian_edge.runtime.device.tegra import Tegrastats, find_tegrastats
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from defian_edge.benchmark.gpu.nvml import Nvml
+    from defian_edge.runtime.device.nvml import Nvml
     from defian_edge.runtime.profile import Shape
 
 SECONDS = 2.0

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from defian_edge.benchmark.gpu.nvml import open_nvml
 from defian_edge.runtime.device.context import DeviceContext, driver_errors
+from defian_edge.runtime.device.nvml import open_nvml
 
 if TYPE_CHECKING:
-    from defian_edge.benchmark.gpu.nvml import Nvml
+    from defian_edge.runtime.device.nvml import Nvml
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from defian_edge.benchmark.environment import describe_environment
-from defian_edge.benchmark.gpu.nvml import open_nvml
+from defian_edge.runtime.device.nvml import open_nvml
 from defian_edge.selftest.gpu import open_gpu, scratch
 
 if TYPE_CHECKING:

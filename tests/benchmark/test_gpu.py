@@ -14,9 +14,9 @@ from defian_edge.benchmark import environment
 from defian_edge.benchmark.environment import describe_environment
 from defian_edge.benchmark.gpu.clocks import Clocks, ClockWatch
 from defian_edge.benchmark.gpu.energy import Meter, integral, measure_energy, open_meter
-from defian_edge.benchmark.gpu.nvml import THROTTLES, Nvml, open_nvml
 from defian_edge.benchmark.gpu.sampler import Sampler
-from defian_edge.benchmark.gpu.tegra import Tegrastats, gpu_clock, gpu_clocks, module_power, rails
+from defian_edge.runtime.device.nvml import THROTTLES, Nvml, open_nvml
+from defian_edge.runtime.device.tegra import Tegrastats, gpu_clock, gpu_clocks, module_power, rails
 from tests.doubles.nvml import made_up_nvml, process
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def test_the_watch_records_clocks_and_reasons_of_new_and_old_nvml(name):
 
 
 def test_without_a_gpu_there_is_nothing_to_watch(monkeypatch, tmp_path):
-    monkeypatch.setattr("defian_edge.benchmark.gpu.tegra.DEVFREQ", tmp_path)
+    monkeypatch.setattr("defian_edge.runtime.device.tegra.DEVFREQ", tmp_path)
     monkeypatch.setattr("defian_edge.benchmark.gpu.clocks.gpu_clock", lambda: None)
     watch = ClockWatch(None)
     with watch:

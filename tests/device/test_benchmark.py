@@ -10,9 +10,9 @@ import pytest
 
 from defian_edge.benchmark.command import main
 from defian_edge.benchmark.gpu.memory import DeviceMemoryMeter
-from defian_edge.benchmark.gpu.nvml import Nvml
 from defian_edge.benchmark.measure.latency import DEVICE, PARTS, SUMMANDS
 from defian_edge.benchmark.measure.memory import measure_memory, probe
+from defian_edge.runtime.device.nvml import Nvml
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from tests.conftest import REPOSITORY

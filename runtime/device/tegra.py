@@ -16,19 +16,24 @@ if TYPE_CHECKING:
 DEVFREQ = Path("/sys/class/devfreq")
 GPUS = ("gpu", "ga10b", "gv11b", "gp10b", "gm20b")
 """How the GPU's entry in devfreq ends: Orin, Xavier, TX2, Nano, by kernel."""
-WHOLE = ("VDD_IN", "POM_5V_IN")
-"""Rails that feed everything else on the module."""
+WHOLE = ("VDD_IN", "POM_5V_IN", "VIN")
+"""Rails that feed everything else on the module; ``VIN`` is Thor's."""
 INSIDE = ("VDDQ_VDD2_1V8AO",)
 """Rails of an AGX Orin behind another one, VIN_SYS_5V0, and so no part of the sum."""
 INTERVAL_MS = 100
-_RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?=\s|$)")
+_RAIL = re.compile(r"\b([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/(\d+)(?:mW)?(?:/\d+mW)?(?=\s|$)")
+_MEMORY = re.compile(r"\bRAM (\d+)/(\d+)MB")
+_TEMPERATURE = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)@(-?[0-9.]+)C\b")
+_LOAD = re.compile(r"\bGR3D_FREQ (\d+)%")
+_NO_SENSOR = -200.0
+"""tegrastats writes -256 C for a sensor whose part is switched off."""
 
 
 def rails(line: str) -> dict[str, float]:
     """Watts at this moment by rail, from a line of tegrastats such as ``VDD_IN 4937mW/4881mW``.
 
-    The second figure is an average over tegrastats' own run and is not used. JetPack 4 writes no unit; memory is
-    written ``RAM 2448/7620MB`` and is none.
+    The second figure is an average over tegrastats' own run and is not used, nor is the third, a maximum, that JetPack
+    7 adds. JetPack 4 writes no unit; memory is written ``RAM 2448/7620MB`` and is none.
     """
     return {name: int(now) / 1e3 for name, now, _ in _RAIL.findall(line) if name != "NC"}
 
@@ -41,6 +46,24 @@ def module_power(line: str) -> float | None:
             return found[name]
     parts = [watts for name, watts in found.items() if name not in INSIDE]
     return sum(parts) if parts else None
+
+
+def memory(line: str) -> tuple[int, int] | None:
+    """Used and total memory in bytes, which CPU and GPU share, from a line with ``RAM 2448/7620MB``."""
+    found = _MEMORY.search(line)
+    return (int(found[1]) << 20, int(found[2]) << 20) if found else None
+
+
+def temperatures(line: str) -> dict[str, float]:
+    """Degrees Celsius by sensor, such as ``tj``: in small letters, as JetPack 6 writes them and JetPack 5 does not."""
+    found = {name.lower(): float(text) for name, text in _TEMPERATURE.findall(line)}
+    return {name: degrees for name, degrees in found.items() if degrees > _NO_SENSOR}
+
+
+def gpu_load(line: str) -> int | None:
+    """Percent of the time that the GPU works; None on a Thor, whose line does not say it."""
+    found = _LOAD.search(line)
+    return int(found[1]) if found else None
 
 
 class Tegrastats:

@@ -1,11 +1,11 @@
-"""The GPU in use through NVML (package nvidia-ml-py): energy, power, clocks, and this process's memory."""
+"""GPUs through NVML (package nvidia-ml-py): what they are, memory, energy, power, clocks, and temperature."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from defian_edge.runtime.entry import raise_if_ended
+from ..entry import raise_if_ended
 
 THROTTLES = {
     0x4: "power cap",
@@ -32,6 +32,45 @@ class Nvml:
     def name(self) -> str:
         """What the driver calls the GPU, and its UUID: with several, the reader must know which one was meant."""
         return f"{self._ask('nvmlDeviceGetName')} {self._ask('nvmlDeviceGetUUID')}"
+
+    @property
+    def model(self) -> str:
+        """What the driver calls the GPU."""
+        return str(self._ask("nvmlDeviceGetName") or "")
+
+    @property
+    def uuid(self) -> str:
+        """Such as ``GPU-`` and 36 characters; of a MIG part its own."""
+        return str(self._ask("nvmlDeviceGetUUID") or "")
+
+    def capability(self) -> tuple[int, int] | None:
+        """Compute capability, such as (8, 9)."""
+        found = self._ask("nvmlDeviceGetCudaComputeCapability")
+        return None if found is None else (int(found[0]), int(found[1]))
+
+    def memory(self) -> tuple[int, int] | None:
+        """Free and total memory in bytes; None where it is the system's own (Jetson, GB10)."""
+        found = self._ask("nvmlDeviceGetMemoryInfo")
+        return None if found is None or not found.total else (int(found.free), int(found.total))
+
+    def most_clock(self) -> float | None:
+        """The fastest clock of the multiprocessors, MHz."""
+        return self._ask("nvmlDeviceGetMaxClockInfo", self._nvml.NVML_CLOCK_SM)
+
+    def power_limits(self) -> tuple[float | None, float | None]:
+        """Watts that the board may take now, and as it was delivered."""
+        names = ("nvmlDeviceGetEnforcedPowerLimit", "nvmlDeviceGetPowerManagementDefaultLimit")
+        found = [self._ask(name) for name in names]
+        now, delivered = (None if each is None else each / 1e3 for each in found)
+        return now, delivered
+
+    def temperature(self) -> float | None:
+        """Degrees Celsius of the chip."""
+        return self._ask("nvmlDeviceGetTemperature", self._nvml.NVML_TEMPERATURE_GPU)
+
+    def slowdown_temperature(self) -> float | None:
+        """Degrees Celsius from which on the hardware halves its clock."""
+        return self._ask("nvmlDeviceGetTemperatureThreshold", self._nvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN)
 
     def energy(self) -> float | None:
         """Joules since the driver was loaded; Volta and newer."""
@@ -91,3 +130,19 @@ def open_nvml() -> Nvml | None:
     except pynvml.NVMLError:
         return None
     return Nvml(pynvml, handle)
+
+
+def open_every_gpu() -> tuple[list[Nvml], str]:
+    """Every GPU that NVML lists, and why there is none: NVML's own words; empty without the package or a driver."""
+    try:
+        import pynvml
+    except ImportError:
+        raise_if_ended()
+        return [], ""
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+        return [Nvml(pynvml, pynvml.nvmlDeviceGetHandleByIndex(index)) for index in range(count)], ""
+    except pynvml.NVMLError as error:
+        absent = (pynvml.NVML_ERROR_LIBRARY_NOT_FOUND, pynvml.NVML_ERROR_DRIVER_NOT_LOADED)
+        return [], "" if getattr(error, "value", None) in absent else str(error)

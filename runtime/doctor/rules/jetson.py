@@ -1,0 +1,92 @@
+"""A Jetson: its power mode, its JetPack, and JetPack's TensorRT."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..packages import is_older
+from .rule import Rule, Verdict, red, yellow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from ..facts import Facts
+
+POWER = (
+    "https://docs.nvidia.com/jetson/archives/r36.3/DeveloperGuide/SD/PlatformPowerAndPerformance/"
+    "JetsonOrinNanoSeriesJetsonOrinNxSeriesAndJetsonAgxOrinSeries.html"
+)
+FASTEST = ("MAXN_SUPER", "MAXN SUPER", "MAXN")
+"""Names of the mode without a limit, the best first; its number differs from board to board."""
+LEAST_TENSORRT = "10.3"
+FIRST_JETPACK = 6
+
+
+def fastest_mode(modes: Mapping[int, str]) -> tuple[int, str] | None:
+    """The mode without a limit; None if the board has none."""
+    for wanted in FASTEST:
+        for number, name in modes.items():
+            if name.upper() == wanted:
+                return number, name
+    return None
+
+
+def power_mode(facts: Facts) -> Iterator[Verdict]:
+    """A Jetson in the power mode that has no limit."""
+    jetson = facts.jetson
+    if jetson is None:
+        return
+    if jetson.mode is None:
+        yield yellow("power", f"The power mode is not known: {jetson.mode_error}.", "sudo nvpmodel -q")
+        return
+    fastest = fastest_mode(jetson.modes)
+    name, number = jetson.mode
+    if fastest is not None and fastest[0] != number:
+        text = f"The power mode is {name}; {fastest[1]} is this board's fastest."
+        yield yellow("power", text, f"sudo nvpmodel -m {fastest[0]}")
+    elif fastest is None and not name.upper().startswith("MAXN"):
+        yield yellow("power", f"The power mode is {name}.", "grep POWER_MODEL /etc/nvpmodel.conf; sudo nvpmodel -m 0")
+
+
+def old_jetpack(facts: Facts) -> Iterator[Verdict]:
+    """A JetPack whose TensorRT runs engines of this project."""
+    jetson = facts.jetson
+    if jetson is None:
+        return
+    if jetson.tensorrt and is_older(jetson.tensorrt, LEAST_TENSORRT):
+        text = f"JetPack's TensorRT is {jetson.tensorrt}; engines need {LEAST_TENSORRT}, which came with JetPack 6.1."
+        major = jetson.jetpack or 0
+        cure = "sudo apt dist-upgrade (with r36.4 in /etc/apt/sources.list.d/nvidia-l4t-apt-source.list)"
+        flash = "sudo sdkmanager --cli (flash JetPack 6.2 from another machine; Xavier has none)"
+        yield red("packages", text, cure if major >= FIRST_JETPACK else flash)
+    elif not jetson.tensorrt:
+        yield yellow("packages", "JetPack's TensorRT is not installed.", "sudo apt install tensorrt python3-libnvinfer")
+
+
+def wheel_beside_jetpack(facts: Facts) -> Iterator[Verdict]:
+    """No wheel of TensorRT over JetPack's own."""
+    jetson, wheel = facts.jetson, facts.packages.get("tensorrt")
+    if jetson is None or wheel is None or not jetson.tensorrt or "dist-packages" in wheel.folder:
+        return
+    names = [name for name in facts.packages if name.startswith("tensorrt") and not name.startswith("tensorrt-rtx")]
+    text = (
+        f"The wheel tensorrt {wheel.version} lies over JetPack's own {jetson.tensorrt}, which is the one for a Jetson."
+    )
+    yield red("packages", text, f"pip uninstall -y {' '.join(sorted(names))}")
+
+
+def jetpack_hidden(facts: Facts) -> Iterator[Verdict]:
+    """A virtual environment that sees JetPack's TensorRT."""
+    jetson = facts.jetson
+    if jetson is None or "tensorrt" in facts.packages or not jetson.tensorrt_python:
+        return
+    text = f"JetPack's TensorRT {jetson.tensorrt} is not seen from this environment ({facts.machine.environment})."
+    yield red("packages", text, "python3 -m venv --system-site-packages venv")
+
+
+JETSON_RULES = (
+    Rule("power-mode", POWER, power_mode),
+    Rule("old-jetpack", "https://developer.nvidia.com/embedded/jetpack-archive; pyproject.toml", old_jetpack),
+    Rule("wheel-beside-jetpack", "https://github.com/NVIDIA/TensorRT/issues/4176", wheel_beside_jetpack),
+    Rule("jetpack-hidden", "https://docs.python.org/3/library/venv.html (--system-site-packages)", jetpack_hidden),
+)

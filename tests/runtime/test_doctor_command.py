@@ -1,0 +1,249 @@
+"""The command and the function: the page, the file, the statuses, a device with ``runtime/`` alone, and crashes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import pytest
+
+import defian_edge as de
+from defian_edge.runtime.doctor import command, run
+from defian_edge.runtime.doctor.diagnosis import Diagnosis
+from defian_edge.runtime.doctor.engine import check_engine
+from defian_edge.runtime.doctor.findings import Finding, Level, Line
+from defian_edge.runtime.doctor.steps import CRASHED, DONE, Step
+from defian_edge.runtime.manifest import EngineFacts, Manifest
+from defian_edge.runtime.profile import ShapeProfile
+from tests.conftest import REPOSITORY
+from tests.doubles.deployment import deploy, run_alone
+from tests.doubles.doctor_facts import BARE, DESKTOP, JETSON, packages
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+BAD = Finding(Level.RED, "driver", "It is broken.", "sudo reboot", "one-driver", "https://x")
+ODD = Finding(Level.YELLOW, "gpu 0", "It is hot \x1b[31m.", "clean the fans", "near-slowdown", "https://x")
+
+
+def diagnosis(*findings: Finding) -> Diagnosis:
+    lines = (
+        Line("driver", "580", tuple(f for f in findings if f.area == "driver")),
+        Line("gpu 0", "RTX", findings[1:]),
+    )
+    return Diagnosis(lines, DESKTOP, 0.5)
+
+
+def test_the_page_says_what_is_wrong_and_what_cures_it_below_what_was_found():
+    page = str(diagnosis(BAD, ODD)).splitlines()
+    assert page[1:4] == ["FAIL  driver    580", " " * 16 + "It is broken.", " " * 16 + "-> sudo reboot"]
+    assert page[4].startswith("warn  gpu 0     RTX")
+    assert "\\x1b[31m" in page[5], "control characters are escaped"
+    assert page[-1] == "0 green, 1 yellow, 1 red; 0.5 s"
+    assert "\x1b" not in "".join(page)
+    assert "\x1b[31;1mFAIL\x1b[0m" in diagnosis(BAD).page(colour=True)
+
+
+def test_a_cure_is_never_broken_over_lines():
+    cure = "sudo " + "word " * 60
+    assert f"-> {cure}" in str(diagnosis(replace(BAD, cure=cure)))
+    assert max(len(line) for line in str(diagnosis(replace(BAD, text="word " * 90))).splitlines()) <= 118
+
+
+@pytest.mark.parametrize(("findings", "status"), [((), 0), ((ODD,), 0), ((BAD,), 1), ((BAD, ODD), 1)])
+def test_the_status_is_1_if_something_is_red(monkeypatch, tmp_path, capsys, findings, status):
+    lines = (Line("driver", "580", findings),)
+    monkeypatch.setattr(command, "doctor", lambda *_, **__: Diagnosis(lines, DESKTOP, 0.1, 0.2))
+    with pytest.raises(SystemExit) as ended:
+        command.main(["--json", str(tmp_path / "found.json")])
+    assert ended.value.code == status
+    kept = json.loads((tmp_path / "found.json").read_text())
+    assert kept["level"] == ("green", "yellow", "red")[max((finding.level for finding in findings), default=0)]
+    assert [each["rule"] for each in kept["lines"][0]["findings"]] == [finding.rule for finding in findings]
+    assert kept["facts"] == json.loads(json.dumps(asdict(DESKTOP)))
+    assert "smoke test 0.2 s" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--json", "."], "--json .: expected a file, found a folder"),
+        ([""], "ENGINE: expected a path, found an empty one"),
+        (["--json", "/proc/none/x.json"], "--json"),
+        (["a.onnx", "b.onnx"], "unrecognized arguments"),
+    ],
+)
+def test_bad_usage_ends_with_status_2_before_anything_is_asked(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(command, "doctor", lambda *_, **__: pytest.fail("it was asked"))
+    with pytest.raises(SystemExit) as ended:
+        command.main(arguments)
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_no_package_but_pythons_own_is_imported_for_the_page():
+    """So that it can tell that numpy is missing, or does not load."""
+    code = "import sys, defian_edge.runtime.doctor.command; print({'numpy', 'PIL', 'rich', 'av'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout == "set()\n"
+
+
+def test_on_a_device_that_has_runtime_alone_everything_is_told(tmp_path):
+    deploy(tmp_path)
+    done = run_alone(tmp_path, {"numpy", "PIL"}, ["doctor", "--json", "found.json"])
+    assert done.stderr == ""
+    assert done.returncode in (0, 1)
+    kept = json.loads((tmp_path / "found.json").read_text())
+    assert {"python", "driver", "packages", "caches", "video", "smoke"} <= {line["area"] for line in kept["lines"]}
+    assert kept["facts"]["crashes"] == {}
+    told = {line["text"].partition(":")[0] for line in kept["lines"] if line["area"] == "smoke"}
+    assert "onnxruntime" in told
+    assert kept["smoke_seconds"] > 0
+
+
+def test_it_runs_where_numpy_does_not_load(tmp_path):
+    deploy(tmp_path)
+    done = run_alone(tmp_path, set(), ["doctor", "--no-smoke", "--verbose"])
+    assert done.returncode in (0, 1), done.stderr
+    assert "green" in done.stdout
+    assert "driver done" in done.stderr
+
+
+def test_python_tells_what_the_command_tells():
+    found = de.doctor(smoke=False)
+    assert found.smoke_seconds is None
+    assert str(found) == found.page()
+    assert [line.area for line in found.lines][:2] == ["python", "driver"]
+    assert found.facts.packages["numpy"].version
+    assert found.facts.crashes == {}
+
+
+def test_a_crash_of_the_smoke_test_is_a_red_line(monkeypatch):
+    monkeypatch.setattr(run, "gather", lambda: DESKTOP)
+    steps = [Step("onnxruntime", DONE, "right"), Step("driver", CRASHED, reason="the process was ended by SIGSEGV")]
+    asked = []
+    monkeypatch.setattr(run, "run_steps", lambda *given: asked.append(given) or steps)
+    found = run.doctor()
+    assert found.level == Level.RED
+    assert [finding.rule for finding in found.findings] == ["smoke-crashed"]
+    assert asked == [("smoke", [], run.SMOKE_SECONDS)]
+
+
+FACTS = EngineFacts("tensorrt", "11.5.0", "8.9", 200 << 20, 2 << 20, 3 << 20, 1.0, 10)
+COMMAND = "python export.py --model x2 --target tensorrt-rtx --sm 89"
+
+
+def write_engine(folder: Path, **changes) -> Path:
+    path = folder / "x2.fp16.engine"
+    path.write_bytes(b"plan")
+    digest = hashlib.sha256(b"plan").hexdigest()
+    facts = {name: changes.pop(name) for name in list(changes) if name in EngineFacts.__dataclass_fields__}
+    manifest = Manifest(path.name, digest, "x2", 2, "fp16", "uint8", "0" * 64, COMMAND)
+    profile = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")
+    manifest = replace(manifest, profile=profile, engine=replace(FACTS, **facts))
+    replace(manifest, **changes).write(folder)
+    return path
+
+
+def without(*names: str):
+    return replace(DESKTOP, packages={name: each for name, each in DESKTOP.packages.items() if name not in names})
+
+
+def test_an_engine_that_fits_is_green_and_named(tmp_path):
+    line = check_engine(write_engine(tmp_path), DESKTOP)
+    assert line.findings == ()
+    assert line.text == "x2.fp16.engine: tensorrt 11.5.0 engine of x2, fp16"
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts", "text", "cure"),
+    [
+        ({"version": "10.3.0"}, DESKTOP, "expected tensorrt 10.3.0, which built it, found 11.5.0", COMMAND),
+        (
+            {"compute_capability": "8.6"},
+            DESKTOP,
+            "capability 8.6, found NVIDIA GeForce RTX 4090 with 8.9",
+            "on this GPU",
+        ),
+        ({"activation_bytes": 1 << 40}, DESKTOP, "MiB of free GPU memory, found 22528 MiB", "smaller --profile"),
+        ({}, without("tensorrt"), "needs tensorrt, which is not installed", r"pip install 'defian-edge[gpu]'"),
+        ({}, without("pycuda"), "needs pycuda", "pip install 'defian-edge[device]'"),
+        ({"plugins": ("defian::X/1",)}, without("cuda-bindings"), "needs cuda-bindings", "[device]"),
+        ({"flavour": "onnx"}, DESKTOP, "found one whose manifest names 'onnx'", COMMAND),
+        ({"profile": None}, DESKTOP, "found one without profile", COMMAND),
+        ({"sha256": "0" * 64}, DESKTOP, "is not the file its manifest describes", COMMAND),
+        ({}, BARE, "expected an NVIDIA GPU, found none", "nvidia-smi -L"),
+        ({}, replace(JETSON, packages=packages(pycuda="2026.1")), "needs tensorrt", "apt install tensorrt"),
+        (
+            {"flavour": "tensorrt-rtx", "version": "1.7.1", "compute_capability": "7.5"},
+            DESKTOP,
+            "capability 7.5",
+            "Rebuild it for this GPU: python export.py --model x2 --target tensorrt-rtx --sm 89",
+        ),
+    ],
+)
+def test_an_engine_that_does_not_run_here_is_red_with_why_and_what_rebuilds_it(tmp_path, changes, facts, text, cure):
+    found = [
+        finding for finding in check_engine(write_engine(tmp_path, **changes), facts).findings if text in finding.text
+    ]
+    assert len(found) == 1
+    assert found[0].level == Level.RED
+    assert cure in found[0].cure
+
+
+def test_several_reasons_are_told_at_once(tmp_path):
+    engine = write_engine(tmp_path, version="10.3.0", compute_capability="8.6", activation_bytes=1 << 40)
+    assert len(check_engine(engine, DESKTOP).findings) == 3
+
+
+def test_a_file_that_is_none_or_has_no_manifest_is_red(tmp_path):
+    [none] = check_engine(tmp_path / "none.engine", DESKTOP).findings
+    assert "No file at" in none.text
+    (tmp_path / "a.engine").write_bytes(b"plan")
+    [bare] = check_engine(tmp_path / "a.engine", DESKTOP).findings
+    assert "has no manifest" in bare.text
+
+
+def test_an_engine_that_does_not_fit_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "gather", lambda: DESKTOP)
+    asked = []
+    monkeypatch.setattr(run, "run_steps", lambda *given: asked.append(given[1]) or [])
+    assert run.doctor(write_engine(tmp_path, version="10.3.0")).level == Level.RED
+    assert run.doctor(write_engine(tmp_path)).level == Level.GREEN
+    assert asked == [[], [str(tmp_path / "x2.fp16.engine")]]
+
+
+def write_graph(folder: Path) -> Path:
+    """The smoke test's own graph, with a manifest that promises a scale that it does not have."""
+    from defian_edge.runtime.doctor.smoke_graph import smoke_graph
+
+    path = folder / "x2.fp32.onnx"
+    path.write_bytes(smoke_graph())
+    digest = hashlib.sha256(smoke_graph()).hexdigest()
+    Manifest(path.name, digest, "x2", 2, "fp32", "uint8", "0" * 64, COMMAND).write(folder)
+    return path
+
+
+def test_a_graph_needs_onnx_runtime_alone(tmp_path):
+    graph = write_graph(tmp_path)
+    assert check_engine(graph, BARE).findings == ()
+    [lacking] = check_engine(graph, replace(BARE, packages=packages(numpy="2"))).findings
+    assert lacking.cure == "pip install 'defian-edge[cpu]'"
+
+
+def test_what_is_named_is_run_and_its_failure_is_a_red_line(tmp_path):
+    """The manifest fits the graph, and the graph does not do what it says: only running it shows that."""
+    found = de.doctor(write_graph(tmp_path))
+    [failed] = [finding for finding in found.findings if finding.rule == "smoke-failed"]
+    assert "scale 2" in failed.text
+    assert found.level == Level.RED
+
+
+def test_the_page_of_a_machine_with_everything_is_one_screen():
+    lines = tuple(run.lines_of(DESKTOP))
+    assert len(str(Diagnosis(lines, DESKTOP, 0.1)).splitlines()) <= 24
+    assert len(str(Diagnosis(tuple(run.lines_of(JETSON)), JETSON, 0.1)).splitlines()) <= 24
