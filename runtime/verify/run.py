@@ -98,6 +98,7 @@ def verify(
     tasks = [_task(Path(artefact), given) for artefact in artefacts]
     verdicts = []
     for task in tasks:
+        raise_if_ended()
         say(f"verifying {task.path.name}")
         try:
             with warnings.catch_warnings():
