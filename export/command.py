@@ -259,7 +259,7 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
 
 def main() -> None:
     """Entry point: 0 done, 1 the drift budget or a guard refused a variant, 2 bad usage or input."""
-    Terminated.latest = None
+    raise_if_ended()
     try:
         app()
     except DefianError as error:

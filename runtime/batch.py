@@ -73,6 +73,7 @@ class Batch:
         tally = Tally()
         with ProgressBar(len(jobs)) as bar:
             for job in jobs:
+                raise_if_ended()
                 try:
                     self._do(job, tally, bar)
                 except DiskFullError:

@@ -79,8 +79,8 @@ def carry_out(work: Callable[[], int], if_interrupted: str) -> NoReturn:
     Raises:
         SystemExit: always.
     """
-    Terminated.latest = None
     try:
+        raise_if_ended()
         status = work()
     except (Exception, KeyboardInterrupt) as error:
         ended = status_of(error)
@@ -93,6 +93,7 @@ def carry_out(work: Callable[[], int], if_interrupted: str) -> NoReturn:
             status = REFUSED
         else:
             raise
+    Terminated.latest = None
     finish(status)
 
 
@@ -108,7 +109,9 @@ def run_command(module: str) -> None:
 
 
 def raise_if_ended() -> None:
-    """For those who go on after an error: not after one that a library has made of a signal.
+    """For those who go on after an error, or to the next piece of work.
+
+    A library may have made another exception of a signal's, and Python drops those that come while it calls back.
 
     Raises:
         Terminated: a signal came.

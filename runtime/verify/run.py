@@ -104,6 +104,7 @@ def verify(
         )
     verdicts = []
     for task in tasks:
+        raise_if_ended()
         say(f"verifying {task.path.name}")
         try:
             with warnings.catch_warnings():
