@@ -109,7 +109,7 @@ def plan_of(model: ir.Model, profile: ShapeProfile, *, plugin: bool = False) -> 
     """What TensorRT-RTX plans for the FP16 form of a FP32 graph, sm_89.
 
     Two plans, unless the profile is one shape. That of the profile has the memory which its engine takes on the device,
-    233.5 MB for x2; the plan of the largest shape alone takes 147.7 and is no substitute. Only that one, in turn, says
+    172.6 MB for x2; the plan of the largest shape alone takes 146.4 and is no substitute. Only that one, in turn, says
     what the kernels move, since the plan of a range of shapes names no sizes of tensors.
 
     Args:
