@@ -4,6 +4,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 VENV := .venv
 BIN := $(VENV)/bin
+TRITON := .venv-triton
 READY := $(VENV)/.ready
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
@@ -16,6 +17,8 @@ $(READY): pyproject.toml setup.py Makefile
 	$(BIN)/python -m pip install -q "$(TORCH)"
 	$(BIN)/python -m pip install -q -e ".[export,cpu,report,test]"
 	$(BIN)/python -m pip install -q -e ".[rtx]" || echo "tensorrt-rtx is not available here; engine builds are skipped"
+	test -x $(TRITON)/bin/python || $(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/python -m pip install -q -e ".[cpu,triton]" || echo "no tritonserver here; its tests are skipped"
 	$(BIN)/python -m tests.doubles.standin
 	touch $@
 

@@ -76,9 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--provider",
-        default="cpu",
         type=choice_of("--provider", sorted(PROVIDERS)),
-        help="cpu, cuda or tensorrt: what runs the graphs",
+        help="cpu, cuda or tensorrt: what runs the graphs; default cpu",
     )
     parser.add_argument(
         "--threads",
@@ -185,6 +184,11 @@ def _require_file(path: Path) -> None:
 def _options(options: argparse.Namespace, command: str) -> BenchOptions:
     if options.max_tile_drift is not None and options.tile is None:
         raise DefianError("A budget of the tile drift needs tiles.", "Give --tile 192x192, for example.")
+    if options.provider and not any(each.endswith(".onnx") for each in options.artefacts):
+        raise DefianError(
+            f"--provider {options.provider}: expected a graph (.onnx), found {', '.join(options.artefacts)}.",
+            "Leave --provider out: TensorRT runs engines and PyTorch checkpoints.",
+        )
     reference = options.reference
     if reference is None and not has_pytorch() and options.dataset is options.lr is options.hr is None:
         reference = own_pack(options.artefacts)
@@ -192,7 +196,7 @@ def _options(options: argparse.Namespace, command: str) -> BenchOptions:
         artefacts=tuple(options.artefacts),
         shapes=tuple(_shape(batch.strip(), options.shape) for batch in options.batch.split(",")),
         sampling=Sampling(options.rounds, options.seconds, options.warm_up),
-        provider=options.provider,
+        provider=options.provider or BenchOptions.provider,
         dataset=options.dataset,
         lr=options.lr,
         hr=options.hr,

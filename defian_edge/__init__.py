@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from defian_edge.export.engine.compiler import Target
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.precision import Precision
+    from defian_edge.export.triton.options import TritonOptions
+    from defian_edge.export.triton.repository import ServedModel, triton_repository
     from defian_edge.runtime.backends import EngineBackend, GraphBackend
     from defian_edge.runtime.doctor.run import doctor
     from defian_edge.runtime.errors import DefianError
@@ -57,15 +59,18 @@ _HOMES = {
     "GraphBackend": "defian_edge.runtime.backends",
     "Manifest": "defian_edge.runtime.manifest",
     "Precision": "defian_edge.export.precision",
+    "ServedModel": "defian_edge.export.triton.repository",
     "Session": "defian_edge.runtime.interface",
     "ShapeProfile": "defian_edge.runtime.profile",
     "Target": "defian_edge.export.engine.compiler",
     "TiledSession": "defian_edge.runtime.tiles",
     "Tiling": "defian_edge.runtime.tiling",
+    "TritonOptions": "defian_edge.export.triton.options",
     "doctor": "defian_edge.runtime.doctor.run",
     "evaluation_pairs": "defian_edge.calibration.photos",
     "open_session": "defian_edge.runtime.session",
     "read_manifest": "defian_edge.runtime.manifest",
+    "triton_repository": "defian_edge.export.triton.repository",
     "verify": "defian_edge.runtime.verify.run",
 }
 """The module in which each public name is defined."""
@@ -82,11 +87,13 @@ __all__ = [
     "GraphBackend",
     "Manifest",
     "Precision",
+    "ServedModel",
     "Session",
     "ShapeProfile",
     "Target",
     "TiledSession",
     "Tiling",
+    "TritonOptions",
     "__version__",
     "doctor",
     "evaluation_pairs",
@@ -94,6 +101,7 @@ __all__ = [
     "measure_drift",
     "open_session",
     "read_manifest",
+    "triton_repository",
     "verify",
 ]
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from defian_edge.export.pack.write import WrittenPack
     from defian_edge.export.precision.shares import GraphShares
     from defian_edge.export.precision.variants import Variant
+    from defian_edge.export.triton.repository import ServedModel
     from defian_edge.models.checkpoint import Checkpoint
 
 
@@ -52,6 +53,11 @@ class Artefact:
     engine: EngineFacts | None = None
 
     @property
+    def file(self) -> Path | None:
+        """The engine, or the graph where there is none; None of a refused variant."""
+        return next((path for path in reversed(self.files) if path.suffix in (".onnx", ".engine")), None)
+
+    @property
     def accepted(self) -> bool:
         """Whether no guard fired and the drift is within the budget, or there is none."""
         return self.verdict.passed
@@ -68,6 +74,7 @@ class ExportResult:
         fp16: the FP16 graph that INT8 competes with, exported or not; None without INT8.
         pack: what a device checks the artefacts with; None with float I/O, or if none was wanted or nothing accepted.
         pack_path: where it was written.
+        served: what was added to the Triton repository, in the order of the artefacts.
         timings: seconds that the steps of the export took, by name and in order.
     """
 
@@ -77,6 +84,7 @@ class ExportResult:
     fp16: GraphShares | None = None
     pack: WrittenPack | None = None
     pack_path: Path | None = None
+    served: tuple[ServedModel, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
 
     @property

@@ -141,6 +141,24 @@ def export(
             parser=count_of("--optimisation-level", 0, 5), metavar="N", help="Builder optimisation level, 0 to 5."
         ),
     ] = None,
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_of("--triton"), metavar="REPOSITORY", help="Triton model repository to add a version to."
+        ),
+    ] = None,
+    triton_backend: Annotated[
+        str, typer.Option(help="native (Triton's own for plans and graphs), or session (ours, in its Python backend).")
+    ] = "native",
+    triton_provider: Annotated[
+        str | None, typer.Option(help="What runs a graph in Triton: cpu (default), cuda, tensorrt.")
+    ] = None,
+    triton_instances: Annotated[
+        int,
+        typer.Option(
+            parser=count_of("--triton-instances", 1, 64), metavar="N", help="Instances on every GPU, or on the CPU."
+        ),
+    ] = 1,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say on standard error what is being done.")] = False,
     list_models: Annotated[  # noqa: ARG001
         bool, typer.Option("--list-models", is_eager=True, callback=_list_models, help="List the bundled models.")
@@ -155,6 +173,7 @@ def export(
     from defian_edge.export.precision.int8.sites import Scope
     from defian_edge.export.rewrites.base import Use
     from defian_edge.export.trace.network import Io
+    from defian_edge.export.triton.options import TritonOptions
 
     if verbose:
         show_log()
@@ -183,6 +202,8 @@ def export(
         optimisation_level=optimisation_level,
         reference_size=reference_size,
         rewrite_memory=rewrite_memory,
+        triton=triton,
+        serving=TritonOptions(backend=triton_backend, provider=triton_provider, instances=triton_instances),
         command=shlex.join(["python", "export.py", *sys.argv[1:]]),
     )
     try:
@@ -248,11 +269,8 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
         console.print(escape(line), soft_wrap=True)
     if any(artefact.engine for artefact in result.artefacts):
         show_table(tables.engine_table(result.artefacts), console)
-    for artefact in result.artefacts:
-        for path in artefact.files:
-            print(f"wrote {printable(path)}")
-    if result.pack is not None:
-        print(f"wrote {printable(options.out / result.pack.name)}{tables.pack_words(result.pack)}")
+    for line in tables.file_lines(result):
+        print(printable(line))
     for line in tables.refusals(result.artefacts):
         console.print(f"[red]refused[/red] {escape(line)}", soft_wrap=True)
 

@@ -14,6 +14,7 @@ from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.recipe import Recipe
 from defian_edge.export.rewrites.base import Use
 from defian_edge.export.trace.network import Io
+from defian_edge.export.triton.options import Served, TritonOptions, require_servable
 from defian_edge.runtime.arguments import shown
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
@@ -47,6 +48,8 @@ class ExportOptions:
         rewrite_memory: ask TensorRT-RTX what it plans (memory, kernels, bytes) after every rewrite; None for the plain
             graph and the finished one alone, False not at all.
         name: what the files are called; empty for the checkpoint's own name.
+        triton: a Triton model repository that engines, or graphs where there are none, are added to; None for none.
+        serving: how they are served there; of graphs in the shapes of ``profile``.
         command: the command line, for the manifests.
 
     Raises:
@@ -76,6 +79,8 @@ class ExportOptions:
     reference_size: float = DEFAULT_SIZE
     rewrite_memory: bool | None = None
     name: str = ""
+    triton: Path | None = None
+    serving: TritonOptions = field(default_factory=TritonOptions)
     command: str = ""
 
     def __post_init__(self) -> None:
@@ -99,6 +104,18 @@ class ExportOptions:
             )
         if self.target is not Target.TENSORRT_RTX and self.sm is not None:
             raise DefianError(f"--sm goes with --target tensorrt-rtx; --target {self.target.value} does not need it.")
+        self._require_servable()
+
+    def _require_servable(self) -> None:
+        if self.triton is None:
+            if self.serving != TritonOptions():
+                raise DefianError("How files are served was said, but not where.", "Name a repository with --triton.")
+            return
+        flavour = "" if self.target is Target.ONNX else self.target.value
+        plugin = bool(flavour) and self.eigen is Eigen.PLUGIN
+        for precision in self.precisions:
+            made = Served(precision.value, flavour, precision.value, self.io.value, plugin)
+            require_servable(made, self.serving)
 
     def _make_paths(self) -> None:
         """Texts become paths, which the type asks for and a caller may forget."""

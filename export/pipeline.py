@@ -10,7 +10,7 @@ from defian_edge.calibration.drift.hard_images import hard_images
 from defian_edge.calibration.drift.verdict import DriftVerdict
 from defian_edge.calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
-from defian_edge.export.artefacts import Built, ExportResult, write
+from defian_edge.export.artefacts import Artefact, Built, ExportResult, write
 from defian_edge.export.engine.build import BuiltEngine, EngineOptions, build_engine, require_target
 from defian_edge.export.engine.compiler import ANY, CURRENT, Target
 from defian_edge.export.engine.lowering import Eigen, inline_functions
@@ -26,6 +26,7 @@ from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import Rewrite, select
 from defian_edge.export.stopwatch import Stopwatch
 from defian_edge.export.trace.network import Io
+from defian_edge.export.triton.repository import triton_repository
 from defian_edge.models.opening import Source, open_checkpoint
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder, write_whole
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     from defian_edge.export.engine.progress import BuildProgress
     from defian_edge.export.options import ExportOptions
+    from defian_edge.export.triton.repository import ServedModel
     from defian_edge.models.checkpoint import Checkpoint
 
 LOGGER = logging.getLogger(__name__)
@@ -104,11 +106,12 @@ def run_export(
         if pack is not None:
             write_whole(options.out / pack.name, pack.content)
         artefacts = [write(item, checkpoint, graphs.names(item.variant.precision), options) for item in built]
+        served = _serve(artefacts, options)
     fp16 = next((item.shares for item in built if item.variant.precision is Precision.FP16), None)
     if fp16 is None and Precision.INT8 in options.precisions:
         fp16 = shares_of(make_fp16(graphs.whole), graphs.features(Precision.FP16), options.profile.optimum)
     pack_path = None if pack is None else options.out / pack.name
-    return ExportResult(checkpoint, graphs.steps, tuple(artefacts), fp16, pack, pack_path, watch.seconds)
+    return ExportResult(checkpoint, graphs.steps, tuple(artefacts), fp16, pack, pack_path, served, watch.seconds)
 
 
 def _inputs(source: Source, options: ExportOptions) -> _Inputs:
@@ -131,6 +134,8 @@ def _inputs(source: Source, options: ExportOptions) -> _Inputs:
         if _int8_options(options).needs_validation:
             patches.split()
     require_writable_folder(options.out)
+    if options.triton is not None:
+        require_writable_folder(options.triton, "--triton")
     if options.target is not Target.ONNX:
         require_target(_engine_options(options))
     return _Inputs(checkpoint, rewrites, pairs, patches)
@@ -176,6 +181,17 @@ def _engine(variant: Variant, options: ExportOptions, progress: Callable[[str], 
     if traffic is None:
         return built
     return replace(built, facts=replace(built.facts, kernels=traffic.kernels, moved_bytes=traffic.bytes))
+
+
+def _serve(artefacts: list[Artefact], options: ExportOptions) -> tuple[ServedModel, ...]:
+    """Add what was accepted to the Triton repository, if there is one."""
+    files = [artefact.file for artefact in artefacts if artefact.file is not None]
+    if options.triton is None or not files:
+        return ()
+    serving = options.serving
+    if options.target is Target.ONNX:
+        serving = replace(serving, profile=serving.profile or options.profile)
+    return triton_repository(files, options.triton, serving)
 
 
 def _int8_options(options: ExportOptions) -> Int8Options:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from defian_edge.calibration.drift.report import DriftReport
-    from defian_edge.export.artefacts import Artefact
+    from defian_edge.export.artefacts import Artefact, ExportResult
     from defian_edge.export.engine.memory_plan import Step
     from defian_edge.export.pack.write import WrittenPack
     from defian_edge.export.precision.shares import GraphShares
@@ -181,6 +181,15 @@ def engine_table(artefacts: Sequence[Artefact]) -> Table:
                 f"{facts.build_seconds:.1f}",
             )
     return table
+
+
+def file_lines(result: ExportResult) -> list[str]:
+    """Every file that was written, and every version that was added to a Triton repository."""
+    lines = [f"wrote {path}" for artefact in result.artefacts for path in artefact.files]
+    if result.pack is not None:
+        lines.append(f"wrote {result.pack_path}{pack_words(result.pack)}")
+    kept = " (its config.pbtxt was left as it is, and differs)"
+    return [*lines, *(f"added {each.folder / each.file}{kept if each.config_kept else ''}" for each in result.served)]
 
 
 def refusals(artefacts: Sequence[Artefact]) -> list[str]:

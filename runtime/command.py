@@ -16,13 +16,12 @@ from .errors import DefianError
 from .files import require_writable_folder
 from .jobs import plan
 from .log import add_verbose
-from .memory import fits
 from .quality import Quality, require_scikit_image
 from .resume import Resume
 from .session import open_session
 from .shards import Shard
-from .tiles import TiledSession
-from .tiling import DEFAULT_OVERLAP, Tiling, tiles_that_fit
+from .tiles import TiledSession, in_tiles_where_needed
+from .tiling import DEFAULT_OVERLAP, Tiling
 from .video_encoder import ENCODERS, Encoding, require_encoder
 
 if TYPE_CHECKING:
@@ -156,11 +155,7 @@ def _session(options: argparse.Namespace) -> Session:
             return TiledSession(session, tiling)
         if tile == "off":
             return session
-        if session.profile is None:
-            if (options.provider or "cpu") != "cpu":
-                return session
-            return TiledSession(session, tiles_that_fit(None, options.overlap), always=False, fits=fits)
-        return TiledSession(session, tiles_that_fit(session.profile, options.overlap), always=False)
+        return in_tiles_where_needed(session, options.provider or "cpu", options.overlap)
     except BaseException:
         session.close()
         raise

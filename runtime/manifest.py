@@ -101,11 +101,15 @@ class Manifest:
 
     def write(self, folder: Path) -> Path:
         """Write ``<file>.json`` into the folder and return its path."""
+        path = folder / f"{self.file}.json"
+        write_whole(path, self.as_bytes())
+        return path
+
+    def as_bytes(self) -> bytes:
+        """What the file of the manifest holds."""
         content = asdict(self)
         content["profile"] = str(self.profile) if self.profile is not None else None
-        path = folder / f"{self.file}.json"
-        write_whole(path, (json.dumps(content, indent=2) + "\n").encode())
-        return path
+        return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def manifest_path(file: Path) -> Path:

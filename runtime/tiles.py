@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .interface import check_frame, check_images
-from .tiling import Tiling, starts
+from .memory import fits
+from .tiling import DEFAULT_OVERLAP, Tiling, starts, tiles_that_fit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -171,3 +172,15 @@ class TiledSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def in_tiles_where_needed(session: Session, provider: str = "cpu", overlap: int = DEFAULT_OVERLAP) -> Session:
+    """A session that cuts what does not fit: an engine's profile, or the free memory where a graph runs on the CPU.
+
+    What runs a graph on a GPU is given back as it is: how much memory it takes there is not known.
+    """
+    if session.profile is not None:
+        return TiledSession(session, tiles_that_fit(session.profile, overlap), always=False)
+    if provider != "cpu":
+        return session
+    return TiledSession(session, tiles_that_fit(None, overlap), always=False, fits=fits)
