@@ -36,7 +36,7 @@ coverage: env
 
 # The runtime's tests on every Python from 3.10 to 3.13 that is found; each gets an environment of its own.
 matrix: env
-	$(BIN)/python -m tools.matrix --torch "$(TORCH)"
+	$(BIN)/python -m tools.matrix
 
 # With the environment's packages if there is one, else with those of PYTHON: a GPU machine may have no network.
 gpu:

@@ -1,4 +1,8 @@
-"""Fixtures every room needs: small and full networks, their traces (cached between workers), Set5, photos."""
+"""Fixtures every room needs: small and full networks, their traces (cached between workers), Set5, photos.
+
+Importing this file takes no PyTorch: ``make matrix`` runs the runtime's tests where there is none, as on a device. What
+needs a network skips there.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 import pytest
-import torch
 from filelock import FileLock
-
-from defian_edge.export.precision.int8.calibrate import calibrate
-from defian_edge.export.precision.int8.recipe import Recipe
-from defian_edge.export.trace.network import Io, trace
-from defian_edge.models.bundled import bundled_models
-from defian_edge.models.checkpoint import Checkpoint, load_checkpoint
-from defian_edge.models.defian import Architecture, DeFiAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from defian_edge.calibration.photos import CalibrationSet
     from defian_edge.export.precision.variants import Variant
+    from defian_edge.export.trace.network import Io
+    from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.models.defian import Architecture
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("DEFIAN_SHARED", REPOSITORY.parent / "shared"))
@@ -38,6 +37,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def random_checkpoint(architecture: Architecture, seed: int = 0) -> Checkpoint:
     """Random weights and random Hessian biases."""
+    torch = pytest.importorskip("torch")
+    from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.models.defian import DeFiAN
+
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         state = DeFiAN(architecture).state_dict()
@@ -52,6 +55,9 @@ def realistic_checkpoint(architecture: Architecture) -> Checkpoint:
     S x3 is the trained x2 network with a random upscaling; one module of L is short enough to be random. All
     get random Hessian biases, which the bundled checkpoints lack and the authors' have.
     """
+    from defian_edge.models.bundled import bundled_models
+    from defian_edge.models.checkpoint import load_checkpoint
+
     checkpoint = random_checkpoint(architecture)
     if architecture.size != "S":
         return checkpoint
@@ -64,11 +70,17 @@ def realistic_checkpoint(architecture: Architecture) -> Checkpoint:
 
 def tiny(scale: int = 2) -> Architecture:
     """The smallest network with every kind of part, for tests that are not about size."""
+    pytest.importorskip("torch")
+    from defian_edge.models.defian import Architecture
+
     return Architecture(channels=16, blocks=1, modules=2, scale=scale)
 
 
 def make_int8(rewritten: ir.Model, patches: CalibrationSet, **recipe: Any) -> Variant:  # noqa: ANN401
     """The INT8 graph with all sites of the scope."""
+    from defian_edge.export.precision.int8.calibrate import calibrate
+    from defian_edge.export.precision.int8.recipe import Recipe
+
     return calibrate(rewritten, patches, Recipe(**recipe)).variant()
 
 
@@ -79,7 +91,10 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ir.Model]:
     folder = (shared.parent if os.environ.get("PYTEST_XDIST_WORKER") else shared) / "traces"
     folder.mkdir(exist_ok=True)
 
-    def get(checkpoint: Checkpoint, io: Io = Io.UINT8) -> ir.Model:
+    def get(checkpoint: Checkpoint, io: Io | None = None) -> ir.Model:
+        from defian_edge.export.trace.network import Io, trace
+
+        io = io or Io.UINT8
         digest = hashlib.sha256(b"".join(value.numpy().tobytes() for value in checkpoint.state.values())).hexdigest()
         path = folder / f"{checkpoint.name}-{digest[:16]}-{io.value}.onnx"
         with FileLock(f"{path}.lock"):
@@ -91,8 +106,21 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ir.Model]:
 
 
 @pytest.fixture(scope="session")
+def tiny_graph(request: pytest.FixtureRequest) -> bytes:
+    """The graph of the smallest network: that of ``$DEFIAN_GRAPH``, which another Python has made, or a new one."""
+    if made := os.environ.get("DEFIAN_GRAPH"):
+        return Path(made).read_bytes()
+    checkpoint = random_checkpoint(tiny())
+    return ir.to_proto(request.getfixturevalue("traced")(checkpoint)).SerializeToString()
+
+
+@pytest.fixture(scope="session")
 def bundled_x2() -> Checkpoint:
     """The trained DeFiAN-S x2 that comes with the package."""
+    pytest.importorskip("torch")
+    from defian_edge.models.bundled import bundled_models
+    from defian_edge.models.checkpoint import load_checkpoint
+
     return load_checkpoint(bundled_models()["defian-s-x2"])
 
 

@@ -1,10 +1,11 @@
 """The runtime's tests on every Python that the package promises and this machine has.
 
-Each gets an environment of its own below ``.cache/matrix``, made once and kept for the next time; packages are those of
-``make env``, since the tests make the graphs that they run. A Python that is not found is said to be missing; it fails
-nothing, unless none is found.
+Each gets an environment of its own below ``.cache/matrix``, made once and kept for the next time: the packages of
+``make env`` but for PyTorch, which a device has not either, and whose wheels pull gigabytes of CUDA libraries. This
+Python makes the graph that the tests run. A Python that is not found is said to be missing; it fails nothing, unless
+none is found.
 
-    python -m tools.matrix [--torch torch==2.13.0] [3.10 3.13 ...]
+    python -m tools.matrix [3.10 3.13 ...]
 """
 
 from __future__ import annotations
@@ -15,15 +16,20 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.metadata import requires
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from packaging.requirements import Requirement
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 ENVIRONMENTS = ROOT / ".cache" / "matrix"
-EXTRAS = "export,cpu,report,test"
+EXTRAS = ("export", "cpu", "report", "test")
+LEFT_OUT = frozenset({"torch", "triton", "pyright", "playwright", "ruff", "import-linter"})
+"""Large, and nothing of the runtime's tests."""
 TESTS = "tests/runtime"
 READY = ".ready"
 """Written into an environment once it is whole: one whose making was interrupted is made anew."""
@@ -33,17 +39,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tests on each; 0 if all that were found passed, 1 if one failed, 2 if none was found."""
     parser = argparse.ArgumentParser(prog="python -m tools.matrix", description=__doc__)
     parser.add_argument("versions", nargs="*", default=promised(), metavar="VERSION", help="default: all promised")
-    parser.add_argument("--torch", default="torch", help="which PyTorch, as pip is told")
     options = parser.parse_args(arguments)
     ended: dict[str, str] = {}
+    graph = made_graph()
     for version in options.versions:
         interpreter = find_python(version)
-        ended[version] = "not found" if interpreter is None else tested(version, interpreter, options.torch)
+        ended[version] = "not found" if interpreter is None else tested(version, interpreter, graph)
         print(f"Python {version}: {ended[version]}", flush=True)
     if set(ended.values()) == {"not found"}:
         print("error: none of these Pythons is on the PATH or below ~/.pyenv", file=sys.stderr)
         return 2
     return 1 if any(words.startswith("failed") for words in ended.values()) else 0
+
+
+def made_graph() -> Path:
+    """The graph of a tiny network, made by this Python, which has PyTorch."""
+    graph = ENVIRONMENTS / "tiny.onnx"
+    graph.parent.mkdir(parents=True, exist_ok=True)
+    subprocess.run([sys.executable, "-m", "tests.doubles.tiny_graph", graph], cwd=ROOT, check=True)
+    return graph
 
 
 def promised() -> list[str]:
@@ -70,20 +84,29 @@ def _patch(interpreter: Path) -> int:
     return int(last) if last.isdigit() else -1
 
 
-def tested(version: str, interpreter: Path, torch: str) -> str:
+def packages() -> list[str]:
+    """What the tests need beside the package, as pip is told."""
+    named = [Requirement(text) for text in requires("defian-edge") or []]
+    wanted = [
+        each for each in named if each.marker is not None and any(each.marker.evaluate({"extra": e}) for e in EXTRAS)
+    ]
+    return sorted({f"{each.name}{each.specifier}" for each in wanted if each.name not in LEFT_OUT})
+
+
+def tested(version: str, interpreter: Path, graph: Path) -> str:
     """Make the environment if need be and run the tests in it: pytest's last line, behind ``failed: `` if it failed."""
     folder = ENVIRONMENTS / version
     python = folder / "bin" / "python"
     if not (folder / READY).is_file():
         shutil.rmtree(folder, ignore_errors=True)
         pip = [python, "-m", "pip", "install", "-q"]
-        for command in ([interpreter, "-m", "venv", folder], [*pip, torch], [*pip, "-e", f"{ROOT}[{EXTRAS}]"]):
+        for command in ([interpreter, "-m", "venv", folder], [*pip, *packages(), "-e", str(ROOT)]):
             done = subprocess.run(command, cwd=ROOT, check=False)
             if done.returncode:
                 return f"failed: {' '.join(map(str, command))}"
         (folder / READY).touch()
     command = [python, "-m", "pytest", "-q", "-n", "auto", "-p", "no:cacheprovider", TESTS]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "DEFIAN_GRAPH": str(graph)}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)
     lines = done.stdout.strip().splitlines() or ["no output"]
     if done.returncode:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,11 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+collect_ignore = (
+    [] if importlib.util.find_spec("torch") else ["test_engine_gpu.py", "test_played_engine_gpu.py", "test_verify.py"]
+)
+"""Files that need PyTorch to be read, which a device and ``make matrix`` do not have."""
 
 
 @pytest.hookimpl(wrapper=True)

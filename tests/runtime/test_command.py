@@ -10,7 +10,6 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 from PIL import Image
 
@@ -21,17 +20,16 @@ from defian_edge.runtime.images import read_image, read_photo
 from defian_edge.runtime.jobs import plan_jobs
 from defian_edge.runtime.manifest import Manifest
 from defian_edge.runtime.onnx_session import OnnxSession
-from tests.conftest import noise, random_checkpoint, tiny
+from tests.conftest import noise
 from tests.runtime.test_progress import Terminal
 
 
 @pytest.fixture
-def graph(traced, tmp_path) -> Path:
+def graph(tiny_graph, tmp_path) -> Path:
     """A tiny graph on disk with its manifest."""
-    content = ir.to_proto(traced(random_checkpoint(tiny()))).SerializeToString()
     path = tmp_path / "tiny.fp32.onnx"
-    path.write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
+    path.write_bytes(tiny_graph)
+    digest = hashlib.sha256(tiny_graph).hexdigest()
     Manifest(path.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py --model tiny").write(tmp_path)
     return path
 

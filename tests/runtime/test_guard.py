@@ -5,16 +5,16 @@ from __future__ import annotations
 import re
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
 from defian_edge.calibration.drift.evaluator import session_of
 from defian_edge.calibration.photos import bundled_photos
-from defian_edge.export.reference import reference_outputs
 from defian_edge.runtime.guard import FrameGuard, SuspiciousFrameWarning, is_suspicious, suspicious_place
 from defian_edge.runtime.images import read_image
-from tests.conftest import noise, random_checkpoint, tiny
+from tests.conftest import noise
 
 
 @pytest.mark.parametrize(("value", "colour"), [(0, "black"), (255, "white")])
@@ -63,9 +63,9 @@ def test_a_side_of_one_or_two_pixels_is_judged_as_a_whole():
         assert suspicious_place(image, np.zeros((2 * shape[0], 2 * shape[1], 3), np.uint8)) == "black"
 
 
-def test_nan_anywhere_in_the_network_is_noticed(traced):
+def test_nan_anywhere_in_the_network_is_noticed(tiny_graph):
     """In the graph itself: one weight of each convolution in turn is NaN."""
-    model = ir.to_proto(traced(random_checkpoint(tiny())))
+    model = onnx.load_from_string(tiny_graph)
     images = np.random.default_rng(0).integers(80, 170, (1, 24, 30, 3), dtype=np.uint8)
     kernels = [each for each in model.graph.initializer if len(each.dims) == 4 and each.dims[2] == 3]
     assert len(kernels) > 10
@@ -83,6 +83,8 @@ def test_nan_anywhere_in_the_network_is_noticed(traced):
 
 def test_no_photo_is_suspicious(bundled_x2):
     """The trained network on corners of photos: black letters, skies, and what hard edges overshoot."""
+    from defian_edge.export.reference import reference_outputs
+
     photos = bundled_photos(("astronaut.png", "page.png", "text.png", "rocket.jpg"))
     images = [read_image(path)[:64, :96] for path in photos]
     for image, upscaled in zip(images, reference_outputs(bundled_x2.network(), images), strict=True):

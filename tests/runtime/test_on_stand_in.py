@@ -11,10 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import onnx_ir as ir
 import pytest
 
-from tests.conftest import REPOSITORY, random_checkpoint, tiny
+from tests.conftest import REPOSITORY
 from tests.doubles import standin
 from tests.doubles.standin import ToolkitMissingError, build
 
@@ -22,13 +21,13 @@ FILES = sorted((REPOSITORY / "tests" / "device").glob("test_*.py"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
-def test_on_the_stand_in_driver(file: Path, traced, tmp_path):
+def test_on_the_stand_in_driver(file: Path, tiny_graph, tmp_path):
     try:
         stand_in = build()
     except ToolkitMissingError as error:
         pytest.skip(str(error))  # in the gate a failure: conftest.py
     graph = tmp_path / "tiny.onnx"
-    ir.save(traced(random_checkpoint(tiny())), graph)
+    graph.write_bytes(tiny_graph)
     done = run_alone(file, {**stand_in.environment(), "DEFIAN_GRAPH": str(graph)})
     print(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -25,16 +25,15 @@ from defian_edge.runtime.manifest import EngineFacts, Manifest, manifest_path, r
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.runtime.session import open_session
 from defian_edge.runtime.timing import take_turns
-from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
+from tests.conftest import REPOSITORY, noise
 
 
 @pytest.fixture
-def graph(traced, tmp_path):
+def graph(tiny_graph, tmp_path):
     """A tiny graph on disk with its manifest."""
-    content = ir.to_proto(traced(random_checkpoint(tiny()))).SerializeToString()
     path = tmp_path / "tiny.fp32.onnx"
-    path.write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
+    path.write_bytes(tiny_graph)
+    digest = hashlib.sha256(tiny_graph).hexdigest()
     Manifest(path.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py --model tiny").write(tmp_path)
     return path
 
