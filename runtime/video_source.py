@@ -73,9 +73,16 @@ def first_look(av: Any, source: Path) -> FirstLook:  # noqa: ANN401
     with av.open(place_of(source, "rb")) as reader, suppress(av.FFmpegError):
         for frame in reader.decode(film_stream(reader, source)):
             turns, rest = divmod(frame.rotation, 90)
-            said = {each.type.name: bytes(each) for each in frame.side_data}
+            said = {name: bytes(data) for name, data in side_data_of(frame).items()}
             return FirstLook(0 if rest else turns % 4, said)
     return FirstLook()
+
+
+def side_data_of(frame: Any) -> dict[str, Any]:  # noqa: ANN401 - a frame of PyAV's
+    """What a frame says beside its pixels, by FFmpeg's names; PyAV to 18 lists the data, 19 the names."""
+    found = frame.side_data
+    data = (each if hasattr(each, "type") else found[each] for each in found)
+    return {each.type.name: each for each in data}
 
 
 @dataclass
@@ -207,7 +214,7 @@ class FilmReader:
     def _whole(self, frame: Any) -> Iterator[Any]:  # noqa: ANN401
         first = self.ledger.frames == 0
         self.ledger.frame(frame)
-        self.side_data.update(each.type.name for each in frame.side_data)
+        self.side_data.update(side_data_of(frame))
         size = (frame.width, frame.height)
         if self._size is None:
             self._size = size

@@ -45,6 +45,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "av": "14",
         "build": "1.2",
         "cuda-bindings": "12.6",
+        "filelock": "3.13",
         "hypothesis": "6.100",
         "import-linter": "2.17",
         "jsonschema": "4.20",
