@@ -82,7 +82,7 @@ def test_frames_finds_a_cuda_graph_that_is_stale(settings, record, monkeypatch):
     def stale(session, images):
         count[0] += 1
         result = call(session, images)
-        return result + 1 if session.options.cuda_graphs and count[0] > 40 and images.shape[1] == 8 else result
+        return result + 1 if session.backend.cuda_graphs and count[0] > 40 and images.shape[1] == 8 else result
 
     monkeypatch.setattr(EngineSession, "__call__", stale)
     frames.run(settings, record)
