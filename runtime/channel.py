@@ -88,26 +88,41 @@ class Crew:
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
-        self._threads: list[threading.Thread] = []
+        self._ends: list[threading.Event] = []
 
     def start(self, work: Callable[[], None], name: str) -> None:
         """Begin some work, which has to keep its errors for itself."""
-        thread = threading.Thread(target=work, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+        ended = threading.Event()
+
+        def run() -> None:
+            try:
+                work()
+            finally:
+                ended.set()
+
+        thread = threading.Thread(target=run, name=name, daemon=True)
+        self._ends.append(ended)
+        try:
+            thread.start()
+        except RuntimeError:  # the system gives no further thread
+            ended.set()
+            raise
 
     def __enter__(self) -> Crew:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_rest: object) -> None:
-        """Wait for all, whatever signals come meanwhile: they use files that are closed next."""
+        """Wait for all, whatever signals come meanwhile: they use files that are closed next.
+
+        For events, not by ``Thread.join``: until Python 3.12 a thread whose ``join`` is interrupted counts as ended.
+        """
         signal: BaseException | None = None
         if kind is not None:
             self._stop()
-        for thread in self._threads:
-            while thread.is_alive():
+        for ended in self._ends:
+            while not ended.is_set():
                 try:
-                    thread.join()
+                    ended.wait()
                 except KeyboardInterrupt as error:
                     self._stop()
                     signal = error

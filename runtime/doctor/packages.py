@@ -40,6 +40,7 @@ EXTRAS: dict[str, dict[str, str]] = {
     "rtx": {"tensorrt-rtx": "1.1"},
     "device": {"pycuda": "2024.1", "cuda-bindings": "12.6"},
     "video": {"av": "14"},
+    "triton": {"nvidia-pytriton": "0.7"},
     "fuzz": {"atheris": "2.3"},
     "test": {
         "av": "14",
@@ -55,6 +56,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "pyright": "1.1.390",
         "pytest": "8",
         "pytest-xdist": "3.5",
+        "pyyaml": "6",
         "ruff": "0.9",
         "triton": "3.4",
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 
 import pytest
 
@@ -89,6 +90,7 @@ def test_no_thread_outlives_its_crew_and_a_signal_does_not_leave_one_behind():
         go.wait(0.2)
         os.kill(os.getpid(), signal.SIGINT)
         go.wait(PATIENCE)
+        time.sleep(0.3)  # as a codec that finishes its frame
         ended.set()
 
     with pytest.raises(KeyboardInterrupt), Crew(stop) as crew:
