@@ -93,7 +93,7 @@ def test_a_tensor_too_small_for_fp16_is_named_unless_it_is_zero_or_larger_elsewh
 
 def test_no_map_is_kept_until_the_end():
     program = (
-        "import resource, sys; import numpy as np; from tests.calibration.test_half_range import chain; "
+        "import resource, sys; import numpy as np; from tests.calibration.test_fp16_range import chain; "
         "from defian_edge.calibration.ranges.fp16_range import beyond_fp16; model = chain(200); "
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
         "beyond_fp16(model, [np.full((1024, 1024, 3), 9, np.uint8)]); "
