@@ -1,4 +1,4 @@
-"""Peak memory of one artefact, in a process of its own: ``python -m benchmark.memory ARTEFACT 1x90x160 cpu 0``."""
+"""Peak memory, each artefact in its own process: ``python -m defian_edge.benchmark.measure.memory FILE 1x90x160 cpu 0``."""
 
 from __future__ import annotations
 
