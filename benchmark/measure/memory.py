@@ -1,4 +1,4 @@
-"""Peak memory, each artefact in its own process: ``python -m defian_edge.benchmark.measure.memory FILE 1x90x160 cpu 0``."""
+"""Peak memory of one artefact: ``python -m defian_edge.benchmark.measure.memory FILE 1x90x160 cpu 0``, a process each."""
 
 from __future__ import annotations
 
