@@ -1,4 +1,4 @@
-"""Peak memory of one artefact: ``python -m defian_edge.benchmark.measure.memory FILE 1x90x160 cpu 0``, a process each."""
+"""Peak memory of one artefact: ``python -m defian_edge.benchmark.measure.memory FILE 1x90x160 cpu 0``."""
 
 from __future__ import annotations
 
