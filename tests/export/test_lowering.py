@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from defian_edge.calibration.photos import calibration_set
+from defian_edge.export.engine import rtx_parser
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import Target, import_tensorrt, is_available
 from defian_edge.export.engine.lowering import (
@@ -183,7 +184,7 @@ def test_a_graph_without_the_node_has_no_plugin_lowering(variants):
 @needs_rtx
 def test_a_system_whose_parser_would_abort_is_told_before_it_does(variants, monkeypatch):
     trt = import_tensorrt(Target.TENSORRT_RTX)
-    monkeypatch.setattr("defian_edge.export.engine.rtx_parser.let_parser_find_plugins", lambda: False)
+    monkeypatch.setattr(rtx_parser, "let_parser_find_plugins", lambda: False)
     with pytest.raises(DefianError, match=r"end this process[\s\S]*--eigen function"):
         offer_plugin(trt, variants[Precision.FP16].serialise())
 
