@@ -92,10 +92,26 @@ def remove_dead(folder: Path) -> None:
 
 
 def _remove_if_dead(path: Path) -> None:
-    with suppress(OSError):
-        lock = os.open(path, os.O_RDWR | os.O_NOFOLLOW)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # type: ignore[union-attr]
-            path.unlink()
-        finally:
-            os.close(lock)
+    with suppress(OSError), held(path, os.O_RDWR | os.O_NOFOLLOW):
+        path.unlink()
+
+
+@contextmanager
+def held(path: Path, flags: int) -> Iterator[None]:
+    """Holds the lock of an unfinished file or folder that nobody else holds.
+
+    Args:
+        path: the file or folder.
+        flags: of ``os.open``.
+
+    Raises:
+        OSError: it cannot be opened, somebody holds it, or there are no such locks here.
+    """
+    if fcntl is None:
+        raise OSError("this system has no such locks")
+    lock = os.open(path, flags)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(lock)

@@ -5,15 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from defian_edge.runtime.temporary import PREFIX
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from defian_edge.runtime.temporary import PREFIX, held
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,13 +32,11 @@ def unfinished_folder(repository: Path) -> Iterator[Path]:
     _remove_dead(place)
     folder = place / f"{PREFIX}triton-{secrets.token_hex(6)}"
     folder.mkdir()
-    lock = _locked(folder)
-    try:
+    with ExitStack() as stack:
+        with suppress(OSError):  # without locks nothing of dead runs is removed either
+            stack.enter_context(held(folder, os.O_RDONLY))
+        stack.callback(shutil.rmtree, folder, ignore_errors=True)
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -58,25 +51,8 @@ def write_file(path: Path, content: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _locked(folder: Path) -> int | None:
-    """A lock that says that somebody writes here; None where there are no such locks, or another has it."""
-    if fcntl is None:
-        return None
-    with suppress(OSError):
-        lock = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(lock)
-            raise
-        return lock
-    return None
-
-
 def _remove_dead(place: Path) -> None:
     with suppress(OSError):
         for folder in place.glob(f"{PREFIX}triton-*"):
-            lock = _locked(folder)
-            if lock is not None:
+            with suppress(OSError), held(folder, os.O_RDONLY):
                 shutil.rmtree(folder, ignore_errors=True)
-                os.close(lock)
