@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import sys
 
-from .entry import begin
+from .entry import asks_for, begin
 
 DOCTOR = "doctor"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; see ``command.main`` and ``doctor/command.py``.
-
-    ``doctor`` comes first, and is no folder of that name to be upscaled, which takes an ``--engine``.
-    """
+    """Run the command line; see ``command.main`` and ``doctor/command.py``."""
     given = sys.argv[1:] if arguments is None else arguments
-    if given[:1] == [DOCTOR] and not any(each.startswith("--engine") for each in given):
+    if asks_for(DOCTOR, given):
         from .doctor.command import main as doctor
 
         doctor(given[1:])

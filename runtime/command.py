@@ -11,7 +11,7 @@ import numpy as np
 from .arguments import choice_of, count_of, number_of, path_of
 from .backends import CHECKS, PROVIDERS, Backend, EngineBackend, GraphBackend
 from .batch import Batch, Tally
-from .entry import carry_out, printable
+from .entry import asks_for, carry_out, printable
 from .errors import DefianError
 from .files import require_writable_folder
 from .jobs import plan
@@ -37,16 +37,11 @@ def main(arguments: list[str] | None = None) -> None:
     (terminated) or 141 (nobody reads its output).
     """
     given = sys.argv[1:] if arguments is None else arguments
-    if _asks_to_verify(given):
+    if asks_for(VERIFY, given):
         from .verify.command import main as verify
 
         verify(given[1:])
     carry_out(lambda: _run(_parser().parse_args(given)), "interrupted; the same command goes on where it stopped")
-
-
-def _asks_to_verify(given: list[str]) -> bool:
-    """``verify`` comes first, and is no folder of that name to be upscaled, which takes an ``--engine``."""
-    return given[:1] == [VERIFY] and not any(each.startswith("--engine") for each in given)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 from .errors import DefianError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from types import FrameType, TracebackType
 
 REFUSED = 2
@@ -95,6 +95,11 @@ def carry_out(work: Callable[[], int], if_interrupted: str) -> NoReturn:
             raise
     Terminated.latest = None
     finish(status)
+
+
+def asks_for(command: str, given: Sequence[str]) -> bool:
+    """Whether arguments begin with a command's name, and not with a folder called so, which takes an ``--engine``."""
+    return list(given[:1]) == [command] and not any(each.startswith("--engine") for each in given)
 
 
 def run_command(module: str) -> None:
