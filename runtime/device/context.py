@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MEBI = 1 << 20
+MEMINFO = Path("/proc/meminfo")
 
 
 def import_pycuda() -> Any:  # noqa: ANN401 - an optional package
@@ -57,10 +58,19 @@ def driver_errors(cuda: Any, doing: str) -> Iterator[None]:  # noqa: ANN401
         ) from error
 
 
-def available_system_memory(meminfo: Path = Path("/proc/meminfo")) -> int:
+def available_system_memory(meminfo: Path = MEMINFO) -> int:
     """Bytes that programs can still have, file cache included: Linux's MemAvailable; 0 where it is not told."""
+    return _told_by("MemAvailable", meminfo)
+
+
+def total_system_memory(meminfo: Path = MEMINFO) -> int:
+    """Bytes of memory that the kernel manages: Linux's MemTotal; 0 where it is not told."""
+    return _told_by("MemTotal", meminfo)
+
+
+def _told_by(name: str, meminfo: Path) -> int:
     try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB$", meminfo.read_text(encoding="ascii"), re.MULTILINE)
+        found = re.search(rf"^{name}:\s+(\d+) kB$", meminfo.read_text(encoding="ascii"), re.MULTILINE)
     except OSError:
         return 0
     return int(found.group(1)) << 10 if found else 0

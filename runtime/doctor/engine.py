@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..engine.preflight import engine_facts, require_device, require_memory, require_version
+from ..engine.trt_import import FLAVOURS
 from ..errors import DefianError
 from ..manifest import read_manifest
 from .findings import Finding, Level, Line
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 AREA = "engine"
 SOURCE = "runtime/engine/preflight.py"
-FLAVOURS = {"tensorrt": "gpu", "tensorrt-rtx": "rtx"}
-"""The package that loads an engine of a flavour has the flavour's name; the extra that brings it."""
 
 
 def check_engine(path: Path, facts: Facts) -> Line:
@@ -62,8 +61,9 @@ def _engine_findings(manifest: Manifest, facts: Facts) -> list[Finding]:
 
 
 def _lacking(manifest: Manifest, flavour: str, facts: Facts) -> list[Finding]:
-    """Packages without which the engine is not loaded."""
-    wanted = {flavour: FLAVOURS[flavour], "pycuda": "device"}
+    """Packages without which the engine is not loaded; the one that loads it has the flavour's name."""
+    _, extra = FLAVOURS[flavour]
+    wanted = {flavour: extra, "pycuda": "device"}
     if manifest.plugins:
         wanted["cuda-bindings"] = "device"
     found = []

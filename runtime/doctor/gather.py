@@ -15,9 +15,9 @@ from ..device.context import kernel_driver
 from ..device.tegra import find_tegrastats
 from .caches import find_cache
 from .facts import Driver, Facts, Machine, Media
-from .gpus import listed_by_nvidia_smi, listed_by_nvml, with_cuda, with_jetson
+from .gpus import listed_by_nvml, with_cuda, with_jetson
 from .jetson import find_jetson
-from .nvidia_smi import driver_of
+from .nvidia_smi import driver_of, gpus_of
 from .packages import find_packages
 from .probe import ENCODERS
 from .programs import Said, first_line, said
@@ -50,7 +50,7 @@ def gather() -> Facts:
         asked = said("nvidia-smi", "-q") if not listed else Said("")
         steps = {step.name: step for step in probing.result()}
         program = ffmpeg.result()
-    listed = listed or listed_by_nvidia_smi(asked.output)
+    listed = listed or gpus_of(asked.output)
     driver, devices = driver_from(steps.get("driver"), asked, why)
     gpus: list[Gpu] = with_cuda(listed, devices)
     if jetson is not None:

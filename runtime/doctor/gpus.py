@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..device.context import available_system_memory
+from ..device.context import MEMINFO, available_system_memory, total_system_memory
 from ..device.nvml import open_every_gpu
 from ..device.tegra import gpu_clocks, module_power
 from .facts import Gpu
 from .jetson import capability_of
-from .nvidia_smi import gpus_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..device.nvml import Nvml
     from .facts import Jetson
-
-MEMINFO = Path("/proc/meminfo")
 
 
 def listed_by_nvml() -> tuple[list[Gpu], str]:
@@ -90,24 +85,10 @@ def with_jetson(known: Sequence[Gpu], jetson: Jetson, line: str) -> list[Gpu]:
     ]
 
 
-def listed_by_nvidia_smi(text: str) -> list[Gpu]:
-    """Every GPU in what ``nvidia-smi -q`` says."""
-    return gpus_of(text)
-
-
 def _with_system_memory(gpu: Gpu) -> Gpu:
     """Memory that CPU and GPU share: all of it, and what any program can still have, file cache included."""
     free, total = available_system_memory(MEMINFO), total_system_memory(MEMINFO)
     return replace(gpu, free=free or gpu.free, total=total or gpu.total)
-
-
-def total_system_memory(meminfo: Path) -> int:
-    """Bytes of memory that the kernel manages: Linux's MemTotal; 0 where it is not told."""
-    try:
-        found = re.search(r"^MemTotal:\s+(\d+) kB$", meminfo.read_text(encoding="ascii"), re.MULTILINE)
-    except OSError:
-        return 0
-    return int(found[1]) << 10 if found else 0
 
 
 def _bare(uuid: str) -> str:

@@ -10,14 +10,15 @@ import ctypes
 import sys
 from typing import Any
 
+from .. import video_encoder
 from .steps import Skipped, carry_out_steps, leave
 
 LIBRARIES = {"win32": "nvcuda.dll"}
 DRIVER = LIBRARIES.get(sys.platform, "libcuda.so.1")
 INTEGRATED, MAJOR, MINOR = 18, 75, 76
 """CU_DEVICE_ATTRIBUTE_INTEGRATED, ..._COMPUTE_CAPABILITY_MAJOR and ..._MINOR."""
-ENCODERS = ("libx264", "h264_nvenc", "hevc_nvenc", "libx265", "av1_nvenc", "libsvtav1")
-"""What a video could be written with; ``runtime`` takes the first."""
+ENCODERS = tuple(name for name in video_encoder.ENCODERS if name != "ffv1")
+"""What a video can be written with and a build of FFmpeg may lack; ``ffv1`` is FFmpeg's own."""
 
 
 def main(arguments: list[str]) -> None:

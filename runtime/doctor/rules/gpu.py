@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 NEAR_SLOWDOWN = 5.0
 """Degrees below the hardware's own limit from which on it is told."""
 SHORT_OF_MEMORY = 1 << 30
-"""Bytes: TensorRT-RTX plans 234 MB of activations for x2 in FP16 at 540x960 (README.md); a CUDA context, TensorRT's
+"""Bytes: TensorRT-RTX plans 172.6 MB of activations for x2 in FP16 at 540x960 (README.md); a CUDA context, TensorRT's
 libraries and frames come to it."""
 LOWERED = 0.98
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from ...video_encoder import Encoding
 from .rule import Rule, Verdict, red, yellow
 
 if TYPE_CHECKING:
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 LEAST_PYTHON, FIRST_UNTRIED = (3, 10), (3, 14)
 """pyproject.toml, requires-python."""
-ENCODER = "libx264"
-"""What ``runtime/video.py`` writes with."""
+ENCODER = Encoding.codec
+"""What videos are written with unless another is asked for."""
 
 
 def python_version(facts: Facts) -> Iterator[Verdict]:
