@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .device.context import MEMINFO as _MEMINFO
+from .device.context import available_system_memory
+
 BYTES_PER_PIXEL = 1100
 """Of an LR picture in one piece: the maps that ONNX Runtime keeps at once for DeFiAN-S in FP32 (docs/runtime.md)."""
 SHARE = 0.5
 """Of what is free that a picture in one piece may take. DeFiAN-L, with twice the channels, takes twice the estimate."""
-_MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
 
 
@@ -26,12 +28,9 @@ def fits(pixels: int) -> bool:
 
 
 def _machine() -> int | None:
-    try:
-        for line in _MEMINFO.read_text(encoding="ascii").splitlines():
-            if line.startswith("MemAvailable:"):
-                return 1024 * int(line.split()[1])
-    except (OSError, ValueError, IndexError):
-        pass
+    told = available_system_memory(_MEMINFO)
+    if told:
+        return told
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_AVPHYS_PAGES")
     except (AttributeError, ValueError, OSError):
