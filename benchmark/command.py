@@ -28,14 +28,12 @@ from defian_edge.runtime.arguments import (
 from defian_edge.runtime.backends import PROVIDERS
 from defian_edge.runtime.entry import carry_out, printable
 from defian_edge.runtime.errors import DefianError, MissingPackageError
-from defian_edge.runtime.files import require_writable_folder
+from defian_edge.runtime.files import require_writable_file, require_writable_folder
 from defian_edge.runtime.log import add_verbose
 from defian_edge.runtime.profile import Shape, ShapeProfile
 from defian_edge.runtime.tiling import DEFAULT_OVERLAP, Tiling
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from defian_edge.benchmark.report.table import Table
 
 
@@ -136,7 +134,7 @@ def _run(options: argparse.Namespace, command: str) -> int:
         timed = None if chosen.measures_drift else ["x".join(map(str, shape)) for shape in chosen.shapes]
         require_common(old, names_of(chosen.artefacts), timed)
     if options.json is not None:
-        _require_file(options.json)
+        require_writable_file(options.json, "--json", f"For example --json {options.json / 'bench.json'}")
     if options.report is not None:
         _require_report_packages()
         require_writable_folder(options.report, "--report")
@@ -170,15 +168,6 @@ def _require_report_packages() -> None:
     for package in ("jinja2", "matplotlib"):
         if importlib.util.find_spec(package) is None:
             raise MissingPackageError(package, "report", "--report")
-
-
-def _require_file(path: Path) -> None:
-    """Say before the work starts that the result cannot be written."""
-    if path.is_dir():
-        raise DefianError(
-            f"--json {path}: expected a file, found a folder.", f"For example --json {path / 'bench.json'}"
-        )
-    require_writable_folder(path.parent, "--json")
 
 
 def _options(options: argparse.Namespace, command: str) -> BenchOptions:

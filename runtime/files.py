@@ -96,6 +96,22 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
+def require_writable_file(path: Path, option: str, hint: str = "") -> None:
+    """Prove that a file can be written, before any long work starts.
+
+    Args:
+        path: the file; its folder is created.
+        option: of the command line that named it.
+        hint: what to do if it is a folder.
+
+    Raises:
+        DefianError: it is a folder, or its folder cannot be created or written.
+    """
+    if path.is_dir():
+        raise DefianError(f"{option} {path}: expected a file, found a folder.", hint)
+    require_writable_folder(path.parent, option)
+
+
 def require_writable_folder(folder: Path, option: str = "--out") -> None:
     """Create the folder and prove that a file can be made there, before any long work starts.
 

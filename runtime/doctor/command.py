@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..arguments import path_of
 from ..entry import carry_out, printable
-from ..errors import DefianError
-from ..files import require_writable_folder, write_whole
+from ..files import require_writable_file, write_whole
 from ..log import add_verbose
 from ..producer import BUILT_BY
 from .findings import Level
@@ -54,9 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     if options.json is not None:
-        if options.json.is_dir():
-            raise DefianError(f"--json {options.json}: expected a file, found a folder.")
-        require_writable_folder(options.json.parent, "--json")
+        require_writable_file(options.json, "--json")
     found = doctor(options.engine, smoke=not options.no_smoke)
     print(found.page(colour=_wants_colour()))
     if options.json is not None:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from ..arguments import add_limits, choice_of, number_of, path_of
 from ..backends import PROVIDERS
 from ..entry import carry_out, printable
-from ..errors import DefianError
-from ..files import require_writable_folder, write_whole
+from ..files import require_writable_file, write_whole
 from ..log import add_verbose
 from ..table import terminal_width
 from .budget import BELOW_PROMISE, Budget
@@ -81,9 +80,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace, command: str) -> int:
     budget = Budget(options.max_drift, options.min_psnr_to_reference, options.max_below_promise)
     if options.json is not None:
-        if options.json.is_dir():
-            raise DefianError(f"--json {options.json}: expected a file, found a folder.")
-        require_writable_folder(options.json.parent, "--json")
+        require_writable_file(options.json, "--json")
     verdicts = verify(options.artefacts, options.reference, budget, options.provider)
     for verdict in verdicts:
         print(printable("\n".join(lines_of(verdict, terminal_width()))))
