@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.models.checkpoint import Checkpoint
     from defian_edge.models.defian import DeFiAN
+    from defian_edge.runtime.profile import ShapeProfile
     from defian_edge.runtime.tiling import Tiling
 
 
@@ -108,7 +109,10 @@ def require_references(candidates: Sequence[Candidate], reference: str | None) -
 
 
 class _References:
-    """What each candidate is measured against. A network is run once on the photos, and on hard images of each size."""
+    """What each candidate is measured against.
+
+    A pack is read once; a network is run once on the photos, and once on the hard images of each profile.
+    """
 
     def __init__(
         self,
@@ -118,18 +122,27 @@ class _References:
         say: Callable[[str], None],
     ) -> None:
         self._candidates, self._pairs, self._given, self._say = candidates, pairs, given, say
+        self._pack = read_pack(Path(given)) if given is not None and is_pack(given) else None
         self._networks: dict[Path, tuple[DeFiAN, Reference]] = {}
+        self._known: dict[tuple[Path, ShapeProfile | None], Reference] = {}
 
     def of(self, candidate: Candidate) -> Reference:
-        if self._given is not None and is_pack(self._given):
-            return reference_in(read_pack(Path(self._given)), self._pairs, candidate.profile)
-        path = _checkpoint(candidate, self._candidates, self._given)
+        pack = self._pack
+        path = _checkpoint(candidate, self._candidates, self._given) if pack is None else pack.path
+        key = path, candidate.profile
+        if key not in self._known:
+            self._known[key] = self._reference(path, candidate.profile)
+        return self._known[key]
+
+    def _reference(self, path: Path, profile: ShapeProfile | None) -> Reference:
+        if self._pack is not None:
+            return reference_in(self._pack, self._pairs, profile)
         network, reference = self._network(path)
-        if candidate.profile is None:
+        if profile is None:
             return reference
         from defian_edge.export.reference import reference_outputs
 
-        hard = hard_pictures(lambda lr: reference_outputs(network, [lr])[0], candidate.profile)
+        hard = hard_pictures(lambda lr: reference_outputs(network, [lr])[0], profile)
         return replace(reference, hard=hard)
 
     def _network(self, path: Path) -> tuple[DeFiAN, Reference]:
