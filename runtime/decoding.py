@@ -18,7 +18,7 @@ from PIL import Image
 from .errors import DefianError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -52,15 +52,19 @@ _lock = threading.Lock()
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path, among: Collection[str] = FORMATS) -> Iterator[Image.Image]:
     """A picture that is open and not decoded.
+
+    Args:
+        path: the file.
+        among: Pillow's names of the formats that are tried.
 
     Raises:
         DefianError: it has more pixels than the limit.
         OSError, SyntaxError, ...: as ``UNREADABLE``.
     """
     Image.init()
-    formats = [name for name in FORMATS if name in Image.OPEN]
+    formats = [name for name in among if name in Image.OPEN]
     with _without_pillows_limit():
         image = Image.open(path, formats=formats)
     with image:

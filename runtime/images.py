@@ -88,8 +88,8 @@ def series_kind(path: Path) -> str:
     A file that cannot be read is none: reading it says why.
     """
     try:
-        with _quietly(), opened(path) as image:
-            return str(image.format) if image.format in KINDS and _frames(image) > 1 else ""
+        with _quietly(), opened(path, KINDS) as image:
+            return str(image.format) if _frames(image) > 1 else ""
     except (DefianError, *UNREADABLE):
         return ""
 
