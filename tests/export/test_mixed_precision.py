@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.drift.report import DriftReport, ImageDrift
 from defian_edge.calibration.photos import calibration_set
 from defian_edge.export.precision.int8.calibrate import calibrate
@@ -149,7 +150,8 @@ def test_on_a_real_network_the_measured_drift_keeps_the_budget(traced):
     apply_rewrites(model)
     training, held_back = replace(calibration_set(None, 2, patches=10), size=32).split()
     pairs = held_back.pairs()
-    validation = Validation(pairs, reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs)), 2)
+    references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
+    validation = Validation(Reference(pairs, references, 2))
     calibrated = calibrate(model, training, Recipe(scope=Scope.FEATURES))
     shares = Shares(model, find_sites(model, Scope.FEATURES), (1, 48, 64))
     full, _ = choose(calibrated, validation, shares, None)

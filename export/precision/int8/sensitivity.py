@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.metrics import PEAK
-from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.drift.report import DriftReport, json_ready, measure_drift
 from defian_edge.export.precision.int8.sites import Sites
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from defian_edge.calibration.drift.evaluation import Evaluation
-    from defian_edge.calibration.photos import EvaluationPair
+    from defian_edge.calibration.drift.reference import Reference
     from defian_edge.export.precision.int8.calibrate import Calibrated
     from defian_edge.export.precision.int8.shares import Shares
 
@@ -25,14 +23,12 @@ if TYPE_CHECKING:
 class Validation:
     """What it is measured on: photos that calibration did not use, and the PyTorch reference's outputs for them."""
 
-    pairs: Sequence[EvaluationPair]
-    references: Sequence[Evaluation]
-    scale: int
+    reference: Reference
 
     def drift(self, calibrated: Calibrated, sites: Sites) -> DriftReport:
         """Drift of the INT8 graph with these sites."""
         evaluator = GraphEvaluator(calibrated.variant(sites).model)
-        return measure_drift("int8", evaluator, Reference(self.pairs, self.references, self.scale))
+        return measure_drift("int8", evaluator, self.reference)
 
 
 @dataclass(frozen=True)

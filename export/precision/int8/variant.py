@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
+from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
 from defian_edge.export.precision.fp16 import by_measurement
 from defian_edge.export.precision.int8.calibrate import calibrate
@@ -73,7 +74,7 @@ def make_int8(
         training, held_back = patches.split()
         pairs = held_back.pairs()
         references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
-        validation = Validation(pairs, references, checkpoint.architecture.scale)
+        validation = Validation(Reference(pairs, references, checkpoint.architecture.scale))
     say(f"calibrating INT8 on {training.patches} patches of {len(training.photos)} photos")
     calibrated = calibrate(graph, training, options.recipe, say, features)
     calibrated = calibrated.keeping_wide(beyond_fp16(calibrated.model, images, options.profile.largest_pixels))
