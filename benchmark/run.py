@@ -108,11 +108,12 @@ def run_benchmark(options: BenchOptions, say: Callable[[str], None] = lambda _: 
 
 def _hard_left_out(qualities: Mapping[str, Quality]) -> list[str]:
     """Of an engine's pictures those of a pack that was made for another profile may not fit."""
+    whole = len(hard_images())
     counts = {name: quality.report.hard_run for name, quality in qualities.items()}
     return [
-        f"{name}: {count} of {len(hard_images())} hard images were run; the others do not fit its profile."
+        f"{name}: {count} of {whole} hard images were run; the others do not fit its profile."
         for name, count in counts.items()
-        if count < len(hard_images())
+        if count < whole
     ]
 
 
