@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from contextlib import suppress
@@ -15,12 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+LOGGER = logging.getLogger(__name__)
+
 ESTIMATED = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})
 """Formats whose header promises no duration; FFmpeg estimates one from what is there."""
 TOLERANCE = Fraction(1, 2)
 """Seconds by which the duration of a whole file may be wrong; that of a stream is exact to two frames."""
-PROGRESSIVE = (0, 1)
-"""Of FFmpeg's field orders: unknown, progressive."""
+PROGRESSIVE = (None, 0, 1)
+"""Of FFmpeg's field orders: what PyAV before 18 says, unknown, progressive."""
 DEINTERLACE = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
 
 
@@ -224,7 +227,7 @@ class FilmReader:
                 f"{self.source}: its pictures change from {before} to {now} at frame {self.ledger.frames}.",
                 "Cut it there: ffmpeg -i FILE -c copy -f segment parts%d.mkv, or bring it to one size with ffmpeg.",
             )
-        if first and (frame.interlaced_frame or self.stream.codec_context.field_order not in PROGRESSIVE):
+        if first and (frame.interlaced_frame or self._field_order() not in PROGRESSIVE):
             self._graph = self._filter()
         if self._graph is None:
             if frame.interlaced_frame:
@@ -237,6 +240,16 @@ class FilmReader:
         self.deinterlaced += bool(frame.interlaced_frame)
         self._graph.push(frame)
         yield from self._pulled()
+
+    def _field_order(self) -> int | None:
+        order: int | None = getattr(self.stream.codec_context, "field_order", None)
+        if order is None:
+            LOGGER.warning(
+                "PyAV %s does not tell a film's field order, as 18 does (Python 3.11 and newer): frames are "
+                "deinterlaced only if they say so themselves",
+                self._av.__version__,
+            )
+        return order
 
     def _filter(self) -> Any:  # noqa: ANN401
         graph = self._av.filter.Graph()
