@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,8 +17,10 @@ from .files import FULL, cannot_write, rename_whole
 from .temporary import unfinished_file
 from .video_colour import Colours
 from .video_encoder import FORMATS, Encoding, import_av
-from .video_source import FilmReader, film_stream, first_look, place_of
-from .video_target import FilmWriter
+from .video_parts import FORMAT as PART_FORMAT
+from .video_parts import PartReader
+from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, place_of, rate_of
+from .video_target import FilmWriter, PartWriter
 from .video_times import TIMELESS, FrameTimes
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from .files import Written
     from .interface import Session
+    from .video_parts import Part
 
 DECODED, FINISHED = 2, 4
 """Decoded frames, and upscaled ones with the packets of sound between them, that wait at most."""
@@ -48,6 +50,19 @@ class Film:
     written: Written
     losses: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FilmPart:
+    """A part of a video that was upscaled.
+
+    Attributes:
+        written: the file.
+        side_data: what its frames say beside their pixels, by FFmpeg's names.
+    """
+
+    written: Written
+    side_data: tuple[str, ...] = ()
 
 
 def upscale_video(
@@ -82,27 +97,45 @@ def upscale_video(
         raise cannot_write(target, error) from error
 
 
+def upscale_part(session: Session, source: Path, target: Path, part: Part, encoding: Encoding) -> FilmPart:
+    """Upscale a part of a video, without sound; the target appears whole or not at all.
+
+    Args:
+        session: what upscales the frames, in this thread.
+        source: the whole video.
+        target: for ``join_film``.
+        part: which part, of ``parts_of``.
+        encoding: how the whole result is encoded.
+
+    Raises:
+        UncutError: the video cannot be done in parts.
+        DefianError: as ``upscale_video``.
+    """
+    av = import_av()
+    try:
+        with unfinished_file(target) as unfinished:
+            done = _transcode(av, session, (source, unfinished), encoding, lambda: None, part)
+            return FilmPart(rename_whole(unfinished, target), tuple(sorted(done.side_data())))
+    except OSError as error:
+        raise cannot_write(target, error) from error
+
+
 def _transcode(
     av: Any,  # noqa: ANN401
     session: Session,
     files: tuple[Path, Path],
     encoding: Encoding,
     step: Callable[[], None],
+    part: Part | None = None,
 ) -> _Transcoder:
     source, target = files
-    with ExitStack() as stack:
-        try:
-            reader = stack.enter_context(av.open(place_of(source, "rb")))
-            place = place_of(target, "wb")
-            writer = stack.enter_context(av.open(place, "w", format=FORMATS[target.suffix.lower()]))
-            transcoder = _Transcoder(av, session, (reader, writer), source, encoding)
-            transcoder.run(step)
-        except av.FFmpegError as error:
-            if error.errno in FULL:
-                raise OSError(error.errno, error.strerror) from error
-            raise DefianError(
-                f"{source}: {error.strerror or error}.", "Play it with ffplay, or leave it out."
-            ) from error
+    with ExitStack() as stack, ffmpegs_faults(av, source):
+        reader = stack.enter_context(av.open(place_of(source, "rb")))
+        place = place_of(target, "wb")
+        kind = PART_FORMAT if part is not None else FORMATS[target.suffix.lower()]
+        writer = stack.enter_context(av.open(place, "w", format=kind))
+        transcoder = _Transcoder(av, session, (reader, writer), source, (encoding, part))
+        transcoder.run(step)
     return transcoder
 
 
@@ -115,19 +148,26 @@ class _Transcoder:
         session: Session,
         containers: tuple[Any, Any],
         source: Path,
-        encoding: Encoding,
+        how: tuple[Encoding, Part | None],
     ) -> None:
         reader, writer = containers
+        encoding, part = how
         self._av, self._session, self._source, self._encoding = av, session, source, encoding
         stream = film_stream(reader, source)
         stream.thread_type = "AUTO"
         look = first_look(av, source)
         self._turns = look.turns
         self._colours = Colours.of(stream.codec_context)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        rate = rate_of(stream)
         self._clock = FrameTimes(rate, stream.time_base, has_times=reader.format.name not in TIMELESS)
-        self._film = FilmReader(av, reader, stream, source, rate)
-        self._writer = FilmWriter(av, reader, writer, self._film, look, (session.manifest.scale, encoding))
+        scaled = (session.manifest.scale, encoding)
+        if part is None:
+            self._film = FilmReader(av, reader, stream, source, rate)
+            self._writer = FilmWriter(av, reader, writer, self._film, look, scaled)
+        else:
+            self._film = PartReader(av, reader, stream, source, rate)
+            self._film.part = part
+            self._writer = PartWriter(av, reader, writer, self._film, look, scaled)
         self._frames: Channel[np.ndarray] = Channel(DECODED)
         self._finished: Channel[Any] = Channel(FINISHED)
         self._failure: BaseException | None = None
@@ -141,6 +181,9 @@ class _Transcoder:
 
     def remarks(self) -> list[str]:
         return self._writer.remarks()
+
+    def side_data(self) -> set[str]:
+        return self._film.side_data
 
     def run(self, step: Callable[[], None]) -> None:
         """All frames, in their order.
