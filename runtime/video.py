@@ -5,9 +5,10 @@ Three threads: one decodes, the caller's runs the network, one encodes, so that 
 
 from __future__ import annotations
 
+import io
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from .files import FULL, cannot_write, rename_whole
 from .temporary import unfinished_file
 from .video_colour import Colours
 from .video_encoder import FORMATS, Encoding, import_av
-from .video_parts import FORMAT as PART_FORMAT
+from .video_packets import PacketWriter
 from .video_parts import PartReader
 from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, place_of, rate_of
 from .video_target import FilmWriter, PartWriter
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from .files import Written
     from .interface import Session
     from .video_parts import Part
+    from .video_source import FirstLook
 
 DECODED, FINISHED = 2, 4
 """Decoded frames, and upscaled ones with the packets of sound between them, that wait at most."""
@@ -103,7 +105,7 @@ def upscale_part(session: Session, source: Path, target: Path, part: Part, encod
     Args:
         session: what upscales the frames, in this thread.
         source: the whole video.
-        target: for ``join_film``.
+        target: for ``join_film``; a name as of ``Part.name``.
         part: which part, of ``parts_of``.
         encoding: how the whole result is encoded.
 
@@ -114,7 +116,8 @@ def upscale_part(session: Session, source: Path, target: Path, part: Part, encod
     av = import_av()
     try:
         with unfinished_file(target) as unfinished:
-            done = _transcode(av, session, (source, unfinished), encoding, lambda: None, part)
+            with unfinished.open("wb") as stream:
+                done = _transcode_part(av, session, source, stream, (encoding, part, target.with_suffix("").suffix))
             return FilmPart(rename_whole(unfinished, target), tuple(sorted(done.side_data())))
     except OSError as error:
         raise cannot_write(target, error) from error
@@ -126,16 +129,30 @@ def _transcode(
     files: tuple[Path, Path],
     encoding: Encoding,
     step: Callable[[], None],
-    part: Part | None = None,
 ) -> _Transcoder:
     source, target = files
     with ExitStack() as stack, ffmpegs_faults(av, source):
         reader = stack.enter_context(av.open(place_of(source, "rb")))
         place = place_of(target, "wb")
-        kind = PART_FORMAT if part is not None else FORMATS[target.suffix.lower()]
-        writer = stack.enter_context(av.open(place, "w", format=kind))
-        transcoder = _Transcoder(av, session, (reader, writer), source, (encoding, part))
+        writer = stack.enter_context(av.open(place, "w", format=FORMATS[target.suffix.lower()]))
+        transcoder = _Transcoder(av, session, (reader, writer), source, encoding)
         transcoder.run(step)
+    return transcoder
+
+
+def _transcode_part(
+    av: Any,  # noqa: ANN401
+    session: Session,
+    source: Path,
+    stream: BinaryIO,
+    how: tuple[Encoding, Part, str],
+) -> _Transcoder:
+    encoding, part, suffix = how
+    with ExitStack() as stack, ffmpegs_faults(av, source):
+        reader = stack.enter_context(av.open(place_of(source, "rb")))
+        writer = stack.enter_context(av.open(io.BytesIO(), "w", format=FORMATS[suffix.lower()]))
+        transcoder = _PartTranscoder(av, session, (reader, writer), source, encoding, part, stream)
+        transcoder.run(lambda: None)
     return transcoder
 
 
@@ -148,10 +165,9 @@ class _Transcoder:
         session: Session,
         containers: tuple[Any, Any],
         source: Path,
-        how: tuple[Encoding, Part | None],
+        encoding: Encoding,
     ) -> None:
         reader, writer = containers
-        encoding, part = how
         self._av, self._session, self._source, self._encoding = av, session, source, encoding
         stream = film_stream(reader, source)
         stream.thread_type = "AUTO"
@@ -160,17 +176,16 @@ class _Transcoder:
         self._colours = Colours.of(stream.codec_context)
         rate = rate_of(stream)
         self._clock = FrameTimes(rate, stream.time_base, has_times=reader.format.name not in TIMELESS)
-        scaled = (session.manifest.scale, encoding)
-        if part is None:
-            self._film = FilmReader(av, reader, stream, source, rate)
-            self._writer = FilmWriter(av, reader, writer, self._film, look, scaled)
-        else:
-            self._film = PartReader(av, reader, stream, source, rate)
-            self._film.part = part
-            self._writer = PartWriter(av, reader, writer, self._film, look, scaled)
+        self._film, self._writer = self._ends(reader, writer, stream, look)
         self._frames: Channel[np.ndarray] = Channel(DECODED)
         self._finished: Channel[Any] = Channel(FINISHED)
         self._failure: BaseException | None = None
+
+    def _ends(self, reader: Any, writer: Any, stream: Any, look: FirstLook) -> tuple[FilmReader, FilmWriter]:  # noqa: ANN401
+        """Where frames come from, and where they go to."""
+        film = FilmReader(self._av, reader, stream, self._source, rate_of(stream))
+        how = (self._session.manifest.scale, self._encoding)
+        return film, FilmWriter(self._av, reader, writer, film, look, how)
 
     @property
     def count(self) -> int:
@@ -246,3 +261,26 @@ class _Transcoder:
         except BaseException as error:
             self._failure = error
             self._stop()
+
+
+class _PartTranscoder(_Transcoder):
+    """A part of a film on its way to a file of packets; the container says how the whole is encoded."""
+
+    def __init__(
+        self,
+        av: Any,  # noqa: ANN401
+        session: Session,
+        containers: tuple[Any, Any],
+        source: Path,
+        encoding: Encoding,
+        *whither: Any,  # noqa: ANN401 - the part, and the file
+    ) -> None:
+        self._part, self._stream = whither
+        super().__init__(av, session, containers, source, encoding)
+
+    def _ends(self, reader: Any, writer: Any, stream: Any, look: FirstLook) -> tuple[FilmReader, FilmWriter]:  # noqa: ANN401
+        film = PartReader(self._av, reader, stream, self._source, rate_of(stream))
+        film.part = self._part
+        packets = PartWriter(self._av, reader, writer, film, look, (self._session.manifest.scale, self._encoding))
+        packets.packets = PacketWriter(self._stream, stream.time_base)
+        return film, packets

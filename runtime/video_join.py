@@ -9,6 +9,7 @@ from .files import cannot_write, rename_whole
 from .temporary import unfinished_file
 from .video import Film
 from .video_encoder import FORMATS, import_av
+from .video_packets import opened_packets
 from .video_parts import in_order
 from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, place_of, rate_of
 from .video_target import FilmWriter
@@ -58,8 +59,11 @@ def join_film(
 def _join(av: Any, film: FilmReader, result: FilmWriter, parts: Sequence[Path]) -> None:  # noqa: ANN401
     """All packets, those of the film and those of its sound as they follow each other in time."""
     base: Fraction = film.stream.time_base
-    decoded = in_order([time for part in parts for time, _ in _packets(av, part, base)])
-    upscaled = _timed(av, film, result, parts, decoded)
+    times: list[int] = []
+    for part in parts:
+        with opened_packets(part) as packets:
+            times += packets.times()
+    upscaled = _timed(av, film, result, parts, in_order(times))
     following = next(upscaled, None)
     for packet in film.packets():
         if packet.stream.index == film.stream.index or packet.dts is None:
@@ -83,17 +87,10 @@ def _timed(
     """Packets of the parts with their times in the whole, in units of the source's time base."""
     base, number = film.stream.time_base, 0
     for part in parts:
-        with av.open(place_of(part, "rb")) as reader:
-            result.require_same_encoding(reader.streams.video[0], part)
-        for time, packet in _packets(av, part, base):
-            packet.pts, packet.dts, packet.time_base = time, decoded[number], base
-            film.ledger.shown(time * base)
-            number += 1
-            yield packet
-
-
-def _packets(av: Any, part: Path, base: Fraction) -> Iterator[tuple[int, Any]]:  # noqa: ANN401
-    with av.open(place_of(part, "rb")) as reader:
-        for packet in reader.demux(reader.streams.video[0]):
-            if packet.size:
-                yield round(packet.pts * packet.time_base / base), packet
+        with opened_packets(part) as packets:
+            result.require_same_encoding(packets.header, part)
+            for packet in packets.packets(av):
+                packet.dts, packet.time_base = decoded[number], base
+                film.ledger.shown(packet.pts * base)
+                number += 1
+                yield packet

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 LEAST = 250
 """Frames of a part at least, but for the last one's."""
-SUFFIX, FORMAT = ".nut", "nut"
-"""Of the files that parts become: FFmpeg's container that keeps every time base and takes every codec."""
+SUFFIX = ".part"
+"""Of the files that parts become, behind the suffix of the whole result."""
 
 
 class UncutError(DefianError):
@@ -45,10 +45,9 @@ class Part:
     end: int | None
     frames: int
 
-    @property
-    def name(self) -> str:
-        """Of its file."""
-        return f"{self.index:05}-{self.start}-{self.frames}{SUFFIX}"
+    def name(self, film: Path) -> str:
+        """Of its file; ``film`` is the whole result."""
+        return f"{self.index:05}-{self.start}-{self.frames}{film.suffix}{SUFFIX}"
 
 
 def parts_of(source: Path, least: int = LEAST) -> tuple[Part, ...]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .video_encoder import Encoding
+    from .video_packets import PacketWriter
     from .video_source import FilmReader, FirstLook
 
 
@@ -104,7 +105,7 @@ class FilmWriter:
             return
         frame = self._colours.from_rgb(self._av, thing, self._output.pix_fmt)
         frame.pts, frame.time_base = self.times.popleft(), self._film.stream.time_base
-        self._writer.mux(self._output.encode(frame))
+        self._encoded(self._output.encode(frame))
         self.count += 1
 
     def take_encoded(self, packet: Any) -> None:  # noqa: ANN401
@@ -113,24 +114,27 @@ class FilmWriter:
         self._writer.mux(packet)
         self.count += 1
 
-    def require_same_encoding(self, part: Any, name: Path) -> None:  # noqa: ANN401 - a stream
+    def require_same_encoding(self, header: bytes, name: Path) -> None:
         """Refuse a part that another version of the encoder has made, or one with other options.
 
         Raises:
             DefianError: its header differs from this film's.
         """
         self._writer.start_encoding()
-        mine, its = (bytes(each.codec_context.extradata or b"") for each in (self._output, part))
-        if mine != its:
+        mine = header_of(self._output)
+        if mine != header:
             raise DefianError(
-                f"{name} was encoded otherwise than the film: {len(its)} bytes of header, expected {len(mine)}.",
+                f"{name} was encoded otherwise than the film: {len(header)} bytes of header, expected {len(mine)}.",
                 "Install one version of PyAV on all machines, and use --overwrite.",
             )
 
     def finish(self) -> None:
         """Encode what the encoder has kept back."""
         if self.count:
-            self._writer.mux(self._output.encode(None))
+            self._encoded(self._output.encode(None))
+
+    def _encoded(self, packets: Any) -> None:  # noqa: ANN401
+        self._writer.mux(packets)
 
     def remarks(self) -> list[str]:
         """What the result lacks of its source, or has otherwise; complete at the end."""
@@ -145,7 +149,23 @@ class FilmWriter:
 
 
 class PartWriter(FilmWriter):
-    """Encodes the frames of a part of a film, and nothing else."""
+    """Encodes the frames of a part of a film into a file of packets, and nothing else.
+
+    The container that it is given says how its films are encoded, and stays empty.
+
+    Attributes:
+        packets: where the packets go; has to be set before the first frame.
+    """
+
+    packets: PacketWriter
 
     def _rest(self, reader: Any) -> tuple[dict[int, Any], list[str]]:  # noqa: ANN401, ARG002
         return {}, []
+
+    def _encoded(self, packets: Any) -> None:  # noqa: ANN401
+        self.packets.write(packets, header_of(self._output))
+
+
+def header_of(stream: Any) -> bytes:  # noqa: ANN401
+    """What an encoder writes once for a whole film."""
+    return bytes(stream.codec_context.extradata or b"")

@@ -74,7 +74,7 @@ def cut_film(job: Job, work: Work, resume: Resume) -> CutFilm | None:
 def part_job(job: Job, part: Part, out: Path) -> Job:
     """The job that a part is, for its record."""
     name = hashlib.sha256(os.fsencode(job.target.relative_to(out))).hexdigest()[:32]
-    return Job(job.source, out / RECORDS / PARTS / name / part.name, is_video=True)
+    return Job(job.source, out / RECORDS / PARTS / name / part.name(job.target), is_video=True)
 
 
 def do_part(task: Task, batch: Batch, outcome: Outcome) -> None:

@@ -9,14 +9,17 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from defian_edge.runtime.batch import Tally, Work
-from defian_edge.runtime.cluster import checks
+from defian_edge.runtime.cluster import checks, films
 from defian_edge.runtime.cluster.options import Cluster
 from defian_edge.runtime.cluster.run import run_on_ray
 from defian_edge.runtime.command import main
@@ -24,6 +27,9 @@ from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.jobs import plan
 from defian_edge.runtime.manifest import Manifest
 from defian_edge.runtime.resume import RECORDS
+from defian_edge.runtime.video import upscale_video
+from defian_edge.runtime.video_encoder import Encoding
+from defian_edge.runtime.video_parts import Part, UncutError, parts_of
 from tests.conftest import REPOSITORY, noise
 from tests.doubles.ray_cluster import RayCluster, require_ray
 from tests.doubles.slow_session import SlowOpening
@@ -144,7 +150,9 @@ def many(tmp_path: Path, count: int) -> Path:
 
 def on_ray(work: Work, folder: Path, address: str, workers: int) -> Tally:
     work.out.mkdir()
-    return run_on_ray(work, plan([folder], work.out).jobs, Cluster(address, workers, 0), [folder], alone=False)
+    return run_on_ray(
+        work, plan([folder], work.out, work.encoding).jobs, Cluster(address, workers, 0), [folder], alone=False
+    )
 
 
 def test_a_worker_that_is_killed_in_the_middle_costs_nothing(cluster, graph, tmp_path):
@@ -223,6 +231,38 @@ def test_when_the_program_is_killed_its_workers_end_and_the_same_command_goes_on
     assert tally.skipped in (finished - 1, finished, finished - 2), "a result may lack its record"
     assert tally.done + tally.skipped == count
     assert len(results(work.out)) == count
+
+
+@pytest.mark.skipif(find_spec("av") is None, reason="PyAV is not installed")
+def test_a_film_is_done_in_parts_and_resumed_by_a_single_run(cluster, graph, tmp_path, monkeypatch, capsys):
+    from tests.doubles.enlarger import Enlarger
+    from tests.runtime.test_video_parts import read_film, write_film
+
+    (tmp_path / "films").mkdir()
+    source = write_film(tmp_path / "films" / "film.mkv")
+    write_film(tmp_path / "films" / "old.mkv", frames=3)
+
+    def cut(path: Path) -> tuple[Part, ...]:
+        if path.stem == "old":
+            raise UncutError("it has no times")
+        return parts_of(path, 10)
+
+    monkeypatch.setattr(films, "parts_of", cut)
+    work = replace(slow(graph, tmp_path, seconds=0.01), encoding=Encoding("ffv1"))
+    tally = on_ray(work, source.parent, cluster.address, 2)
+    said = capsys.readouterr()
+    assert (tally.done, tally.skipped, tally.failures, tally.frames) == (2, 0, [], 0)
+    assert f"{source} -> {work.out / 'film.mkv'} (40 frames in 3 parts, joined in " in said.out
+    assert said.err == f"note {source.parent / 'old.mkv'}: it is done in one piece (it has no times)\n"
+    upscale_video(Enlarger(), source, tmp_path / "whole.mkv", lambda: None, work.encoding)
+    found, expected = (read_film(path) for path in (work.out / "film.mkv", tmp_path / "whole.mkv"))
+    assert all(np.array_equal(a, b) for a, b in zip(found[0], expected[0], strict=True))
+    assert found[1:] == expected[1:]
+    assert [path.name for path in (work.out / RECORDS).iterdir() if path.is_dir()] == [], "parts are gone"
+    assert len(list((work.out / RECORDS).iterdir())) == 2
+    jobs = plan([source.parent], work.out, work.encoding).jobs
+    again = work.batch(Enlarger()).run(jobs)
+    assert (again.done, again.skipped) == (0, 2)
 
 
 def test_a_machine_of_another_version_or_without_the_folder_is_refused(cluster, graph, tmp_path, monkeypatch):
