@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from defian_edge.runtime.cluster.connect import NO_METADATA, NO_STATISTICS
 from tests.conftest import REPOSITORY
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class RayCluster:
             f"--temp-dir={self._folder}", f"--object-store-memory={80 << 20}",
         ]  # fmt: skip
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # for those who join, too
-        variables = os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(REPOSITORY)}
+        variables = os.environ | NO_STATISTICS | NO_METADATA | {"PYTHONPATH": str(REPOSITORY)}
         with (self._folder / "log.txt").open("wb") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, start_new_session=True)
         until = time.monotonic() + 120

@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from defian_edge import __version__
+from defian_edge.runtime.cluster.connect import NO_STATISTICS
 from defian_edge.runtime.manifest import Manifest
 from tests.conftest import REPOSITORY, noise
 from tests.runtime.test_shards import results
@@ -101,7 +102,8 @@ def test_the_ray_cluster_file_fits_rays_schema_and_tells_nobody():
     commands = [*cluster["head_start_ray_commands"], *cluster["worker_start_ray_commands"]]
     starts = [command for command in commands if "ray start" in command]
     assert len(starts) == 2
-    assert all(command.startswith("RAY_USAGE_STATS_ENABLED=0 ") for command in starts)
+    silent = "".join(f"{name}={value} " for name, value in NO_STATISTICS.items())
+    assert all(command.startswith(silent) for command in starts)
     assert len(cluster["provider"]["worker_ips"]) == cluster["max_workers"]
 
 
