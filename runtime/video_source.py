@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import re
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from .errors import DefianError
+from .files import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,27 @@ def place_of(path: Path, mode: str) -> Any:  # noqa: ANN401 - text or an open fi
     except UnicodeEncodeError:
         return path.open(mode)
     return f"file:{text}"
+
+
+@contextmanager
+def ffmpegs_faults(av: Any, source: Path) -> Iterator[None]:  # noqa: ANN401
+    """FFmpeg's errors in the words of the command line.
+
+    Raises:
+        OSError: the disk is full.
+        DefianError: whatever else FFmpeg cannot do with the file.
+    """
+    try:
+        yield
+    except av.FFmpegError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, error.strerror) from error
+        raise DefianError(f"{source}: {error.strerror or error}.", "Play it with ffplay, or leave it out.") from error
+
+
+def rate_of(stream: Any) -> Fraction:  # noqa: ANN401
+    """Frames per second of a film, as far as its file says it."""
+    return stream.average_rate or stream.guessed_rate or Fraction(25)
 
 
 def film_stream(reader: Any, source: Path) -> Any:  # noqa: ANN401 - an input container, a video stream
@@ -133,10 +155,14 @@ class Ledger:
 
     def frame(self, frame: Any) -> None:  # noqa: ANN401
         """A frame was decoded."""
-        self.frames += 1
         self.corrupt += bool(frame.is_corrupt)
-        if frame.pts is not None and frame.time_base is not None:
-            self.end = max(self.end, frame.pts * frame.time_base + self.step)
+        self.shown(None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base)
+
+    def shown(self, time: Fraction | None) -> None:
+        """A frame came out that is shown at a time, in seconds."""
+        self.frames += 1
+        if time is not None:
+            self.end = max(self.end, time + self.step)
 
     def losses(self) -> list[str]:
         """What did not come out, in sentences; empty if all did."""
@@ -194,9 +220,8 @@ class FilmReader:
         Raises:
             DefianError: the size changes, or interlacing begins, in the middle.
         """
-        for packet in self._reader.demux():
+        for packet in self.packets():
             film = packet.stream.index == self.stream.index
-            self.ledger.packet(packet, film=film)
             if film:
                 for frame in self._decoded(packet):
                     yield from self._whole(frame)
@@ -205,6 +230,12 @@ class FilmReader:
         if self._graph is not None:
             self._graph.push(None)
             yield from self._pulled()
+
+    def packets(self) -> Iterator[Any]:
+        """All packets of the file, which the ledger counts."""
+        for packet in self._reader.demux():
+            self.ledger.packet(packet, film=packet.stream.index == self.stream.index)
+            yield packet
 
     def _decoded(self, packet: Any) -> list[Any]:  # noqa: ANN401
         try:
