@@ -172,7 +172,7 @@ def _open_checkpoint(path: Path, name: str) -> Candidate:
         "pytorch",
         path,
         checkpoint.name,
-        checkpoint.architecture.scale,
+        checkpoint.scale,
         "fp32",
         sha256_of(path),
         f"PyTorch {torch.__version__} CPU",
