@@ -158,7 +158,27 @@ def with_shape(model: ir.Model, shape: Shape) -> ir.Model:
     image = copy.graph.inputs[0]
     channels_last = image.dtype == ir.DataType.UINT8
     image.shape = ir.Shape((*shape, 3) if channels_last else (shape[0], 3, *shape[1:]))
-    return ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(copy), data_prop=True))
+    static = _inferred(copy)
+    unknown = [value for node in static.graph for value in node.outputs if not _is_static(value)]
+    if not unknown:
+        return static
+    # Sizes that the graph computes from its image's, such as of what it pads, are constants now.
+    fold_constants(static)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(static)
+    common.RemoveUnusedNodesPass()(static)
+    for value in unknown:
+        value.shape = None
+    for value in static.graph.initializers.values():
+        value.shape = None if value.const_value is None else value.const_value.shape
+    return _inferred(static)
+
+
+def _is_static(value: ir.Value) -> bool:
+    return value.shape is not None and value.shape.is_static()
+
+
+def _inferred(model: ir.Model) -> ir.Model:
+    return ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model), data_prop=True))
 
 
 def _concrete(size: int | ir.SymbolicDim, sizes: dict[str, int]) -> int | None:

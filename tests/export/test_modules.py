@@ -94,7 +94,7 @@ def test_the_module_stays_as_it_was_and_what_happens_to_it_later_is_not_exported
     assert np.array_equal(network.evaluate(noise(8, 9, 3)).values, before)
 
 
-@pytest.mark.parametrize("size", [20, 21, 22, 24, 32])
+@pytest.mark.parametrize("size", [20, 24, 32, 40])
 def test_a_network_is_not_traced_at_a_size_that_it_was_made_for(size):
     """SwinIR keeps the mask of one size; traced at it, the graph would be right there and wrong everywhere else."""
     height, width = trace_size(Swin(image_size=size), Fit(2))
