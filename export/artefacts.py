@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from defian_edge.export.engine.lowering import Eigen
 from defian_edge.export.precision import Precision
 from defian_edge.export.rewrites import Use
-from defian_edge.export.source.fitting import fixed_profile
 from defian_edge.runtime.files import write_whole
 from defian_edge.runtime.manifest import EngineFacts, Manifest
 from defian_edge.runtime.plugin import PLUGIN_KEY
@@ -157,7 +156,7 @@ def write(built: Built, network: SourceNetwork, rewrites: tuple[str, ...], optio
         built_by=BUILT_BY,
         use=(Use.PORTABLE if variant.precision is Precision.INT8 else options.use).value,
         reference={} if promise is None else promise.as_json(),
-        profile=fixed_profile(network),
+        profile=network.fixed_profile,
         reach=network.reach,
         source=network.source,
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.export.source.base import SourceNetwork
     from defian_edge.export.source.opening import Source
+    from defian_edge.export.source.picture import PictureFormat
     from defian_edge.runtime.backends import Backend
     from defian_edge.runtime.profile import ShapeProfile
 
@@ -56,7 +57,7 @@ def drift_of(
     from defian_edge.export.source.base import reference_of
     from defian_edge.export.source.opening import open_source
 
-    network = open_source(reference)
+    network = open_source(reference, _picture_of(candidate))
     _require_pairs(pairs, network.scale)
     with ExitStack() as stack:
         name, evaluate, profile = _opened(candidate, network, backend, stack)
@@ -64,6 +65,18 @@ def drift_of(
         against = reference_of(network, pairs, profile)
         say(f"measuring the drift of {name}")
         return measure_drift(name, evaluate, against)
+
+
+def _picture_of(candidate: Any) -> PictureFormat:  # noqa: ANN401 - told apart here
+    """What the network that a graph, an engine or a session was made of takes for a picture, as its manifest says."""
+    from defian_edge.export.source.picture import PictureFormat
+
+    said: dict[str, Any] = {}
+    if isinstance(candidate, Session):
+        said = candidate.manifest.source
+    elif isinstance(candidate, (str, Path)) and Path(candidate).suffix in (".onnx", ".engine"):
+        said = read_manifest(Path(candidate)).source
+    return PictureFormat.from_json(said["picture"]) if "picture" in said else PictureFormat()
 
 
 def _opened(

@@ -9,7 +9,6 @@ from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.export.pack.write import Remembered, WrittenPack, make_pack
 from defian_edge.export.source.base import reference_of
-from defian_edge.export.source.fitting import fixed_profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,7 +56,7 @@ def measure(
         DefianError: the pack does not fit into its size.
     """
     say(f"running the {network.reference} reference on {len(pairs)} images")
-    reference = reference_of(network, pairs, fixed_profile(network))
+    reference = reference_of(network, pairs)
     pack = None
     if size.megabytes > 0:
         say("making the reference pack")

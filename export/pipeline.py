@@ -24,7 +24,7 @@ from defian_edge.export.precision.int8.variant import Int8Options, make_int8
 from defian_edge.export.precision.shares import shares_of
 from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import Rewrite, select
-from defian_edge.export.source.fitting import fitting_pair, fitting_profile, fixed_profile
+from defian_edge.export.source.fitting import fitting_pair, fitting_profile
 from defian_edge.export.source.opening import open_source
 from defian_edge.export.stopwatch import Stopwatch
 from defian_edge.export.trace.network import Io
@@ -158,7 +158,7 @@ def _variant(
     options: ExportOptions,
     say: Callable[[str], None],
 ) -> Variant:
-    hard = hard_images_for(fixed_profile(inputs.network))
+    hard = hard_images_for(inputs.network.fixed_profile)
     images = [*(pair.lr for pair in inputs.pairs[:RANGE_PHOTOS]), *hard.values()]
     if precision is Precision.INT8 and inputs.patches is not None:
         variant = make_int8(graph, inputs.network, inputs.patches, _int8_options(options), images, say)

@@ -145,10 +145,9 @@ class _References:
         if path not in self._networks:
             network = _load(path, self._candidates)
             from defian_edge.export.source.base import reference_of
-            from defian_edge.export.source.fitting import fixed_profile
 
             self._say(f"running the {network.reference} reference {path.name} on {len(self._pairs)} images")
-            self._networks[path] = network, reference_of(network, self._pairs, fixed_profile(network))
+            self._networks[path] = network, reference_of(network, self._pairs)
         return self._networks[path]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from defian_edge.calibration.drift.hard_images import hard_pictures
 from defian_edge.calibration.drift.reference import Reference
+from defian_edge.runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from defian_edge.calibration.drift.evaluation import Evaluation
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.export.trace.network import Io
-    from defian_edge.runtime.profile import ShapeProfile
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,12 @@ class SourceNetwork(ABC):
     source: dict[str, Any]
     why_no_int8: str = ""
 
+    @property
+    def fixed_profile(self) -> ShapeProfile | None:
+        """The one shape that the network takes; None if it takes others."""
+        height, width = self.sizes.height, self.sizes.width
+        return None if height is None or width is None else ShapeProfile.parse(f"1x{height}x{width}")
+
     @abstractmethod
     def renamed(self, name: str) -> SourceNetwork:
         """The same network under another name."""
@@ -87,6 +93,9 @@ class SourceNetwork(ABC):
 def reference_of(
     network: SourceNetwork, pairs: Sequence[EvaluationPair], profile: ShapeProfile | None = None
 ) -> Reference:
-    """The network's pictures of photos, before rounding as well, and of hard images in sizes that the profile takes."""
+    """The network's pictures of photos, before rounding as well, and of hard images in sizes that the profile takes.
+
+    A network of one size has its own profile.
+    """
     results = [network.evaluate(pair.lr) for pair in pairs]
-    return Reference(pairs, results, network.scale, hard_pictures(network.upscale, profile))
+    return Reference(pairs, results, network.scale, hard_pictures(network.upscale, profile or network.fixed_profile))

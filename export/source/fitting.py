@@ -14,19 +14,13 @@ if TYPE_CHECKING:
     from defian_edge.export.source.base import SourceNetwork
 
 
-def fixed_profile(network: SourceNetwork) -> ShapeProfile | None:
-    """The one shape that a network takes; None if it takes others."""
-    height, width = network.sizes.height, network.sizes.width
-    return None if height is None or width is None else ShapeProfile.parse(f"1x{height}x{width}")
-
-
 def fitting_profile(asked: ShapeProfile, network: SourceNetwork) -> ShapeProfile:
     """The profile that was asked for; the only possible one where nothing was.
 
     Raises:
         DefianError: the network does not take all of it.
     """
-    sizes, fixed = network.sizes, fixed_profile(network)
+    sizes, fixed = network.sizes, network.fixed_profile
     if fixed is not None and asked == ShapeProfile.parse(DEFAULT_PROFILE):
         return fixed
     shapes = (asked.minimum, asked.optimum, asked.maximum)

@@ -89,6 +89,14 @@ def test_the_benchmark_finds_out_from_the_manifest_how_the_reference_is_run(fixe
             measure_quality(candidates, pairs, None, "cpu")
 
 
+def test_so_does_measuring_drift_from_python(fixed, folder):
+    path = folder / "out" / "fixed.fp16.onnx"
+    assert path in fixed.files
+    pairs = [de.EvaluationPair("one", noise(24, 32, 3), noise(48, 64, 3))]
+    report = de.measure_drift(path, folder / "fixed.onnx", pairs)
+    assert 55 < report.unrounded_to_reference < 100
+
+
 def test_int8_and_profiles_that_cannot_be_are_refused_before_anything_is_done(folder, tmp_path):
     def refused(name: str, message: str, **options) -> None:
         with pytest.raises(DefianError, match=message):
