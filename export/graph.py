@@ -159,22 +159,26 @@ def with_shape(model: ir.Model, shape: Shape) -> ir.Model:
     channels_last = image.dtype == ir.DataType.UINT8
     image.shape = ir.Shape((*shape, 3) if channels_last else (shape[0], 3, *shape[1:]))
     static = _inferred(copy)
-    unknown = [value for node in static.graph for value in node.outputs if not _is_static(value)]
-    if not unknown:
-        return static
-    # Sizes that the graph computes from its image's, such as of what it pads, are constants now.
-    fold_constants(static)
-    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(static)
-    common.RemoveUnusedNodesPass()(static)
-    for value in unknown:
-        value.shape = None
-    for value in static.graph.initializers.values():
-        value.shape = None if value.const_value is None else value.const_value.shape
-    return _inferred(static)
+    unknown = _of_no_size(static)
+    while unknown:
+        # Sizes that the graph computes from its image's, such as of what it pads, are constants now, one by one.
+        fold_constants(static)
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(static)
+        common.RemoveUnusedNodesPass()(static)
+        for value in unknown:
+            value.shape = None
+        for value in static.graph.initializers.values():
+            value.shape = None if value.const_value is None else value.const_value.shape
+        static = _inferred(static)
+        before, unknown = len(unknown), _of_no_size(static)
+        if len(unknown) >= before:
+            break
+    return static
 
 
-def _is_static(value: ir.Value) -> bool:
-    return value.shape is not None and value.shape.is_static()
+def _of_no_size(model: ir.Model) -> list[ir.Value]:
+    values = (value for node in model.graph for value in node.outputs)
+    return [value for value in values if value.shape is None or not value.shape.is_static()]
 
 
 def _inferred(model: ir.Model) -> ir.Model:

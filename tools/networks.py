@@ -8,6 +8,7 @@ drift against an original.
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,7 @@ def measure_networks(names: list[str], *, engines: bool) -> Iterator[Row]:
                 reference_size=0.0,
                 rewrite_memory=False,
             )
+            print(name, file=sys.stderr, flush=True)
             result = run_export(random_network(name), options)
         for index, artefact in enumerate(result.artefacts):
             yield Row((*(_about(name, result) if index == 0 else ("", "", "")), *_figures(artefact)))
