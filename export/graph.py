@@ -168,7 +168,7 @@ def with_shape(model: ir.Model, shape: Shape) -> ir.Model:
         for value in unknown:
             value.shape = None
         for value in static.graph.initializers.values():
-            value.shape = None if value.const_value is None else value.const_value.shape
+            value.shape = None if value.const_value is None else ir.Shape(value.const_value.shape.numpy())
         static = _inferred(static)
         before, unknown = len(unknown), _of_no_size(static)
         if len(unknown) >= before:

@@ -43,6 +43,8 @@ class Residual(nn.Module):
 class Edsr(nn.Module):
     """EDSR: residual blocks without normalisation, the mean of the colours outside (Lim et al., 2017)."""
 
+    mean: Tensor
+
     def __init__(self, scale: int = 2, width: int = WIDTH) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
@@ -69,6 +71,8 @@ class ChannelAttention(nn.Module):
 
 class Rcan(nn.Module):
     """RCAN: channel attention (Zhang et al., 2018); changes its input in place, as a known port of it does."""
+
+    mean: Tensor
 
     def __init__(self, scale: int = 2, width: int = WIDTH) -> None:
         super().__init__()
@@ -160,6 +164,13 @@ class Rlfn(nn.Module):
         return self.tail(x + self.body(x))
 
 
+def parts_of(layer: nn.Conv2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution that has both."""
+    if layer.bias is None:
+        raise ValueError("expected a convolution with a bias")
+    return layer.weight, layer.bias
+
+
 class Reparameterised(nn.Module):
     """SPAN's Conv3XC: three convolutions and a short cut, made one whenever it is evaluated."""
 
@@ -171,15 +182,13 @@ class Reparameterised(nn.Module):
 
     def update_params(self) -> None:
         """Compose the four into one."""
-        w1, b1 = self.wide.weight, self.wide.bias
-        w2, b2 = self.middle.weight, self.middle.bias
-        w3, b3 = self.narrow.weight, self.narrow.bias
+        (w1, b1), (w2, b2), (w3, b3), (w4, b4) = map(parts_of, (self.wide, self.middle, self.narrow, self.short))
         weight = F.conv2d(w1.flip(2, 3).permute(1, 0, 2, 3), w2, padding=2).flip(2, 3).permute(1, 0, 2, 3)
         bias = (w2 * b1.reshape(1, -1, 1, 1)).sum((1, 2, 3)) + b2
         weight = F.conv2d(weight.flip(2, 3).permute(1, 0, 2, 3), w3).flip(2, 3).permute(1, 0, 2, 3)
         bias = (w3 * bias.reshape(1, -1, 1, 1)).sum((1, 2, 3)) + b3
-        self.eval_conv.weight.data = weight + F.pad(self.short.weight, [1, 1, 1, 1])
-        self.eval_conv.bias.data = bias + self.short.bias
+        fused, fused_bias = parts_of(self.eval_conv)
+        fused.data, fused_bias.data = weight + F.pad(w4, [1, 1, 1, 1]), bias + b4
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
@@ -266,8 +275,8 @@ class Imdn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.head(x)
-        one, rest = torch.split(F.leaky_relu(self.first(x), 0.05), (self.kept, self.rest), dim=1)
-        two, rest = torch.split(F.leaky_relu(self.second(rest), 0.05), (self.kept, self.rest), dim=1)
+        one, rest = torch.split(F.leaky_relu(self.first(x), 0.05), [self.kept, self.rest], dim=1)
+        two, rest = torch.split(F.leaky_relu(self.second(rest), 0.05), [self.kept, self.rest], dim=1)
         return self.tail(x + self.mix(torch.cat([one, two, self.third(rest)], 1)))
 
 
@@ -280,6 +289,8 @@ def windows_of(x: Tensor, size: int) -> Tensor:
 
 class WindowAttention(nn.Module):
     """Attention inside windows that are shifted, with the mask of SwinIR: frozen for the size that it was made for."""
+
+    mask: Tensor
 
     def __init__(self, width: int, size: int, shift: int, image_size: int) -> None:
         super().__init__()

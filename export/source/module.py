@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -51,25 +52,39 @@ class _Isolated(nn.Module):
         return _one_tensor(self.network(image.clone()))
 
 
-def open_module(module: nn.Module, picture: PictureFormat, scale: int | None = None) -> ForeignNetwork:
+@dataclass(frozen=True)
+class Named:
+    """What a module is called that was in a file: the file's stem and SHA-256, what loaded it, its architecture."""
+
+    name: str
+    sha256: str
+    kind: str
+    architecture: str
+
+
+def open_module(
+    module: nn.Module, picture: PictureFormat, scale: int | None = None, named: Named | None = None
+) -> ForeignNetwork:
     """A module in memory; a copy of it, so that nothing that happens to it later is exported.
 
     Args:
         module: float32 [N, C, H, W] -> [N, C, sH, sW]; on any device, in any mode.
         picture: what it takes for a picture.
         scale: that is expected; None for whichever is found by running it.
+        named: what it is called; None for the name of its class and the hash of its weights.
 
     Raises:
         DefianError: it cannot be copied or run, is no super-resolution network, or one of another scale.
     """
-    kind = type(module).__name__
+    kind = type(module).__name__ if named is None else named.architecture
     network = _frozen(module, kind)
     run = _runner(network)
     fit = find_fit(run, picture.count, ANY_SIZE)
     if scale is not None and fit.scale != scale:
         raise DefianError(f"{kind}: expected a network of scale {scale}, found that it enlarges by {fit.scale}.")
     _fuse(network, run, picture.count, fit)
-    identity = Identity(f"{kind.lower()}-x{fit.scale}", _digest(module), "module", kind, "PyTorch")
+    named = named or Named(f"{kind.lower()}-x{fit.scale}", _digest(module), "module", kind)
+    identity = Identity(named.name, named.sha256, named.kind, kind, "PyTorch")
     reach = measure_reach(run, picture.count, fit, ANY_SIZE)
     nature = Nature(picture, fit, reach)
     return ForeignNetwork(identity, run, cache(lambda: _traced(network, picture.count, fit)), nature)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import torch
@@ -11,8 +12,10 @@ from defian_edge.export.source.defian import DefianNetwork
 from defian_edge.export.source.module import open_module
 from defian_edge.export.source.onnx_graph import GRAPH_SUFFIX, open_graph
 from defian_edge.export.source.picture import PictureFormat
+from defian_edge.export.source.published import open_published
 from defian_edge.models.checkpoint import Checkpoint
 from defian_edge.models.opening import open_checkpoint
+from defian_edge.models.wrapped import OTHER_NETWORK
 from defian_edge.runtime.arguments import path_of, shown
 from defian_edge.runtime.errors import DefianError
 
@@ -20,6 +23,10 @@ PLAIN = PictureFormat()
 """RGB in [0, 1]."""
 Source = str | Path | torch.nn.Module | Checkpoint | SourceNetwork
 """What :func:`open_source` takes."""
+ANOTHER = (
+    "Of another architecture: pip install 'defian-edge[spandrel]', which loads most published ones, or give it as an "
+    ".onnx file."
+)
 DEFIAN = "input.weight", "body.0.body_block.0."
 """How keys of a DeFiAN end or go on, behind whatever prefix; no other network is known to have both."""
 
@@ -56,7 +63,14 @@ def _opened(source: Source, picture: PictureFormat, scale: int | None) -> Source
         if not path.is_file():
             raise DefianError(f"No ONNX graph at {shown(str(source))}.")
         return open_graph(path, picture)
-    return DefianNetwork(open_checkpoint(source))
+    try:
+        return DefianNetwork(open_checkpoint(source))
+    except DefianError as error:
+        if not isinstance(source, (str, Path)) or error.hint != OTHER_NETWORK:
+            raise
+        if importlib.util.find_spec("spandrel") is None:
+            raise DefianError(error.message, f"{error.hint} {ANOTHER}") from error
+        return open_published(path_of("model")(str(source)), picture, scale)
 
 
 def _is_defian(module: torch.nn.Module) -> bool:

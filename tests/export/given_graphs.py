@@ -101,7 +101,7 @@ def of_type(kind: int) -> onnx.ModelProto:
         [helper.make_tensor_value_info("x", kind, ["n", 12, "h", "w"])],
         [helper.make_tensor_value_info("y", kind, ["n", 3, None, None])],
     ]
-    return model_of(nodes, (), *ends)
+    return model_of(nodes, inputs=ends[0], outputs=ends[1])
 
 
 def half_weights() -> onnx.ModelProto:
@@ -113,13 +113,13 @@ def half_weights() -> onnx.ModelProto:
 def of_rank_three() -> onnx.ModelProto:
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     ends = [[helper.make_tensor_value_info(name, FLOAT, [3, "h", "w"])] for name in ("x", "y")]
-    return model_of(nodes, (), *ends)
+    return model_of(nodes, inputs=ends[0], outputs=ends[1])
 
 
 def of_no_rank() -> onnx.ModelProto:
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     ends = [[helper.make_tensor_value_info(name, FLOAT, None)] for name in ("x", "y")]
-    return model_of(nodes, (), *ends)
+    return model_of(nodes, inputs=ends[0], outputs=ends[1])
 
 
 def unknown_operator() -> onnx.ModelProto:
@@ -155,8 +155,12 @@ def not_finite() -> onnx.ModelProto:
 
 
 def quantised() -> onnx.ModelProto:
-    scale, zero = numpy_helper.from_array(np.float32(0.1), "s"), numpy_helper.from_array(np.int8(0), "z")
-    nodes = [helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]), helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"])]  # fmt: skip  # noqa: E501
+    scale = numpy_helper.from_array(np.array(0.1, np.float32), "s")
+    zero = numpy_helper.from_array(np.array(0, np.int8), "z")
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
     return model_of(nodes, [scale, zero])
 
 

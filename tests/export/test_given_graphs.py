@@ -165,7 +165,8 @@ def test_a_fixed_size_stays_and_a_fixed_batch_is_freed_where_the_graph_can(tmp_p
     nodes, constants = small_nodes()
     one = numpy_helper.from_array(np.array([1, 3, -1, 64]), "one")  # a shape that was frozen with one image in it
     more = [helper.make_node("Reshape", ["y", "one"], ["z"])]
-    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, *size]) for name, size in (("x", (24, 32)), ("z", (48, 64)))]  # fmt: skip  # noqa: E501
+    sides = {"x": (24, 32), "z": (48, 64)}
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, *size]) for name, size in sides.items()]
     model = model_of([*nodes, *more], [*constants, one], ends[:1], ends[1:])
     bound = open_graph(written(model, tmp_path / "b.onnx"), PLAIN)
     assert bound.sizes.one_image
@@ -204,8 +205,9 @@ def test_resize_in_every_mode_and_sizes_computed_in_the_graph(mode, tmp_path):
         helper.make_node("Conv", ["x", "w"], ["a"], pads=[1] * 4),
         helper.make_node("Resize", ["a", "", "", "sizes"], ["y"], **RESIZES[mode]),
     ]
-    constants = [numpy_helper.from_array(np.array([number]), name) for name, number in (("zero", 0), ("two", 2), ("four", 4))]  # fmt: skip  # noqa: E501
-    constants += [numpy_helper.from_array(weights(3, 3, 3, 3), "w"), numpy_helper.from_array(np.float32(2), "factor")]
+    numbers = {"zero": np.array([0]), "two": np.array([2]), "four": np.array([4]), "factor": np.array(2, np.float32)}
+    constants = [numpy_helper.from_array(array, name) for name, array in numbers.items()]
+    constants.append(numpy_helper.from_array(weights(3, 3, 3, 3), "w"))
     network = open_graph(written(model_of(nodes, constants), tmp_path / "net.onnx"), PLAIN)
     graph = network.trace(Io.UINT8)
     half = make_fp16(graph)
