@@ -20,6 +20,7 @@ from defian_edge.models.checkpoint import Checkpoint, load_checkpoint, shapes_of
 from defian_edge.runtime.images import read_image, write_png
 from tests.conftest import REPOSITORY
 from tests.doubles.wheel import build_wheel, run
+from tests.export.given_graphs import small, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,13 +111,13 @@ def playground(tmp_path, set5) -> Path:
         (folder / "models" / path.name).symlink_to(path)
     for name, path in bundled_models().items():
         save_file(first_block_of(load_checkpoint(path)), folder / "models" / "weights" / f"{name}.safetensors")
-    torch.save(
-        first_block_of(load_checkpoint(set5.parent.parent / "weights" / "defian_s_x2.pth")), folder / "yours.pth"
-    )
+    yours = load_checkpoint(set5.parent.parent / "weights" / "defian_s_x2.pth")
+    torch.save(first_block_of(yours), folder / "yours.pth")
     for name, side in (("LRx2", 64), ("HR", 128)):
         cut(set5 / name, folder / "Set5" / name, side)
     cut(set5 / "HR", folder / "PHOTOS", 208)  # larger than the tiles of the commands
     cut(set5 / "LRx2", folder, 80, "bird.png", "photo.png")
+    written(small(), folder / "net.onnx")
     return folder
 
 

@@ -1,8 +1,8 @@
 """Type a FP32 graph as FP16, with FP32 where the numbers need it.
 
 TensorRT networks are strongly typed, so what is FP16 is decided here and nowhere else. FP32 stays whatever was
-measured to come near the ends of FP16's range on photos or hard images, what has constants that FP16 cannot hold, and
-two islands, each of which
+measured to come near the ends of FP16's range on photos or hard images, what has constants that FP16 cannot hold, what
+is computed from the picture's size alone, what ONNX knows in FP32 only, and two islands, each of which
 ``python -m tools.islands`` measures (docs/quantisation.md has the table):
 
 * ``input``: the path from the image to the first convolution (the colour mapping's constants are not exact in FP16);
@@ -26,6 +26,7 @@ import onnx_ir as ir
 
 from defian_edge.calibration.ranges.fp16_range import BeyondFp16
 from defian_edge.export.graph import array_of
+from defian_edge.export.precision.maps import Maps, from_sizes_alone, gives_fp16, takes_fp16
 from defian_edge.export.trace.hessian_op import DOMAIN
 
 if TYPE_CHECKING:
@@ -82,6 +83,8 @@ def _type_node(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.Data
     if node.domain == DOMAIN:
         read = read[:1]  # the Hessian's bias stays FP32
     for index, value in read:
+        if target == HALF and not takes_fp16(node, index):
+            continue  # such as the scales of Resize
         if types.get(value, value.dtype) != target:
             node.replace_input_with(index, casts.to(value, target))
     types.update(dict.fromkeys(written, target))
@@ -117,13 +120,15 @@ def _wide_nodes(graph: ir.Graph, beyond: BeyondFp16, islands: Collection[Island]
         for node in graph
         if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums or not _constants_fit(node)
     }
+    wide |= from_sizes_alone(graph) | {node for node in graph if not gives_fp16(node)}
+    maps = Maps(graph)
     if Island.INPUT in islands:
         wide |= set(_input_path(graph))
     if Island.STATISTICS in islands:
-        wide |= {node for node in graph if any(_is_statistic(output) for output in node.outputs)}
+        wide |= {node for node in graph if any(out.dtype == WIDE and maps.is_vector(out) for out in node.outputs)}
         for node in [node for node in graph if node.op_type in REDUCTIONS]:
             wide |= {node, *_squares_behind(node)}
-        wide |= set(_computed_from_reductions(graph))
+        wide |= set(_computed_from_reductions(graph, maps))
     return wide
 
 
@@ -150,11 +155,6 @@ def _constants_fit(node: ir.Node) -> bool:
     return True
 
 
-def _is_statistic(value: ir.Value) -> bool:
-    shape = value.shape
-    return value.dtype == WIDE and shape is not None and (len(shape) < 4 or list(shape)[2:] == [1, 1])
-
-
 def _squares_behind(mean: ir.Node) -> Iterator[ir.Node]:
     """The squares that a reduction sums."""
     for value in mean.inputs:
@@ -163,19 +163,14 @@ def _squares_behind(mean: ir.Node) -> Iterator[ir.Node]:
             yield producer
 
 
-def _computed_from_reductions(graph: ir.Graph) -> Iterator[ir.Node]:
+def _computed_from_reductions(graph: ir.Graph, maps: Maps) -> Iterator[ir.Node]:
     """Everything behind a reduction whose result has not the picture's height and width."""
     statistics: set[ir.Value] = set()
     for node in graph:
         behind = node.op_type in REDUCTIONS or any(value in statistics for value in node.inputs if value is not None)
-        if behind and not any(_is_map(output) for output in node.outputs):
+        if behind and not any(maps.is_map(output) for output in node.outputs):
             statistics.update(node.outputs)
             yield node
-
-
-def _is_map(value: ir.Value) -> bool:
-    """Whether height and width are the picture's, and so known only when it runs."""
-    return value.shape is None or (len(value.shape) == 4 and not any(isinstance(s, int) for s in list(value.shape)[2:]))
 
 
 def _is_square(node: ir.Node) -> bool:
