@@ -1,4 +1,4 @@
-"""Type a FP32 graph as FP16, with FP32 where the numbers need it.
+"""Type a FP32 graph as FP16 or BF16, with FP32 where the numbers need it.
 
 TensorRT networks are strongly typed, so what is FP16 is decided here and nowhere else. FP32 stays whatever was
 measured to come near the ends of FP16's range on photos or hard images, what has constants that FP16 cannot hold, and
@@ -14,14 +14,21 @@ compiler keep larger maps.
 The deviations ``x - mean(x)`` themselves are FP16: computed in FP32 they make the compiler keep two
 more feature maps (docs/rewrites.md has the measurement), and rounding them changes the variance by less
 than 1e-6 of itself.
+
+BF16 has FP32's range, so that nothing has to be measured to leave it, and 8 bits of mantissa instead of FP16's 11. A
+picture's values from 128 to 255 are whole steps in BF16, so that a third island stays FP32 in BF16 graphs:
+
+* ``output``: the convolution that writes the picture, and everything behind it.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from defian_edge.calibration.ranges.fp16_range import BeyondFp16
@@ -33,7 +40,14 @@ if TYPE_CHECKING:
 
 NOTHING = BeyondFp16()
 WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
+BF16, BF16_OPSET = ir.DataType.BFLOAT16, 22
 REDUCTIONS = {"ReduceMean", "ReduceSum"}
+LINEAR = {"Conv", "ConvTranspose", "MatMul", "Gemm"}
+FEWEST_PIXELS = 4
+"""A map of fixed size has more in both directions."""
+MOST_STATISTICS = 1 << 14
+"""Numbers an image, of an array that is no map."""
+Side = int | ir.SymbolicDim | None
 POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Round", "Identity"}
 
 
@@ -42,9 +56,20 @@ class Island(str, Enum):
 
     INPUT = "input"
     STATISTICS = "statistics"
+    OUTPUT = "output"
 
 
-ISLANDS = frozenset(Island)
+ISLANDS = frozenset({Island.INPUT, Island.STATISTICS})
+"""Of a FP16 graph."""
+BF16_ISLANDS = frozenset(Island)
+
+
+def to_bf16(model: ir.Model, islands: Collection[Island] = BF16_ISLANDS) -> int:
+    """Type the model as BF16 in place, for ONNX's opset 22, the first with BF16 convolutions; see :func:`to_fp16`."""
+    for imports in (model.opset_imports, *(function.opset_imports for function in model.functions.values())):
+        if "" in imports:
+            imports[""] = max(imports[""], BF16_OPSET)
+    return _to_half(model, BF16, NOTHING, islands)
 
 
 def to_fp16(model: ir.Model, beyond: BeyondFp16 = NOTHING, islands: Collection[Island] = ISLANDS) -> int:
@@ -56,21 +81,25 @@ def to_fp16(model: ir.Model, beyond: BeyondFp16 = NOTHING, islands: Collection[I
     Inputs and outputs keep their types. Custom operators take features of either type, their functions
     cast inside.
     """
+    return _to_half(model, HALF, beyond, islands)
+
+
+def _to_half(model: ir.Model, half: ir.DataType, beyond: BeyondFp16, islands: Collection[Island]) -> int:
     graph = model.graph
-    wide = _wide_nodes(graph, beyond, islands)
+    wide = _wide_nodes(graph, beyond, islands, half)
     casts = _Casts(graph)
     types: dict[ir.Value, ir.DataType] = {}
     typed = 0
     for node in list(graph):
-        target = WIDE if node in wide else HALF
+        target = WIDE if node in wide else half
         if node.op_type == "Cast":
             typed += _retarget_cast(node, target, types)
         elif _type_node(node, target, types, casts):
-            typed += target == HALF
+            typed += target == half
     for value, dtype in types.items():
         value.type = ir.TensorType(dtype)
     for index, output in enumerate(list(graph.outputs)):
-        if output.dtype == HALF:
+        if output.dtype == half:
             graph.outputs[index] = _output_as_float(graph, output)
     return typed
 
@@ -82,23 +111,34 @@ def _type_node(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.Data
     if node.domain == DOMAIN:
         read = read[:1]  # the Hessian's bias stays FP32
     for index, value in read:
-        if types.get(value, value.dtype) != target:
-            node.replace_input_with(index, casts.to(value, target))
+        wanted = target if _may_be_half(node, index) else WIDE
+        if types.get(value, value.dtype) != wanted:
+            node.replace_input_with(index, casts.to(value, wanted))
     types.update(dict.fromkeys(written, target))
     return bool(written or read)
 
 
+def _may_be_half(node: ir.Node, index: int) -> bool:
+    """Whether ONNX lets an input be FP16: not the scales of a Resize, which are FP32 whatever it resizes."""
+    if node.domain not in ("", "ai.onnx"):
+        return True
+    schema = onnx.defs.get_schema(node.op_type, BF16_OPSET)
+    kind = schema.inputs[min(index, len(schema.inputs) - 1)].type_str
+    known = {each.type_param_str: each.allowed_type_strs for each in schema.type_constraints}
+    return "tensor(float16)" in known.get(kind, [kind])
+
+
 def _is_float(value: ir.Value) -> bool:
-    return value.dtype in (WIDE, HALF)
+    return value.dtype in (WIDE, HALF, BF16)
 
 
 def _retarget_cast(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.DataType]) -> int:
-    """A cast of integers to FP32 in a FP16 region casts to FP16 instead; 0 to 255 are exact there."""
+    """A cast of integers to FP32 in a half region casts to its type instead; 0 to 255 are exact in both."""
     if node.outputs[0].dtype != WIDE:
         return 0
     node.attributes["to"] = ir.AttrInt64("to", int(target))
     types[node.outputs[0]] = target
-    return int(target == HALF)
+    return int(target != WIDE)
 
 
 def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
@@ -111,19 +151,25 @@ def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
     return result
 
 
-def _wide_nodes(graph: ir.Graph, beyond: BeyondFp16, islands: Collection[Island]) -> set[ir.Node]:
+def _wide_nodes(
+    graph: ir.Graph, beyond: BeyondFp16, islands: Collection[Island], half: ir.DataType = HALF
+) -> set[ir.Node]:
+    fits = _constants_fit if half == HALF else _takes_bf16
     wide = {
         node
         for node in graph
-        if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums or not _constants_fit(node)
+        if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums or not fits(node)
     }
+    if Island.OUTPUT in islands:
+        wide |= set(_output_path(graph))
     if Island.INPUT in islands:
         wide |= set(_input_path(graph))
     if Island.STATISTICS in islands:
-        wide |= {node for node in graph if any(_is_statistic(output) for output in node.outputs)}
+        batch = graph.inputs[0].shape[0] if graph.inputs[0].shape is not None else None
+        wide |= {node for node in graph if any(_is_statistic(output, batch) for output in node.outputs)}
         for node in [node for node in graph if node.op_type in REDUCTIONS]:
             wide |= {node, *_squares_behind(node)}
-        wide |= set(_computed_from_reductions(graph))
+        wide |= set(_computed_from_reductions(graph, batch))
     return wide
 
 
@@ -150,9 +196,42 @@ def _constants_fit(node: ir.Node) -> bool:
     return True
 
 
-def _is_statistic(value: ir.Value) -> bool:
+def _takes_bf16(node: ir.Node) -> bool:
+    """Whether ONNX defines the operator for BF16; of operators that are not ONNX's the function casts inside."""
+    if node.domain not in ("", "ai.onnx"):
+        return True
+    schema = onnx.defs.get_schema(node.op_type, BF16_OPSET)
+    return any("tensor(bfloat16)" in each.allowed_type_strs for each in schema.type_constraints)
+
+
+def _output_path(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Everything between the last convolutions and the picture, these included."""
+    pending = [output.producer() for output in graph.outputs]
+    seen: set[ir.Node] = set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        if node.op_type not in LINEAR | {"Shape"}:
+            pending += [None if value is None else value.producer() for value in node.inputs]
+
+
+def _is_statistic(value: ir.Value, batch: Side) -> bool:
+    """Whether a value is a few numbers an image: one for each channel, or less."""
     shape = value.shape
-    return value.dtype == WIDE and shape is not None and (len(shape) < 4 or list(shape)[2:] == [1, 1])
+    if value.dtype != WIDE or shape is None:
+        return False
+    return list(shape)[2:] == [1, 1] if len(shape) == 4 else _is_few(shape, batch)
+
+
+def _is_few(shape: ir.Shape, batch: Side) -> bool:
+    """Whether an array of another rank than a map's is a few numbers an image, and no picture in tokens or windows."""
+    if len(shape) < 2:
+        return True
+    sizes = [size for size in list(shape)[1:] if isinstance(size, int)]
+    return shape[0] in (batch, 1) and len(sizes) == len(shape) - 1 and prod(sizes) <= MOST_STATISTICS
 
 
 def _squares_behind(mean: ir.Node) -> Iterator[ir.Node]:
@@ -163,19 +242,24 @@ def _squares_behind(mean: ir.Node) -> Iterator[ir.Node]:
             yield producer
 
 
-def _computed_from_reductions(graph: ir.Graph) -> Iterator[ir.Node]:
+def _computed_from_reductions(graph: ir.Graph, batch: Side) -> Iterator[ir.Node]:
     """Everything behind a reduction whose result has not the picture's height and width."""
     statistics: set[ir.Value] = set()
     for node in graph:
         behind = node.op_type in REDUCTIONS or any(value in statistics for value in node.inputs if value is not None)
-        if behind and not any(_is_map(output) for output in node.outputs):
+        if behind and not any(_is_map(output, batch) for output in node.outputs):
             statistics.update(node.outputs)
             yield node
 
 
-def _is_map(value: ir.Value) -> bool:
-    """Whether height and width are the picture's, and so known only when it runs."""
-    return value.shape is None or (len(value.shape) == 4 and not any(isinstance(s, int) for s in list(value.shape)[2:]))
+def _is_map(value: ir.Value, batch: Side) -> bool:
+    """Whether height and width are the picture's: known only when it runs, or both more than a few."""
+    if value.shape is None:
+        return True
+    if len(value.shape) != 4:
+        return not _is_few(value.shape, batch)
+    known = [size for size in list(value.shape)[2:] if isinstance(size, int)]
+    return not known or (len(known) == 2 and min(known) > FEWEST_PIXELS)
 
 
 def _is_square(node: ir.Node) -> bool:
