@@ -7,6 +7,7 @@ import re
 import pytest
 
 from defian_edge.export.graph import array_of, copy_of, nodes_of_type, only_consumer, producer_of
+from defian_edge.export.precision.int8.maps import rescaled
 from defian_edge.export.precision.int8.sites import (
     ConvolutionSite,
     FeatureSite,
@@ -15,7 +16,6 @@ from defian_edge.export.precision.int8.sites import (
     block_sum,
     find_sites,
 )
-from defian_edge.export.precision.int8.structure import rescaled
 from defian_edge.export.rewrites import PORTABLE, Use, apply_rewrites, select
 from defian_edge.models.bundled import bundled_models
 from defian_edge.models.checkpoint import load_checkpoint

@@ -16,8 +16,9 @@ import numpy as np
 
 from defian_edge.export.graph import Emitter, array_of, only_consumer, producer_of
 from defian_edge.export.precision.int8.equalisation import divide_inputs, equalisable, multiply_outputs, to_one_range
+from defian_edge.export.precision.int8.maps import CARRIED, SCALED
 from defian_edge.export.precision.int8.sites import UNSCALED, BlockSum, block_sum
-from defian_edge.export.precision.int8.structure import CARRIED, SCALED, Block, Structure
+from defian_edge.export.precision.int8.structure import Block, Structure
 from defian_edge.export.precision.int8.upscale_basis import LinearSum
 
 if TYPE_CHECKING:

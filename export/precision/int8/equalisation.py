@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from defian_edge.export.graph import array_of, only_consumer, producer_of, set_constant
-from defian_edge.export.precision.int8.structure import Structure, groups_of
+from defian_edge.export.precision.int8.maps import groups_of
+from defian_edge.export.precision.int8.structure import Structure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

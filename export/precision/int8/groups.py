@@ -12,7 +12,8 @@ from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from defian_edge.export.graph import copy_of
-from defian_edge.export.precision.int8.structure import LINEAR, rescaled
+from defian_edge.export.precision.int8.maps import rescaled
+from defian_edge.export.precision.int8.structure import LINEAR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

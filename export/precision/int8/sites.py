@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from defian_edge.export.graph import array_of, only_consumer
 from defian_edge.export.precision.int8.groups import STREAM, Groups
-from defian_edge.export.precision.int8.structure import SCALED, Structure, is_map, rescaled
+from defian_edge.export.precision.int8.maps import SCALED, is_map, rescaled
+from defian_edge.export.precision.int8.structure import Structure
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -24,7 +24,8 @@ from scipy.fft import dct
 from scipy.linalg import hadamard
 
 from defian_edge.export.graph import Emitter, array_of, integers, only_consumer, producer_of, set_constant
-from defian_edge.export.precision.int8.structure import BESIDE, Structure, groups_of
+from defian_edge.export.precision.int8.maps import BESIDE, groups_of
+from defian_edge.export.precision.int8.structure import Structure
 
 if TYPE_CHECKING:
     import onnx_ir as ir
