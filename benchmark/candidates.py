@@ -61,8 +61,8 @@ class Candidate:
 
     @property
     def profile(self) -> ShapeProfile | None:
-        """The shapes that an engine accepts; None for any."""
-        return self.manifest.profile if self.kind == "engine" and self.manifest is not None else None
+        """The shapes that it accepts, if it is an engine or a graph of one size; None for any."""
+        return None if self.manifest is None else self.manifest.profile
 
 
 def uses_gpu(artefact: Path, provider: str) -> bool:
@@ -172,7 +172,7 @@ def _open_checkpoint(path: Path, name: str) -> Candidate:
         "pytorch",
         path,
         checkpoint.name,
-        checkpoint.architecture.scale,
+        checkpoint.scale,
         "fp32",
         sha256_of(path),
         f"PyTorch {torch.__version__} CPU",

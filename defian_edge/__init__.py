@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from defian_edge.export.engine.compiler import Target
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.precision import Precision
+    from defian_edge.export.source.picture import PictureFormat
     from defian_edge.export.triton.options import TritonOptions
     from defian_edge.export.triton.repository import ServedModel, triton_repository
     from defian_edge.runtime.backends import EngineBackend, GraphBackend
@@ -58,6 +59,7 @@ _HOMES = {
     "ExportResult": "defian_edge.export.artefacts",
     "GraphBackend": "defian_edge.runtime.backends",
     "Manifest": "defian_edge.runtime.manifest",
+    "PictureFormat": "defian_edge.export.source.picture",
     "Precision": "defian_edge.export.precision",
     "ServedModel": "defian_edge.export.triton.repository",
     "Session": "defian_edge.runtime.interface",
@@ -86,6 +88,7 @@ __all__ = [
     "ExportResult",
     "GraphBackend",
     "Manifest",
+    "PictureFormat",
     "Precision",
     "ServedModel",
     "Session",

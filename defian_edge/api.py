@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.export.artefacts import ExportResult
     from defian_edge.export.options import ExportOptions
-    from defian_edge.models.opening import Source
+    from defian_edge.export.source.opening import Source
     from defian_edge.runtime.backends import Backend
     from defian_edge.runtime.interface import Session
 
@@ -28,14 +28,20 @@ COMMAND = "defian_edge.export()"
 
 
 def export(
-    checkpoint: Source, *, options: ExportOptions, progress: Callable[[str], None] = lambda _: None
+    network: Source,
+    *,
+    options: ExportOptions,
+    scale: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> ExportResult:
     """Export a network to graphs and engines with a measured drift.
 
     Args:
-        checkpoint: bundled name; path of a ``.pth`` or ``.safetensors`` file; or a network that is loaded, any
-            ``torch.nn.Module`` with the authors' state-dict names.
+        network: a DeFiAN by its bundled name or the path of a ``.pth`` or ``.safetensors`` file; any super-resolution
+            network as a FP32 ``.onnx`` file, or as a ``torch.nn.Module`` that takes and gives pictures
+            [N, C, H, W]. A module with DeFiAN's state-dict names is one.
         options: what to make, and where to put it.
+        scale: that the network is expected to have; None for the one that is found by running it.
         progress: told what is being done, one short line at a time.
 
     Returns:
@@ -50,7 +56,8 @@ def export(
         from defian_edge.export.pipeline import run_export
     from dataclasses import replace
 
-    return run_export(checkpoint, replace(options, command=options.command or COMMAND), progress)
+    asked = replace(options, command=options.command or COMMAND, scale=options.scale if scale is None else scale)
+    return run_export(network, asked, progress)
 
 
 def measure_drift(

@@ -28,8 +28,9 @@ if TYPE_CHECKING:
     from defian_edge.export.pack.write import WrittenPack
     from defian_edge.export.precision.shares import GraphShares
     from defian_edge.export.precision.variants import Variant
+    from defian_edge.export.source.base import SourceNetwork
     from defian_edge.export.triton.repository import ServedModel
-    from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.runtime.profile import ShapeProfile
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class Artefact:
 
     Attributes:
         variant: the graph in its precision.
-        drift: measured against the PyTorch reference; None with float I/O.
+        drift: measured against the network itself; None with float I/O.
         verdict: whether the drift is within the budget, and why not. Refused variants are not written.
         files: what was written, graph first; of a refused variant the sensitivity ranking at most.
         engine: what the compiler said; None if there is no engine.
@@ -68,9 +69,10 @@ class ExportResult:
     """Everything one run did.
 
     Attributes:
-        checkpoint: what was exported.
+        network: what was exported.
         steps: the rewrites and what each saved.
         artefacts: one per precision.
+        profile: shapes that it was done for: those of the options, or the one that the network takes.
         fp16: the FP16 graph that INT8 competes with, exported or not; None without INT8.
         pack: what a device checks the artefacts with; None with float I/O, or if none was wanted or nothing accepted.
         pack_path: where it was written.
@@ -78,9 +80,10 @@ class ExportResult:
         timings: seconds that the steps of the export took, by name and in order.
     """
 
-    checkpoint: Checkpoint
+    network: SourceNetwork
     steps: tuple[Step, ...]
     artefacts: tuple[Artefact, ...]
+    profile: ShapeProfile
     fp16: GraphShares | None = None
     pack: WrittenPack | None = None
     pack_path: Path | None = None
@@ -95,7 +98,7 @@ class ExportResult:
 
     @property
     def drift(self) -> dict[str, DriftReport]:
-        """Precision -> drift against the PyTorch reference; nothing with float I/O."""
+        """Precision -> drift against the network itself; nothing with float I/O."""
         measured = ((each.variant.precision.value, each.drift) for each in self.artefacts)
         return {name: report for name, report in measured if report is not None}
 
@@ -121,18 +124,18 @@ class Built:
     engine: BuiltEngine | None
 
 
-def write(built: Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], options: ExportOptions) -> Artefact:
+def write(built: Built, network: SourceNetwork, rewrites: tuple[str, ...], options: ExportOptions) -> Artefact:
     """Write graph, engine, manifests and ranking of a variant; of a refused one the ranking alone.
 
     Args:
         built: what is written.
-        checkpoint: which network it is of.
+        network: which it is of.
         rewrites: names of those that changed its graph.
         options: where to, and what the manifests say of it.
     """
     variant, engine = built.variant, built.engine
     report, promise = built.measured.report, built.measured.promise
-    label = f"{checkpoint.name}.plain" if options.plain else checkpoint.name
+    label = f"{network.name}.plain" if options.plain else network.name
     ranking = _write_ranking(variant, f"{label}.{variant.precision.value}", options.out)
     if not built.verdict.passed:
         return Artefact(variant, report, built.verdict, built.shares, ranking)
@@ -140,11 +143,11 @@ def write(built: Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], optio
     manifest = Manifest(
         file=f"{label}.{variant.precision.value}.onnx",
         sha256=hashlib.sha256(content).hexdigest(),
-        model=checkpoint.name,
-        scale=checkpoint.architecture.scale,
+        model=network.name,
+        scale=network.scale,
         precision=variant.precision.value,
         io=options.io.value,
-        checkpoint_sha256=checkpoint.sha256,
+        checkpoint_sha256=network.sha256,
         command=options.command,
         rewrites=rewrites,
         calibration=variant.calibration,
@@ -153,6 +156,9 @@ def write(built: Built, checkpoint: Checkpoint, rewrites: tuple[str, ...], optio
         built_by=BUILT_BY,
         use=(Use.PORTABLE if variant.precision is Precision.INT8 else options.use).value,
         reference={} if promise is None else promise.as_json(),
+        profile=network.fixed_profile,
+        reach=network.reach,
+        source=network.source,
     )
     files = [_write_with_manifest(manifest, content, options.out)]
     if engine is not None:

@@ -32,7 +32,7 @@ except ImportError as error:  # the base installation runs on devices and has ne
 if TYPE_CHECKING:
     from defian_edge.export.artefacts import ExportResult
     from defian_edge.export.options import ExportOptions
-    from defian_edge.models.opening import Source
+    from defian_edge.export.source.opening import Source
 
 Choice = TypeVar("Choice", bound=Enum)
 
@@ -51,9 +51,11 @@ def _list_models(value: bool) -> None:
         raise typer.Exit
 
 
-@app.command(help="Export a DeFiAN checkpoint to ONNX graphs and TensorRT engines with a measured drift.")
+@app.command(help="Export a super-resolution network to ONNX graphs and TensorRT engines with a measured drift.")
 def export(
-    model: Annotated[str, typer.Option(help="Bundled name, or path of a .pth or .safetensors checkpoint.")],
+    model: Annotated[
+        str, typer.Option(help="Bundled name, path of a DeFiAN .pth or .safetensors, or any network as FP32 .onnx.")
+    ],
     out: Annotated[
         Path, typer.Option(parser=path_of("--out"), metavar="DIR", help="Folder for graphs, engines and manifests.")
     ] = Path("build"),
@@ -65,6 +67,23 @@ def export(
         str | None, typer.Option(help="For tensorrt-rtx: a compute capability such as 89; current (this GPU); any.")
     ] = None,
     profile: Annotated[str, typer.Option(help="Minimum,optimum,maximum LR shape, each NxHxW.")] = DEFAULT_PROFILE,
+    scale: Annotated[
+        int | None,
+        typer.Option(parser=count_of("--scale", 1, 16), metavar="N", help="Scale that is expected. Default: any."),
+    ] = None,
+    input_range: Annotated[
+        str, typer.Option(help="Of an .onnx network's black and white: 0..1, 0..255, -1..1.")
+    ] = "0..1",
+    channel_order: Annotated[str, typer.Option(help="Of an .onnx network's channels: rgb, bgr.")] = "rgb",
+    channels: Annotated[
+        str, typer.Option(help="What an .onnx network upscales: rgb, or y (luma; chroma then by a bicubic filter).")
+    ] = "rgb",
+    mean: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="What an .onnx network wants subtracted, per channel.")
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(metavar="A,B,C", help="What it wants to be divided by then, per channel.")
+    ] = None,
     io: Annotated[str, typer.Option(help="uint8 (NHWC RGB) or float (normalised NCHW, for parity tests).")] = "uint8",
     calibration: Annotated[
         Path | None,
@@ -174,6 +193,7 @@ def export(
     from defian_edge.export.precision.int8.recipe import Recipe
     from defian_edge.export.precision.int8.sites import Scope
     from defian_edge.export.rewrites.base import Use
+    from defian_edge.export.source.picture import Channels, Order, PictureFormat
     from defian_edge.export.trace.network import Io
     from defian_edge.export.triton.options import TritonOptions
 
@@ -182,6 +202,14 @@ def export(
     options = ExportOptions(
         out=out,
         precisions=tuple(dict.fromkeys(_choice(Precision, text, "--precision") for text in precision or Precision)),
+        picture=PictureFormat(
+            input_range,
+            _choice(Order, channel_order, "--channel-order"),
+            _numbers(mean, "--mean"),
+            _numbers(std, "--std"),
+            _choice(Channels, channels, "--channels"),
+        ),
+        scale=scale,
         io=_choice(Io, io, "--io"),
         target=_choice(Target, target, "--target"),
         sm=None if sm is None else parse_sm(sm),
@@ -227,6 +255,11 @@ def _choice(kind: type[Choice], text: str, option: str) -> Choice:
         raise DefianError(f"{option} {shown(text)}: expected one of {choices}.") from error
 
 
+def _numbers(text: str | None, option: str) -> tuple[float, ...]:
+    """Numbers with commas between them."""
+    return () if text is None else tuple(number_of(option, -1e6)(each.strip()) for each in text.split(","))
+
+
 def run_and_show(source: Source, options: ExportOptions) -> ExportResult:
     """Run an export with its progress on standard error, then print its tables."""
     from rich.markup import escape
@@ -234,6 +267,7 @@ def run_and_show(source: Source, options: ExportOptions) -> ExportResult:
 
     from defian_edge.export.engine.progress import BuildProgress
     from defian_edge.export.pipeline import run_export
+    from defian_edge.export.summary import show
     from defian_edge.export.terminal import open_console
 
     console = open_console()
@@ -247,34 +281,6 @@ def run_and_show(source: Source, options: ExportOptions) -> ExportResult:
         )
     show(result, options, console)
     return result
-
-
-def show(result: ExportResult, options: ExportOptions, console: Console) -> None:
-    """Print the tables of an export."""
-    from rich.markup import escape
-
-    from defian_edge.export import tables
-    from defian_edge.export.terminal import show_table
-
-    console.print(escape(f"{result.checkpoint.name}: {result.checkpoint.architecture}"), soft_wrap=True)
-    show_table(tables.rewrite_table(result.steps, options.profile), console)
-    for line in tables.unused_lines(result.steps):
-        console.print(escape(line), soft_wrap=True)
-    if any(artefact.drift for artefact in result.artefacts):
-        show_table(tables.drift_table(result.artefacts, options.max_drift), console)
-    if any(artefact.shares for artefact in result.artefacts):
-        show_table(tables.shares_table(result.artefacts), console)
-    for line in [
-        *tables.range_lines(result.artefacts),
-        *tables.int8_lines(result.artefacts, result.fp16, options.target),
-    ]:
-        console.print(escape(line), soft_wrap=True)
-    if any(artefact.engine for artefact in result.artefacts):
-        show_table(tables.engine_table(result.artefacts), console)
-    for line in tables.file_lines(result):
-        print(printable(line))
-    for line in tables.refusals(result.artefacts):
-        console.print(f"[red]refused[/red] {escape(line)}", soft_wrap=True)
 
 
 def main() -> None:

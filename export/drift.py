@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
 
     from defian_edge.calibration.photos import EvaluationPair
-    from defian_edge.models.checkpoint import Checkpoint
-    from defian_edge.models.defian import DeFiAN
-    from defian_edge.models.opening import Source
+    from defian_edge.export.source.base import SourceNetwork
+    from defian_edge.export.source.opening import Source
+    from defian_edge.export.source.picture import PictureFormat
     from defian_edge.runtime.backends import Backend
     from defian_edge.runtime.profile import ShapeProfile
 
@@ -41,13 +41,6 @@ def graph_evaluator(path: Path) -> Evaluate:
     return GraphEvaluator(ir.load(path))
 
 
-def network_evaluator(network: DeFiAN) -> Evaluate:
-    """The PyTorch network on the CPU, its values before rounding in view."""
-    from defian_edge.export.reference import reference_evaluations
-
-    return lambda lr: reference_evaluations(network, [lr])[0]
-
-
 def session_evaluator(run: Callable[[np.ndarray], np.ndarray]) -> Evaluate:
     """What upscales uint8 RGB [N, H, W, 3] to [N, sH, sW, 3], as it is: the values before rounding cannot be seen."""
     return lambda lr: Evaluation(run(lr[None])[0], finite=True)
@@ -61,22 +54,34 @@ def drift_of(
     say: Callable[[str], None] = lambda _: None,
 ) -> DriftReport:
     """See :func:`defian_edge.measure_drift`."""
-    from defian_edge.export.reference import reference_of
-    from defian_edge.models.opening import open_checkpoint
+    from defian_edge.export.source.base import reference_of
+    from defian_edge.export.source.opening import open_source
 
-    checkpoint = open_checkpoint(reference)
-    _require_pairs(pairs, checkpoint.architecture.scale)
+    network = open_source(reference, _picture_of(candidate))
+    _require_pairs(pairs, network.scale)
     with ExitStack() as stack:
-        name, evaluate, profile = _opened(candidate, checkpoint, backend, stack)
-        say(f"running the PyTorch reference {checkpoint.name} on {len(pairs)} images")
-        against = reference_of(checkpoint.network(), pairs, profile)
+        name, evaluate, profile = _opened(candidate, network, backend, stack)
+        say(f"running the {network.reference} reference {network.name} on {len(pairs)} images")
+        against = reference_of(network, pairs, profile)
         say(f"measuring the drift of {name}")
         return measure_drift(name, evaluate, against)
 
 
+def _picture_of(candidate: Any) -> PictureFormat:  # noqa: ANN401 - told apart here
+    """What the network that a graph, an engine or a session was made of takes for a picture, as its manifest says."""
+    from defian_edge.export.source.picture import PictureFormat
+
+    said: dict[str, Any] = {}
+    if isinstance(candidate, Session):
+        said = candidate.manifest.source
+    elif isinstance(candidate, (str, Path)) and Path(candidate).suffix in (".onnx", ".engine"):
+        said = read_manifest(Path(candidate)).source
+    return PictureFormat.from_json(said["picture"]) if "picture" in said else PictureFormat()
+
+
 def _opened(
     candidate: Any,  # noqa: ANN401 - told apart here
-    checkpoint: Checkpoint,
+    reference: SourceNetwork,
     backend: Backend | None,
     stack: ExitStack,
 ) -> tuple[str, Evaluate, ShapeProfile | None]:
@@ -88,25 +93,25 @@ def _opened(
     if artefact and path is not None:
         manifest = read_manifest(path)
         require_uint8_io(manifest)
-        _require_scale(manifest.scale, checkpoint, path.name)
+        _require_scale(manifest.scale, reference, path.name)
         if path.suffix == ".onnx" and backend is None:
             return path.name, graph_evaluator(path), None
         session = stack.enter_context(open_session(path, backend=backend))
         return path.name, session_evaluator(session), session.profile
     if isinstance(candidate, Session):
-        _require_scale(candidate.manifest.scale, checkpoint, candidate.manifest.file)
+        _require_scale(candidate.manifest.scale, reference, candidate.manifest.file)
         return candidate.manifest.file, session_evaluator(candidate), candidate.profile
-    from defian_edge.models.opening import open_checkpoint
+    from defian_edge.export.source.opening import open_source
 
-    opened = open_checkpoint(candidate)
-    _require_scale(opened.architecture.scale, checkpoint, opened.name)
-    return opened.name, network_evaluator(opened.network()), None
+    opened = open_source(candidate)
+    _require_scale(opened.scale, reference, opened.name)
+    return opened.name, opened.evaluate, None
 
 
-def _require_scale(scale: int, checkpoint: Checkpoint, name: str) -> None:
-    expected = checkpoint.architecture.scale
+def _require_scale(scale: int, reference: SourceNetwork, name: str) -> None:
+    expected = reference.scale
     if scale != expected:
-        raise DefianError(f"Expected a candidate of scale {expected} as {checkpoint.name}, found {name} of {scale}.")
+        raise DefianError(f"Expected a candidate of scale {expected} as {reference.name}, found {name} of {scale}.")
 
 
 def _require_pairs(pairs: Sequence[EvaluationPair], scale: int) -> None:

@@ -158,7 +158,31 @@ def with_shape(model: ir.Model, shape: Shape) -> ir.Model:
     image = copy.graph.inputs[0]
     channels_last = image.dtype == ir.DataType.UINT8
     image.shape = ir.Shape((*shape, 3) if channels_last else (shape[0], 3, *shape[1:]))
-    return ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(copy), data_prop=True))
+    static = _inferred(copy)
+    unknown = _of_no_size(static)
+    while unknown:
+        # Sizes that the graph computes from its image's, such as of what it pads, are constants now, one by one.
+        fold_constants(static)
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(static)
+        common.RemoveUnusedNodesPass()(static)
+        for value in unknown:
+            value.shape = None
+        for value in static.graph.initializers.values():
+            value.shape = None if value.const_value is None else ir.Shape(value.const_value.shape.numpy())
+        static = _inferred(static)
+        before, unknown = len(unknown), _of_no_size(static)
+        if len(unknown) >= before:
+            break
+    return static
+
+
+def _of_no_size(model: ir.Model) -> list[ir.Value]:
+    values = (value for node in model.graph for value in node.outputs)
+    return [value for value in values if value.shape is None or not value.shape.is_static()]
+
+
+def _inferred(model: ir.Model) -> ir.Model:
+    return ir.from_proto(onnx.shape_inference.infer_shapes(ir.to_proto(model), data_prop=True))
 
 
 def _concrete(size: int | ir.SymbolicDim, sizes: dict[str, int]) -> int | None:

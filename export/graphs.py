@@ -11,7 +11,6 @@ from defian_edge.export.graph import copy_of
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.shares import feature_names
 from defian_edge.export.rewrites import Rewrite, Use
-from defian_edge.export.trace.network import trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from defian_edge.export.options import ExportOptions
-    from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.export.source.base import SourceNetwork
 
 
 @dataclass(frozen=True)
@@ -52,12 +51,12 @@ class Graphs:
 
 
 def rewritten_graphs(
-    checkpoint: Checkpoint, rewrites: Sequence[Rewrite], options: ExportOptions, say: Callable[[str], None]
+    network: SourceNetwork, rewrites: Sequence[Rewrite], options: ExportOptions, say: Callable[[str], None]
 ) -> Graphs:
-    """Trace the network and rewrite its graph: what fits everywhere first, then what engines alone profit from."""
+    """Take the network's graph and rewrite it: what fits everywhere first, then what engines alone profit from."""
     can_measure = can_measure_memory() and options.target is not Target.TENSORRT
     memory = options.rewrite_memory if can_measure else False
-    whole = trace(checkpoint, options.io)
+    whole = network.trace(options.io)
     everywhere = [rewrite for rewrite in rewrites if Use.PORTABLE in rewrite.uses]
     engines = [rewrite for rewrite in rewrites if Use.PORTABLE not in rewrite.uses]
     steps = rewrite_with_account(whole, everywhere, options.profile, memory=memory, say=say)

@@ -1,4 +1,4 @@
-"""What the variants cost against the PyTorch reference, and what they promise on the pictures of the reference pack."""
+"""What the variants cost against the network itself, and what they promise on the pictures of the reference pack."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.export.pack.write import Remembered, WrittenPack, make_pack
-from defian_edge.export.reference import reference_of, reference_outputs
+from defian_edge.export.source.base import reference_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from defian_edge.calibration.drift.reference import Reference
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.export.precision.variants import Variant
-    from defian_edge.models.checkpoint import Checkpoint
-    from defian_edge.models.defian import DeFiAN
+    from defian_edge.export.source.base import SourceNetwork
     from defian_edge.runtime.profile import ShapeProfile
     from defian_edge.runtime.verify.promise import Promise
 
@@ -43,7 +42,7 @@ class PackSize:
 
 def measure(
     variants: Sequence[Variant],
-    checkpoint: Checkpoint,
+    network: SourceNetwork,
     pairs: Sequence[EvaluationPair],
     size: PackSize,
     say: Callable[[str], None],
@@ -56,14 +55,13 @@ def measure(
     Raises:
         DefianError: the pack does not fit into its size.
     """
-    say(f"running the PyTorch reference on {len(pairs)} images")
-    network = checkpoint.network()
+    say(f"running the {network.reference} reference on {len(pairs)} images")
     reference = reference_of(network, pairs)
     pack = None
     if size.megabytes > 0:
         say("making the reference pack")
         upscale = _remembering(network, reference)
-        pack = make_pack(checkpoint, pairs, size.profile, upscale, size.megabytes)
+        pack = make_pack(network, pairs, size.profile, upscale, size.megabytes)
     measured = []
     for variant in variants:
         name = variant.precision.value
@@ -74,9 +72,9 @@ def measure(
     return pack, measured
 
 
-def _remembering(network: DeFiAN, reference: Reference) -> Callable[[np.ndarray], np.ndarray]:
+def _remembering(network: SourceNetwork, reference: Reference) -> Callable[[np.ndarray], np.ndarray]:
     """The reference network; what it has made of whole images is not computed again."""
-    remembered = Remembered(lambda lr: reference_outputs(network, [lr])[0])
+    remembered = Remembered(network.upscale)
     for pair, result in zip(reference.pairs, reference.results, strict=True):
         remembered.keep(pair.lr, result.image)
     return remembered

@@ -13,6 +13,7 @@ from defian_edge.export.pack import DEFAULT_SIZE
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.recipe import Recipe
 from defian_edge.export.rewrites.base import Use
+from defian_edge.export.source.picture import PictureFormat
 from defian_edge.export.trace.network import Io
 from defian_edge.export.triton.options import Served, TritonOptions, require_servable
 from defian_edge.runtime.arguments import shown
@@ -31,6 +32,8 @@ class ExportOptions:
     Attributes:
         out: folder for the files.
         precisions: variants to make.
+        picture: what a network other than DeFiAN takes for a picture.
+        scale: that the network is expected to have; None for any.
         io: uint8 or float I/O.
         target: stop at ONNX, or build engines.
         sm: compute capability for TensorRT-RTX, ``current`` or ``any``.
@@ -61,6 +64,8 @@ class ExportOptions:
 
     out: Path
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.FP16, Precision.INT8)
+    picture: PictureFormat = field(default_factory=PictureFormat)
+    scale: int | None = None
     io: Io = Io.UINT8
     target: Target = Target.ONNX
     sm: int | str | None = None

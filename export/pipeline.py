@@ -1,4 +1,4 @@
-"""The whole way once: checkpoint -> graph -> rewrites -> precisions -> drift gate -> engines -> manifests."""
+"""The whole way once: network -> graph -> rewrites -> precisions -> drift gate -> engines -> manifests."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from defian_edge.calibration.drift.hard_images import hard_images
+from defian_edge.calibration.drift.hard_images import hard_images_for
 from defian_edge.calibration.drift.verdict import DriftVerdict
 from defian_edge.calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
@@ -24,10 +24,11 @@ from defian_edge.export.precision.int8.variant import Int8Options, make_int8
 from defian_edge.export.precision.shares import shares_of
 from defian_edge.export.precision.variants import Variant, make_bf16, make_fp16
 from defian_edge.export.rewrites import Rewrite, select
+from defian_edge.export.source.fitting import fitting_pair, fitting_profile
+from defian_edge.export.source.opening import open_source
 from defian_edge.export.stopwatch import Stopwatch
 from defian_edge.export.trace.network import Io
 from defian_edge.export.triton.repository import triton_repository
-from defian_edge.models.opening import Source, open_checkpoint
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder, write_whole
 from defian_edge.runtime.log import telling
@@ -39,8 +40,9 @@ if TYPE_CHECKING:
 
     from defian_edge.export.engine.progress import BuildProgress
     from defian_edge.export.options import ExportOptions
+    from defian_edge.export.source.base import SourceNetwork
+    from defian_edge.export.source.opening import Source
     from defian_edge.export.triton.repository import ServedModel
-    from defian_edge.models.checkpoint import Checkpoint
 
 LOGGER = logging.getLogger(__name__)
 
@@ -51,7 +53,8 @@ RANGE_PHOTOS = 8
 
 @dataclass(frozen=True)
 class _Inputs:
-    checkpoint: Checkpoint
+    network: SourceNetwork
+    options: ExportOptions
     rewrites: tuple[Rewrite, ...]
     pairs: list[EvaluationPair]
     patches: CalibrationSet | None
@@ -78,10 +81,10 @@ def run_export(
     say, watch = telling(LOGGER, say), Stopwatch()
     with watch.step("inputs"):
         inputs = _inputs(source, options)
-    checkpoint = inputs.checkpoint
-    say(f"tracing {checkpoint.architecture}")
+    network, options = inputs.network, inputs.options
+    say(f"tracing {network.description}")
     with watch.step("trace and rewrites"):
-        graphs = rewritten_graphs(checkpoint, inputs.rewrites, options, say)
+        graphs = rewritten_graphs(network, inputs.rewrites, options, say)
     variants = []
     for precision in options.precisions:
         with watch.step(precision.value):
@@ -90,7 +93,7 @@ def run_export(
     if options.io is Io.UINT8:
         with watch.step("drift"):
             size = PackSize(options.profile, options.reference_size)
-            pack, measured = measure(variants, checkpoint, inputs.pairs, size, say)
+            pack, measured = measure(variants, network, inputs.pairs, size, say)
     built: list[Built] = []
     for variant, found in zip(variants, measured, strict=True):
         verdict, engine = _verdict(variant, found, options.max_drift), None
@@ -105,13 +108,15 @@ def run_export(
         pack = pack if any(item.verdict.passed for item in built) else None
         if pack is not None:
             write_whole(options.out / pack.name, pack.content)
-        artefacts = [write(item, checkpoint, graphs.names(item.variant.precision), options) for item in built]
+        artefacts = [write(item, network, graphs.names(item.variant.precision), options) for item in built]
         served = _serve(artefacts, options)
     fp16 = next((item.shares for item in built if item.variant.precision is Precision.FP16), None)
     if fp16 is None and Precision.INT8 in options.precisions:
         fp16 = shares_of(make_fp16(graphs.whole), graphs.features(Precision.FP16), options.profile.optimum)
     pack_path = None if pack is None else options.out / pack.name
-    return ExportResult(checkpoint, graphs.steps, tuple(artefacts), fp16, pack, pack_path, served, watch.seconds)
+    return ExportResult(
+        network, graphs.steps, tuple(artefacts), options.profile, fp16, pack, pack_path, served, watch.seconds
+    )
 
 
 def _inputs(source: Source, options: ExportOptions) -> _Inputs:
@@ -120,12 +125,17 @@ def _inputs(source: Source, options: ExportOptions) -> _Inputs:
             "--io float is for parity tests of FP32 and FP16: INT8 ranges and drift are measured on uint8 images.",
             "Leave --io float out, or ask for --precision fp32 or fp16 without --max-drift.",
         )
-    checkpoint = open_checkpoint(source)
+    network = open_source(source, options.picture, options.scale)
     if options.name:
-        checkpoint = replace(checkpoint, name=options.name)
+        network = network.renamed(options.name)
+    if Precision.INT8 in options.precisions and network.why_no_int8:
+        others = " ".join(f"--precision {each.value}" for each in Precision if each is not Precision.INT8)
+        raise DefianError(f"{network.name} cannot be made INT8: {network.why_no_int8}.", f"Ask for {others}.")
+    options = replace(options, profile=fitting_profile(options.profile, network))
     rewrites = () if options.plain else select(options.without, options.use, options.profile.maximum[0])
-    scale = checkpoint.architecture.scale
+    scale = network.scale
     pairs = [] if options.io is Io.FLOAT else evaluation_pairs(scale, options.dataset, options.lr, options.hr)
+    pairs = [fitting_pair(pair, network) for pair in pairs]
     patches = None
     if Precision.INT8 in options.precisions:
         patches = calibration_set(options.calibration, scale, options.patches)
@@ -138,7 +148,7 @@ def _inputs(source: Source, options: ExportOptions) -> _Inputs:
         require_writable_folder(options.triton, "--triton")
     if options.target is not Target.ONNX:
         require_target(_engine_options(options))
-    return _Inputs(checkpoint, rewrites, pairs, patches)
+    return _Inputs(network, options, rewrites, pairs, patches)
 
 
 def _variant(
@@ -148,9 +158,10 @@ def _variant(
     options: ExportOptions,
     say: Callable[[str], None],
 ) -> Variant:
-    images = [*(pair.lr for pair in inputs.pairs[:RANGE_PHOTOS]), *hard_images().values()]
+    hard = hard_images_for(inputs.network.fixed_profile)
+    images = [*(pair.lr for pair in inputs.pairs[:RANGE_PHOTOS]), *hard.values()]
     if precision is Precision.INT8 and inputs.patches is not None:
-        variant = make_int8(graph, inputs.checkpoint, inputs.patches, _int8_options(options), images, say)
+        variant = make_int8(graph, inputs.network, inputs.patches, _int8_options(options), images, say)
     elif precision is Precision.FP32:
         variant = Variant(precision, copy_of(graph))
     elif precision is Precision.BF16:

@@ -1,4 +1,4 @@
-"""Runs the PyTorch FP32 network that every variant is measured against."""
+"""Runs the PyTorch FP32 network that every variant of a DeFiAN is measured against."""
 
 from __future__ import annotations
 
@@ -8,22 +8,10 @@ import numpy as np
 import torch
 
 from defian_edge.calibration.drift.evaluation import Evaluation
-from defian_edge.calibration.drift.hard_images import hard_pictures
-from defian_edge.calibration.drift.reference import Reference
 from defian_edge.models.defian import DeFiAN, denormalise, normalise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-    from defian_edge.calibration.photos import EvaluationPair
-    from defian_edge.runtime.profile import ShapeProfile
-
-
-def reference_of(network: DeFiAN, pairs: Sequence[EvaluationPair], profile: ShapeProfile | None = None) -> Reference:
-    """The network's pictures of photos, before rounding as well, and of hard images in sizes that the profile takes."""
-    results = reference_evaluations(network, (pair.lr for pair in pairs))
-    hard = hard_pictures(lambda lr: upscale(network, lr[None])[0], profile)
-    return Reference(pairs, results, network.architecture.scale, hard)
+    from collections.abc import Iterable
 
 
 def reference_outputs(network: DeFiAN, images: Iterable[np.ndarray]) -> list[np.ndarray]:

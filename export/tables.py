@@ -59,11 +59,19 @@ def unused_lines(steps: Sequence[Step]) -> list[str]:
     return [f"{step.name}: 0 places: {step.why_none}." for step in steps if step.why_none]
 
 
-def drift_table(artefacts: Sequence[Artefact], budget: float | None) -> Table:
+def reach_words(reach: dict[str, Any]) -> str:
+    """What is known of how far a pixel is seen, in a sentence; see :mod:`defian_edge.export.source.reach`."""
+    if reach["whole_image"]:
+        return "A pixel depends on the whole image: an image in tiles is another image."
+    pixels = reach["pixels"]
+    return f"A pixel depends on {pixels} pixels around it: tiles that overlap by {4 * pixels} see all of them."
+
+
+def drift_table(artefacts: Sequence[Artefact], budget: float | None, reference: str = "PyTorch") -> Table:
     """Per variant: picture quality, drift, and PSNR against the reference's own output with and without rounding."""
     limit = "" if budget is None else f", budget {budget:g} dB per image"
     table = Table(
-        f"Drift in dB PSNR-Y against the PyTorch FP32 reference{limit}",
+        f"Drift in dB PSNR-Y against the {reference} FP32 reference{limit}",
         ("variant", "PSNR-Y", "SSIM-Y", "mean", "worst", "worst image", "to reference", "unrounded", "MB"),
         words=("worst image",),
     )

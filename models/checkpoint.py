@@ -45,6 +45,11 @@ class Checkpoint:
     sha256: str
     name: str
 
+    @property
+    def scale(self) -> int:
+        """How many times as high and wide the network's pictures are."""
+        return self.architecture.scale
+
     def network(self) -> DeFiAN:
         """The reference network with these weights, in evaluation mode on the CPU."""
         network = DeFiAN(self.architecture)

@@ -98,7 +98,7 @@ def check_images(images: np.ndarray) -> None:
     if images.shape[0] < 1 or images.shape[1] * images.shape[2] < 2:
         raise DefianError(
             f"Expected at least one image of at least two pixels, found {list(images.shape)}.",
-            "The network normalises by the variance over the image, which one pixel does not have.",
+            "A network may normalise by the variance over the image, which one pixel does not have.",
         )
 
 

@@ -21,7 +21,7 @@ ANY_CAPABILITY = "any"
 NoneType = type(None)
 REBUILD = "Rebuild it with export.py."
 TEXTS = ("file", "sha256", "model", "precision", "io", "checkpoint_sha256", "command", "parent_sha256", "eigen")
-SCALES = (2, 3, 4)
+LARGEST_SCALE = 16
 MOST_LETTERS = 80
 
 
@@ -56,13 +56,13 @@ class Manifest:
         file: name of the file that the manifest stands beside.
         sha256: of that file.
         model: name of the checkpoint.
-        scale: 2, 3 or 4.
+        scale: how many times as high and wide the picture becomes, from 1 to 16.
         precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
         io: ``uint8`` (RGB [N, H, W, 3]) or ``float`` (normalised [N, 3, H, W]).
         checkpoint_sha256: of the checkpoint's file.
         parent_sha256: of the ONNX graph that an engine was built from; empty for a graph.
         rewrites: names of the graph rewrites that changed the graph.
-        profile: shapes an engine accepts; None for a graph, which takes any.
+        profile: shapes an engine accepts; None for a graph that takes any.
         engine: facts about an engine; None for a graph.
         calibration: method, data hash and numbers of the INT8 calibration; empty otherwise.
         drift: summary of the measured drift against the PyTorch reference; empty if not measured.
@@ -76,6 +76,10 @@ class Manifest:
             take one image at a time only, and be slow where nodes run one by one.
         reference: the reference pack by name and SHA-256, and what the variant was measured to do on its pictures;
             empty if there is none. See :mod:`defian_edge.runtime.verify.promise`.
+        reach: how far a pixel is seen: ``{"whole_image": true}``, or ``{"whole_image": false, "pixels": n}`` as
+            measured; empty if it was not.
+        source: what the network was and what it took for a picture, so that the reference can be run again; empty for
+            DeFiAN.
     """
 
     file: str
@@ -97,6 +101,8 @@ class Manifest:
     built_by: str = ""
     use: str = "portable"
     reference: dict[str, Any] = field(default_factory=dict)
+    reach: dict[str, Any] = field(default_factory=dict)
+    source: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
 
     def write(self, folder: Path) -> Path:
@@ -174,10 +180,11 @@ def _parse(path: Path) -> Manifest:
     _require_types(path, manifest, TEXTS, str)
     _require_types(path, manifest, ("scale",), int)
     _require_types(path, manifest, ("built_by", "use"), str)
-    _require_types(path, manifest, ("calibration", "drift", "reference"), dict)
-    if manifest.scale not in SCALES:
-        expected = ", ".join(map(str, SCALES))
-        raise DefianError(f"{path}: expected a scale of {expected}, found {shortened(manifest.scale)}.", REBUILD)
+    _require_types(path, manifest, ("calibration", "drift", "reference", "reach", "source"), dict)
+    if not 1 <= manifest.scale <= LARGEST_SCALE:
+        raise DefianError(
+            f"{path}: expected a scale from 1 to {LARGEST_SCALE}, found {shortened(manifest.scale)}.", REBUILD
+        )
     for name in ("rewrites", "plugins"):
         if not all(isinstance(each, str) for each in getattr(manifest, name)):
             raise DefianError(

@@ -97,12 +97,13 @@ class OnnxSession:
         """Upscale uint8 RGB [N, H, W, 3] to uint8 RGB [N, sH, sW, 3].
 
         Raises:
-            DefianError: another shape or type, an image of a single pixel, or a failure of ONNX Runtime, such as too
-                little memory.
+            DefianError: another shape or type, an image of a single pixel, one of another size than the graph takes, or
+                a failure of ONNX Runtime, such as too little memory.
         """
         check_images(images)
         if self._session is None:
             raise DefianError("This session is closed.", "Open it again with open_session().")
+        _require_in_profile(images, self.manifest)
         feeds = {self._session.get_inputs()[0].name: np.ascontiguousarray(images)}
         try:
             upscaled = np.asarray(self._session.run(None, feeds)[0])
@@ -117,7 +118,7 @@ class OnnxSession:
 
     @property
     def profile(self) -> ShapeProfile | None:
-        """None: a graph takes any shape."""
+        """The one size that the graph takes; None for any."""
         return self.manifest.profile
 
     def upscale_frames(self, frames: Iterable[np.ndarray]) -> Generator[np.ndarray, None, None]:
@@ -154,3 +155,20 @@ class OnnxSession:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _require_in_profile(images: np.ndarray, manifest: Manifest) -> None:
+    """Refuse a size that a graph of one size does not take; of the batch ONNX Runtime says so.
+
+    Raises:
+        DefianError: with both sizes.
+    """
+    if manifest.profile is None:
+        return
+    _, height, width = manifest.profile.maximum
+    if images.shape[1:3] != (height, width):
+        found = f"{images.shape[1]}x{images.shape[2]}"
+        raise DefianError(
+            f"{manifest.file} takes pictures of {height}x{width} alone, found {found}.",
+            f"Larger ones go in tiles: --tile {height}x{width}.",
+        )

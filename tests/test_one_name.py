@@ -178,9 +178,9 @@ def test_the_public_names_are_these_and_each_is_there():
 
     assert set(public) == {
         "Budget", "DefianError", "DriftBudget", "DriftReport", "EngineBackend", "EvaluationPair", "ExportOptions",
-        "ExportResult", "GraphBackend", "Manifest", "Precision", "ServedModel", "Session", "ShapeProfile", "Target",
-        "TiledSession", "Tiling", "TritonOptions", "__version__", "doctor", "evaluation_pairs", "export",
-        "measure_drift", "open_session", "read_manifest", "triton_repository", "verify",
+        "ExportResult", "GraphBackend", "Manifest", "PictureFormat", "Precision", "ServedModel", "Session",
+        "ShapeProfile", "Target", "TiledSession", "Tiling", "TritonOptions", "__version__", "doctor",
+        "evaluation_pairs", "export", "measure_drift", "open_session", "read_manifest", "triton_repository", "verify",
     }  # fmt: skip
     assert set(public) <= set(dir(defian_edge))
     for name in public:

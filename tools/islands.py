@@ -14,8 +14,9 @@ from defian_edge.calibration.photos import evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
 from defian_edge.export.precision.fp16 import BF16_ISLANDS, ISLANDS, NOTHING
 from defian_edge.export.precision.variants import make_bf16, make_fp16
-from defian_edge.export.reference import reference_of
 from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.source.base import reference_of
+from defian_edge.export.source.defian import DefianNetwork
 from defian_edge.export.tables import DRIFT_COLUMNS, drift_cells
 from defian_edge.export.trace.network import trace
 from defian_edge.models.bundled import resolve_model
@@ -62,7 +63,7 @@ def measure_islands(checkpoint: Checkpoint, pairs: Sequence[EvaluationPair]) -> 
     """Trace and rewrite once, then measure every choice on the same images. FP16's range is measured on them, too."""
     graph = trace(checkpoint)
     apply_rewrites(graph)
-    reference = reference_of(checkpoint.network(), pairs)
+    reference = reference_of(DefianNetwork(checkpoint), pairs)
     images = [*(pair.lr for pair in pairs), *(each.lr for each in reference.hard)]
     pixels = ShapeProfile.parse(DEFAULT_PROFILE).largest_pixels
     measured = beyond_fp16(graph, images, pixels)

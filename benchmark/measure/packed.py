@@ -99,6 +99,8 @@ def _pair(pack: ReferencePack, packed: PackedPicture) -> EvaluationPair:
 
 def reference_words(reference: str | None) -> str:
     """Which reference a drift section was measured against, for the page and the JSON."""
+    if reference is not None and reference.endswith(".onnx"):
+        return f"the FP32 graph {reference}, run here by ONNX Runtime"
     if reference is None or not is_pack(reference):
         return f"the PyTorch FP32 network{'' if reference is None else f' of {reference}'}, run here"
     pack = read_pack(Path(reference))

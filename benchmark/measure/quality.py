@@ -15,7 +15,7 @@ from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.hard_images import hard_pictures
 from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
-from defian_edge.export.drift import graph_evaluator, network_evaluator, session_evaluator
+from defian_edge.export.drift import graph_evaluator, session_evaluator
 from defian_edge.models.bundled import bundled_models, resolve_model
 from defian_edge.runtime.decoding import UNREADABLE, opened
 from defian_edge.runtime.errors import DefianError
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
     from defian_edge.benchmark.candidates import Candidate
     from defian_edge.calibration.photos import EvaluationPair
-    from defian_edge.models.checkpoint import Checkpoint
-    from defian_edge.models.defian import DeFiAN
+    from defian_edge.export.source.base import SourceNetwork
     from defian_edge.runtime.profile import ShapeProfile
     from defian_edge.runtime.tiling import Tiling
 
@@ -105,7 +104,7 @@ def require_references(candidates: Sequence[Candidate], reference: str | None) -
         DefianError: as :func:`measure_quality`.
     """
     for path in dict.fromkeys(_checkpoint(each, candidates, reference) for each in candidates if each.run is not None):
-        _load(path, candidates[0].scale)
+        _load(path, candidates)
 
 
 class _References:
@@ -123,7 +122,7 @@ class _References:
     ) -> None:
         self._candidates, self._pairs, self._given, self._say = candidates, pairs, given, say
         self._pack = read_pack(Path(given)) if given is not None and is_pack(given) else None
-        self._networks: dict[Path, tuple[DeFiAN, Reference]] = {}
+        self._networks: dict[Path, tuple[SourceNetwork, Reference]] = {}
         self._known: dict[tuple[Path, ShapeProfile | None], Reference] = {}
 
     def of(self, candidate: Candidate) -> Reference:
@@ -140,38 +139,39 @@ class _References:
         network, reference = self._network(path)
         if profile is None:
             return reference
-        from defian_edge.export.reference import reference_outputs
+        return replace(reference, hard=hard_pictures(network.upscale, profile))
 
-        hard = hard_pictures(lambda lr: reference_outputs(network, [lr])[0], profile)
-        return replace(reference, hard=hard)
-
-    def _network(self, path: Path) -> tuple[DeFiAN, Reference]:
+    def _network(self, path: Path) -> tuple[SourceNetwork, Reference]:
         if path not in self._networks:
-            checkpoint = _load(path, self._candidates[0].scale)
-            from defian_edge.export.reference import reference_of
+            network = _load(path, self._candidates)
+            from defian_edge.export.source.base import reference_of
 
-            self._say(f"running the PyTorch reference {path.name} on {len(self._pairs)} images")
-            network = checkpoint.network()
+            self._say(f"running the {network.reference} reference {path.name} on {len(self._pairs)} images")
             self._networks[path] = network, reference_of(network, self._pairs)
         return self._networks[path]
 
 
-def _load(path: Path, scale: int) -> Checkpoint:
+def _load(path: Path, candidates: Sequence[Candidate]) -> SourceNetwork:
+    """The reference network; what it takes for a picture is in the manifest of what was made of it."""
     if not has_pytorch():
         raise DefianError(
             f"Running the reference network of {path.name} needs the package 'torch', which is not installed.",
             "Give --reference PACK, the reference pack that export.py wrote, in the place of images; or install "
             "'defian-edge[export]'.",
         )
-    from defian_edge.models.checkpoint import load_checkpoint
+    from defian_edge.export.source.opening import open_source
+    from defian_edge.export.source.picture import PictureFormat
 
-    checkpoint = load_checkpoint(path)
-    if checkpoint.architecture.scale != scale:
+    digest, scale = sha256_of(path), candidates[0].scale
+    sources = (each.manifest.source for each in candidates if each.manifest and each.checkpoint_sha256 == digest)
+    said = next((each["picture"] for each in sources if "picture" in each), None)
+    network = open_source(path) if said is None else open_source(path, PictureFormat.from_json(said))
+    if network.scale != scale:
         raise DefianError(
-            f"{path}: expected a reference of scale {scale}, found {checkpoint.architecture.scale}.",
+            f"{path}: expected a reference of scale {scale}, found {network.scale}.",
             "Name a checkpoint of that scale with --reference, or leave it out to find each one's own.",
         )
-    return checkpoint
+    return network
 
 
 def _checkpoint(candidate: Candidate, candidates: Sequence[Candidate], reference: str | None) -> Path:
@@ -184,7 +184,8 @@ def _checkpoint(candidate: Candidate, candidates: Sequence[Candidate], reference
     raise DefianError(
         f"{candidate.name} was made from the checkpoint {candidate.model!r}, which is not at hand: expected a file of "
         f"SHA-256 {candidate.checkpoint_sha256[:16]}... among the artefacts or the bundled models.",
-        "Name it with --reference, or leave --dataset, --lr and --hr out to measure speed only.",
+        "Name it with --reference, or the reference pack beside the graph; or leave --dataset, --lr and --hr out to "
+        "measure speed only.",
     )
 
 
@@ -219,7 +220,7 @@ def _evaluator(candidate: Candidate, provider: str) -> Callable[[np.ndarray], Ev
     if candidate.kind == "onnx" and provider == "cpu" and can_emulate():
         return graph_evaluator(candidate.path)
     if candidate.kind == "pytorch":
-        return network_evaluator(_load(candidate.path, candidate.scale).network())
+        return _load(candidate.path, [candidate]).evaluate
     run = candidate.run
     if run is None:
         raise ValueError(f"{candidate.name} does not run here")

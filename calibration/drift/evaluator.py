@@ -76,6 +76,11 @@ def session_of(model: ir.Model, threads: int = 0, *, probed: bool = False) -> In
     ``probed``: scalars that were added to the graph are computed where they stand in it; in the usual order
     all maps would be kept until the end.
     """
+    return session_of_bytes(ir.to_proto(model).SerializeToString(), threads, probed=probed)
+
+
+def session_of_bytes(model: bytes, threads: int = 0, *, probed: bool = False) -> InferenceSession:
+    """The same of a serialised model."""
     onnxruntime = import_onnxruntime()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -83,6 +88,4 @@ def session_of(model: ir.Model, threads: int = 0, *, probed: bool = False) -> In
     if probed:
         options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # other processes want the cores too
-    return onnxruntime.InferenceSession(
-        ir.to_proto(model).SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -49,6 +49,14 @@ def gradient(height: int, width: int) -> np.ndarray:
     return np.broadcast_to(np.linspace(0, 255, width)[None, :, None], (height, width, 3)).astype(np.uint8)
 
 
+def hard_images_for(profile: ShapeProfile | None) -> dict[str, np.ndarray]:
+    """The hard images in the nearest sizes that a profile takes; None for any."""
+    if profile is None:
+        return hard_images()
+    small, long = (profile.nearest((1, *size))[1:] for size in (SMALL, LONG))
+    return hard_images(*small) | {GRADIENT: gradient(*long)}
+
+
 def hard_pictures(
     upscale: Callable[[np.ndarray], np.ndarray], profile: ShapeProfile | None = None
 ) -> tuple[HardPicture, ...]:
@@ -58,8 +66,5 @@ def hard_pictures(
         upscale: the reference, uint8 RGB [H, W, 3] -> [sH, sW, 3].
         profile: the sizes that an engine takes, the nearest of which the images have; None for any.
     """
-    images = hard_images()
-    if profile is not None:
-        small, long = (profile.nearest((1, *size))[1:] for size in (SMALL, LONG))
-        images = hard_images(*small) | {GRADIENT: gradient(*long)}
+    images = hard_images_for(profile)
     return tuple(HardPicture(name, image, upscale(image)) for name, image in images.items())

@@ -7,7 +7,7 @@ import io
 import json
 import zipfile
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -25,13 +25,25 @@ if TYPE_CHECKING:
 
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.export.pack.choose import Chosen
-    from defian_edge.models.checkpoint import Checkpoint
     from defian_edge.runtime.profile import ShapeProfile
     from defian_edge.runtime.tiling import Tiling
 
 MEGA = 10**6
 EPOCH = (1980, 1, 1, 0, 0, 0)
 """The time that every file in the archive has: the earliest that a zip archive can say."""
+
+
+class Named(Protocol):
+    """What a pack says of its reference network: a checkpoint, or whatever else is exported."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def scale(self) -> int: ...
+
+    @property
+    def sha256(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -93,27 +105,27 @@ class Remembered:
 
 
 def make_pack(
-    checkpoint: Checkpoint,
+    network: Named,
     pairs: Sequence[EvaluationPair],
     profile: ShapeProfile,
     upscale: Callable[[np.ndarray], np.ndarray],
     megabytes: float = DEFAULT_SIZE,
 ) -> WrittenPack:
-    """Make the pack of a checkpoint.
+    """Make the pack of a network.
 
     Args:
-        checkpoint: of the reference network.
+        network: the reference.
         pairs: the images of the drift measurement, at least one.
         profile: shapes that the engines take; no picture has another.
-        upscale: the PyTorch FP32 network, uint8 RGB [H, W, 3] -> [sH, sW, 3].
+        upscale: that network in FP32, uint8 RGB [H, W, 3] -> [sH, sW, 3].
         megabytes: the file's size at most, in 10^6 bytes.
 
     Raises:
         DefianError: not even the small pictures fit into that size.
     """
-    scale, limit = checkpoint.architecture.scale, int(megabytes * MEGA)
+    scale, limit = network.scale, int(megabytes * MEGA)
     pictures = [_referenced(each, upscale, scale) for each in fixed_pictures(pairs, profile, scale)]
-    taken = len(_archive(checkpoint, pictures))
+    taken = len(_archive(network, pictures))
     if taken > limit:
         raise DefianError(
             f"--reference-size {megabytes:g}: the small pictures of a reference pack alone take {taken / MEGA:.2f} MB "
@@ -128,9 +140,9 @@ def make_pack(
             name = f"{name} (photo)"
         names.add(name)
         pictures.append(_referenced(replace(photo, name=name), upscale, scale))
-    content = _archive(checkpoint, pictures)
+    content = _archive(network, pictures)
     digest = hashlib.sha256(content).hexdigest()
-    name = f"{checkpoint.name}.{digest[:8]}.reference.zip"
+    name = f"{network.name}.{digest[:8]}.reference.zip"
     return WrittenPack(content, name, digest, scale, tuple(pictures), left_out)
 
 
@@ -154,14 +166,14 @@ def _upscaled(
     return upscale_in_tiles(frames, lr, tiling, scale)
 
 
-def _archive(checkpoint: Checkpoint, pictures: Sequence[ReferencePicture]) -> bytes:
+def _archive(network: Named, pictures: Sequence[ReferencePicture]) -> bytes:
     files: dict[str, bytes] = {}
     described = [_described(index, picture, files) for index, picture in enumerate(pictures)]
     header = {
         "schema": SCHEMA,
-        "model": checkpoint.name,
-        "scale": checkpoint.architecture.scale,
-        "checkpoint_sha256": checkpoint.sha256,
+        "model": network.name,
+        "scale": network.scale,
+        "checkpoint_sha256": network.sha256,
         "metric": METRIC,
         "first": pictures[0].name,
         "pictures": described,

@@ -1,8 +1,8 @@
 """Type a FP32 graph as FP16 or BF16, with FP32 where the numbers need it.
 
 TensorRT networks are strongly typed, so what is FP16 is decided here and nowhere else. FP32 stays whatever was
-measured to come near the ends of FP16's range on photos or hard images, what has constants that FP16 cannot hold, and
-two islands, each of which
+measured to come near the ends of FP16's range on photos or hard images, what has constants that FP16 cannot hold, what
+is computed from the picture's size alone, what ONNX knows in FP32 only, and two islands, each of which
 ``python -m tools.islands`` measures (docs/quantisation.md has the table):
 
 * ``input``: the path from the image to the first convolution (the colour mapping's constants are not exact in FP16);
@@ -24,15 +24,14 @@ picture's values from 128 to 255 are whole steps in BF16, so that a third island
 from __future__ import annotations
 
 from enum import Enum
-from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 import onnx_ir as ir
 
 from defian_edge.calibration.ranges.fp16_range import BeyondFp16
 from defian_edge.export.graph import array_of
+from defian_edge.export.precision.maps import ASKS_FOR_SIZES, BF16_OPSET, Maps, from_sizes_alone, gives, takes
 from defian_edge.export.trace.hessian_op import DOMAIN
 
 if TYPE_CHECKING:
@@ -40,14 +39,9 @@ if TYPE_CHECKING:
 
 NOTHING = BeyondFp16()
 WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
-BF16, BF16_OPSET = ir.DataType.BFLOAT16, 22
+BF16 = ir.DataType.BFLOAT16
 REDUCTIONS = {"ReduceMean", "ReduceSum"}
 LINEAR = {"Conv", "ConvTranspose", "MatMul", "Gemm"}
-FEWEST_PIXELS = 4
-"""A map of fixed size has more in both directions."""
-MOST_STATISTICS = 1 << 14
-"""Numbers an image, of an array that is no map."""
-Side = int | ir.SymbolicDim | None
 POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Round", "Identity"}
 
 
@@ -111,21 +105,11 @@ def _type_node(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.Data
     if node.domain == DOMAIN:
         read = read[:1]  # the Hessian's bias stays FP32
     for index, value in read:
-        wanted = target if _may_be_half(node, index) else WIDE
+        wanted = target if target == WIDE or takes(node, index, target) else WIDE  # such as the scales of Resize
         if types.get(value, value.dtype) != wanted:
             node.replace_input_with(index, casts.to(value, wanted))
     types.update(dict.fromkeys(written, target))
     return bool(written or read)
-
-
-def _may_be_half(node: ir.Node, index: int) -> bool:
-    """Whether ONNX lets an input be FP16: not the scales of a Resize, which are FP32 whatever it resizes."""
-    if node.domain not in ("", "ai.onnx"):
-        return True
-    schema = onnx.defs.get_schema(node.op_type, BF16_OPSET)
-    kind = schema.inputs[min(index, len(schema.inputs) - 1)].type_str
-    known = {each.type_param_str: each.allowed_type_strs for each in schema.type_constraints}
-    return "tensor(float16)" in known.get(kind, [kind])
 
 
 def _is_float(value: ir.Value) -> bool:
@@ -154,22 +138,20 @@ def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
 def _wide_nodes(
     graph: ir.Graph, beyond: BeyondFp16, islands: Collection[Island], half: ir.DataType = HALF
 ) -> set[ir.Node]:
-    fits = _constants_fit if half == HALF else _takes_bf16
-    wide = {
-        node
-        for node in graph
-        if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums or not fits(node)
-    }
+    wide = {node for node in graph if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums}
+    if half == HALF:
+        wide |= {node for node in graph if not _constants_fit(node)}
+    wide |= from_sizes_alone(graph) | {node for node in graph if not gives(node, half)}
+    maps = Maps(graph)
     if Island.OUTPUT in islands:
         wide |= set(_output_path(graph))
     if Island.INPUT in islands:
         wide |= set(_input_path(graph))
     if Island.STATISTICS in islands:
-        batch = graph.inputs[0].shape[0] if graph.inputs[0].shape is not None else None
-        wide |= {node for node in graph if any(_is_statistic(output, batch) for output in node.outputs)}
+        wide |= {node for node in graph if any(out.dtype == WIDE and maps.is_vector(out) for out in node.outputs)}
         for node in [node for node in graph if node.op_type in REDUCTIONS]:
             wide |= {node, *_squares_behind(node)}
-        wide |= set(_computed_from_reductions(graph, batch))
+        wide |= set(_computed_from_reductions(graph, maps))
     return wide
 
 
@@ -196,14 +178,6 @@ def _constants_fit(node: ir.Node) -> bool:
     return True
 
 
-def _takes_bf16(node: ir.Node) -> bool:
-    """Whether ONNX defines the operator for BF16; of operators that are not ONNX's the function casts inside."""
-    if node.domain not in ("", "ai.onnx"):
-        return True
-    schema = onnx.defs.get_schema(node.op_type, BF16_OPSET)
-    return any("tensor(bfloat16)" in each.allowed_type_strs for each in schema.type_constraints)
-
-
 def _output_path(graph: ir.Graph) -> Iterator[ir.Node]:
     """Everything between the last convolutions and the picture, these included."""
     pending = [output.producer() for output in graph.outputs]
@@ -214,24 +188,8 @@ def _output_path(graph: ir.Graph) -> Iterator[ir.Node]:
             continue
         seen.add(node)
         yield node
-        if node.op_type not in LINEAR | {"Shape"}:
+        if node.op_type not in LINEAR | ASKS_FOR_SIZES:
             pending += [None if value is None else value.producer() for value in node.inputs]
-
-
-def _is_statistic(value: ir.Value, batch: Side) -> bool:
-    """Whether a value is a few numbers an image: one for each channel, or less."""
-    shape = value.shape
-    if value.dtype != WIDE or shape is None:
-        return False
-    return list(shape)[2:] == [1, 1] if len(shape) == 4 else _is_few(shape, batch)
-
-
-def _is_few(shape: ir.Shape, batch: Side) -> bool:
-    """Whether an array of another rank than a map's is a few numbers an image, and no picture in tokens or windows."""
-    if len(shape) < 2:
-        return True
-    sizes = [size for size in list(shape)[1:] if isinstance(size, int)]
-    return shape[0] in (batch, 1) and len(sizes) == len(shape) - 1 and prod(sizes) <= MOST_STATISTICS
 
 
 def _squares_behind(mean: ir.Node) -> Iterator[ir.Node]:
@@ -242,24 +200,14 @@ def _squares_behind(mean: ir.Node) -> Iterator[ir.Node]:
             yield producer
 
 
-def _computed_from_reductions(graph: ir.Graph, batch: Side) -> Iterator[ir.Node]:
+def _computed_from_reductions(graph: ir.Graph, maps: Maps) -> Iterator[ir.Node]:
     """Everything behind a reduction whose result has not the picture's height and width."""
     statistics: set[ir.Value] = set()
     for node in graph:
         behind = node.op_type in REDUCTIONS or any(value in statistics for value in node.inputs if value is not None)
-        if behind and not any(_is_map(output, batch) for output in node.outputs):
+        if behind and not any(maps.is_map(output) for output in node.outputs):
             statistics.update(node.outputs)
             yield node
-
-
-def _is_map(value: ir.Value, batch: Side) -> bool:
-    """Whether height and width are the picture's: known only when it runs, or both more than a few."""
-    if value.shape is None:
-        return True
-    if len(value.shape) != 4:
-        return not _is_few(value.shape, batch)
-    known = [size for size in list(value.shape)[2:] if isinstance(size, int)]
-    return not known or (len(known) == 2 and min(known) > FEWEST_PIXELS)
 
 
 def _is_square(node: ir.Node) -> bool:

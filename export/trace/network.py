@@ -7,20 +7,18 @@ post-processing inside. Making it cheaper is the rewrites' job, typing it the pr
 from __future__ import annotations
 
 import copy
-import logging
 import re
-import warnings
 from enum import Enum
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from defian_edge.export.graph import OPSET, array_of
+from defian_edge.export.graph import array_of
+from defian_edge.export.trace.exporter import export_graph
 from defian_edge.export.trace.hessian_op import DOMAIN, NAME, VERSION, install_body, plain_body
 from defian_edge.models.defian import STENCIL_XX, STENCIL_XY, STENCIL_YY, DeFiAM, HessianFilter, denormalise, normalise
 from defian_edge.runtime import __version__
-from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.producer import PRODUCER
 
 if TYPE_CHECKING:
@@ -125,7 +123,7 @@ def trace(checkpoint: Checkpoint, io: Io = Io.UINT8) -> ir.Model:
         else (_FloatNetwork(network), torch.zeros(2, 3, 20, 24))
     )
     model = _export(deployable.eval(), example, height_axis=1 if io is Io.UINT8 else 2)
-    _clean_names(model)
+    clean_names(model)
     install_body(model, plain_body)
     model.producer_name, model.producer_version = PRODUCER, __version__
     model.graph.name = checkpoint.architecture.size.lower() + f"-x{checkpoint.architecture.scale}"
@@ -138,42 +136,20 @@ def _export(deployable: nn.Module, example: Tensor, height_axis: int) -> ir.Mode
         height_axis: torch.export.Dim("height", min=2, max=MAX_SIDE),
         height_axis + 1: torch.export.Dim("width", min=2, max=MAX_SIDE),
     }
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")
-            program = torch.onnx.export(
-                deployable,
-                (example,),
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                dynamic_shapes={"image": dynamic},
-                opset_version=OPSET,
-                dynamo=True,
-                optimize=True,
-                verbose=False,
-            )
-    except torch.onnx.OnnxExporterError as error:
-        raise DefianError(f"torch.onnx could not export the network: {str(error).splitlines()[0]}") from error
-    finally:
-        logger.setLevel(level)
-    if program is None:
-        raise DefianError("torch.onnx returned no program.")
-    return program.model
+    return export_graph(deployable, example, dynamic, (INPUT, OUTPUT))
 
 
-def _clean_names(model: ir.Model) -> None:
+def clean_names(model: ir.Model) -> None:
     """Name weights and their convolutions as in the checkpoint, and drop the exporter's source locations."""
     from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 
     ClearMetadataAndDocStringPass()(model)
     graph = model.graph
+    others = {value.name for node in graph for value in node.outputs}
     for value in list(graph.initializers.values()):
         old = value.name or ""
         new = re.sub(r"^(\w+\.)?network\.", "", old).replace(".module.", ".")
-        if new != old:
+        if new != old and new not in others:
             value.name = new
     taken: set[str] = set()
     for node in graph:

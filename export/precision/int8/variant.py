@@ -14,7 +14,6 @@ from defian_edge.export.precision.int8.mixed_precision import MixedPrecision, ch
 from defian_edge.export.precision.int8.sensitivity import Validation, as_json, rank
 from defian_edge.export.precision.int8.shares import Shares
 from defian_edge.export.precision.int8.sites import Scope, find_sites
-from defian_edge.export.reference import reference_evaluations
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from defian_edge.calibration.photos import CalibrationSet
     from defian_edge.export.precision.int8.recipe import Recipe
     from defian_edge.export.precision.variants import Variant
-    from defian_edge.models.checkpoint import Checkpoint
+    from defian_edge.export.source.base import SourceNetwork
     from defian_edge.runtime.profile import ShapeProfile
 
 
@@ -53,7 +52,7 @@ class Int8Options:
 
 def make_int8(
     graph: ir.Model,
-    checkpoint: Checkpoint,
+    network: SourceNetwork,
     patches: CalibrationSet,
     options: Int8Options,
     images: Sequence[np.ndarray],
@@ -75,8 +74,8 @@ def make_int8(
     if options.needs_validation:
         training, held_back = patches.split()
         pairs = held_back.pairs()
-        references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
-        validation = Validation(Reference(pairs, references, checkpoint.architecture.scale))
+        references = [network.evaluate(pair.lr) for pair in pairs]
+        validation = Validation(Reference(pairs, references, network.scale))
     say(f"calibrating INT8 on {training.patches} patches of {len(training.photos)} photos")
     calibrated = calibrate(graph, training, options.recipe, say, features)
     calibrated = calibrated.keeping_wide(beyond_fp16(calibrated.model, images, options.profile.largest_pixels))

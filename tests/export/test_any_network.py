@@ -1,0 +1,146 @@
+"""Networks that are no DeFiAN from the file to engines, runtime and benchmark."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import defian_edge as de
+from defian_edge.benchmark.candidates import open_candidates
+from defian_edge.benchmark.measure.quality import measure_quality
+from defian_edge.export.engine.compiler import is_available
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.export.source.picture import PictureFormat
+from defian_edge.runtime.errors import DefianError
+from tests.conftest import noise
+from tests.export.given_graphs import small, written
+
+FLOATS = (Precision.FP32, Precision.FP16)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Photos, and a graph for pictures from -1 to 1 of 24x32 pixels alone."""
+    folder = tmp_path_factory.mktemp("any")
+    (folder / "photos").mkdir()
+    Image.fromarray(noise(96, 80, 3)).save(folder / "photos" / "large.png")
+    Image.fromarray(noise(40, 30, 3, seed=1)).save(folder / "photos" / "tiny.png")
+    written(small(shape=(1, 3, 24, 32)), folder / "fixed.onnx")
+    written(small(3), folder / "free.onnx")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fixed(folder):
+    picture = PictureFormat("-1..1")
+    options = ExportOptions(folder / "out", FLOATS, picture, dataset=folder / "photos", rewrite_memory=False)
+    return run_export(folder / "fixed.onnx", options)
+
+
+def test_a_fixed_size_is_the_profile_and_photos_are_cut_to_it(fixed, folder):
+    assert fixed.passed
+    assert str(fixed.profile) == "1x24x32,1x24x32,1x24x32"
+    assert fixed.drift["fp32"].unrounded_to_reference > 100
+    assert 55 < fixed.drift["fp16"].unrounded_to_reference < 100
+    manifest = de.read_manifest(folder / "out" / "fixed.fp16.onnx")
+    assert str(manifest.profile) == "1x24x32,1x24x32,1x24x32"
+    assert manifest.scale == 2
+    assert manifest.reach == {"whole_image": False, "pixels": 2}
+    assert manifest.source["picture"]["input_range"] == "-1..1"
+    assert all(verdict.passed for verdict in de.verify([folder / "out" / "fixed.fp32.onnx"]))
+
+
+def test_larger_pictures_go_in_tiles_of_the_fixed_size(fixed, folder):
+    path = folder / "out" / "fixed.fp32.onnx"
+    assert path in fixed.files
+    image = noise(50, 70, 3)
+    with de.open_session(path) as session, de.TiledSession(session, de.Tiling(24, 32, 8), always=False) as tiled:
+        upscaled = tiled(image[None])[0]
+        with pytest.raises(DefianError, match="takes pictures of 24x32 alone, found 50x70"):
+            session(image[None])
+    free = run_export(
+        written(small(), folder / "whole.onnx"),
+        ExportOptions(
+            folder / "whole", (Precision.FP32,), PictureFormat("-1..1"), dataset=folder / "photos",
+            rewrite_memory=False, reference_size=0.0,
+        ),
+    )  # fmt: skip
+    with de.open_session(free.files[0]) as session:
+        # a pixel is seen two pixels away, and the tiles overlap by four times that
+        assert np.abs(upscaled.astype(int) - session(image[None])[0]).max() <= 1
+
+
+def test_the_benchmark_finds_out_from_the_manifest_how_the_reference_is_run(fixed, folder):
+    from contextlib import ExitStack
+
+    assert fixed.passed
+    pairs = [de.EvaluationPair("one", noise(24, 32, 3), noise(48, 64, 3))]
+    with ExitStack() as stack:
+        candidates = open_candidates([str(folder / "out" / "fixed.fp32.onnx")], "cpu", stack)
+        quality = measure_quality(candidates, pairs, str(folder / "fixed.onnx"), "cpu")
+        report = quality["fixed.fp32.onnx"].report
+        assert report.unrounded_to_reference > 120
+        with pytest.raises(DefianError, match="not at hand"):
+            measure_quality(candidates, pairs, None, "cpu")
+
+
+def test_so_does_measuring_drift_from_python(fixed, folder):
+    path = folder / "out" / "fixed.fp16.onnx"
+    assert path in fixed.files
+    pairs = [de.EvaluationPair("one", noise(24, 32, 3), noise(48, 64, 3))]
+    report = de.measure_drift(path, folder / "fixed.onnx", pairs)
+    assert 55 < report.unrounded_to_reference < 100
+
+
+def test_int8_and_profiles_that_cannot_be_are_refused_before_anything_is_done(folder, tmp_path):
+    def refused(name: str, message: str, **options) -> None:
+        with pytest.raises(DefianError, match=message):
+            run_export(folder / name, ExportOptions(tmp_path / "no", dataset=folder / "photos", **options))
+        assert not (tmp_path / "no").exists()
+
+    refused("free.onnx", "(?s)cannot be made INT8: .*--precision fp32 --precision fp16", precisions=(Precision.INT8,))
+    wrong = de.ShapeProfile.parse("1x24x32,1x24x32,1x24x64")
+    refused("fixed.onnx", "takes width 32 alone, found 64", precisions=FLOATS, profile=wrong)
+
+
+def test_the_command_line_takes_any_graph_and_says_what_it_found(folder, tmp_path, monkeypatch, capsys):
+    from defian_edge.export.command import main
+
+    arguments = [
+        "--model", folder / "free.onnx", "--precision", "fp16", "--input-range", "0..255", "--channel-order", "bgr",
+        "--mean", "1,2,3", "--std", "2,2,2", "--scale", 3, "--dataset", folder / "photos", "--max-drift", 0.5,
+        "--out", tmp_path, "--no-rewrite-memory",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", ["export.py", *map(str, arguments)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    said = " ".join(capsys.readouterr().out.split())
+    assert not ended.value.code, said
+    assert "free: ONNX graph x3, BGR in 0..255, mean 1, 2, 3, std 2, 2, 2" in said
+    assert "A pixel depends on 2 pixels around it" in said
+    assert "against the ONNX Runtime FP32 reference" in said
+    manifest = json.loads((tmp_path / "free.fp16.onnx.json").read_text())
+    assert manifest["source"]["picture"]["mean"] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.skipif(not is_available(de.Target.TENSORRT_RTX), reason="no TensorRT-RTX")
+@pytest.mark.parametrize("name", ["fixed", "free"])
+def test_engines_are_built_of_fixed_and_free_sizes(name, folder, tmp_path):
+    options = ExportOptions(
+        tmp_path, (Precision.FP16,), target=de.Target.TENSORRT_RTX, sm=89, dataset=folder / "photos",
+        rewrite_memory=False, reference_size=0.0,
+    )  # fmt: skip
+    if name == "free":
+        options = replace(options, profile=de.ShapeProfile.parse("1x8x8,1x24x32,2x40x48"))
+    result = run_export(folder / f"{name}.onnx", options)
+    assert result.passed
+    manifest = de.read_manifest(tmp_path / f"{name}.fp16.tensorrt-rtx.engine")
+    assert manifest.profile == result.profile
+    assert manifest.engine is not None
+    assert manifest.engine.activation_bytes

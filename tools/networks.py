@@ -1,0 +1,105 @@
+"""``python -m tools.networks``: what each kind of network costs in each precision, and what becomes of it in an engine.
+
+The networks are small, written here (:mod:`tools.architectures`) and have random weights, so that their pictures are no
+pictures of anything: what says how near a precision is to the network is PSNR to the network's own picture, and not
+drift against an original.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from defian_edge.export.engine.compiler import Target, is_available
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
+from defian_edge.export.source.picture import Channels, PictureFormat
+from defian_edge.runtime.arguments import choice_of
+from defian_edge.runtime.profile import ShapeProfile
+from tools.architectures import ARCHITECTURES, LUMA_ALONE, random_network
+from tools.study import table_or_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from defian_edge.export.artefacts import Artefact, ExportResult
+
+PROFILE = "1x64x64,1x180x320,1x360x640"
+SM = 89
+MEGA = 1e6
+COLUMNS = ("network", "sizes", "reach", "precision", "drift dB", "8-bit dB", "unrounded dB", "engine", "memory MB")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network in one precision, in words."""
+
+    cells: tuple[str, ...]
+
+
+def measure_networks(names: list[str], *, engines: bool) -> Iterator[Row]:
+    """Export every network and say what became of it."""
+    for name in names:
+        picture = PictureFormat(channels=Channels.Y if name in LUMA_ALONE else Channels.RGB)
+        with tempfile.TemporaryDirectory() as folder:
+            options = ExportOptions(
+                Path(folder),
+                (Precision.FP32, Precision.FP16),
+                picture,
+                target=Target.TENSORRT_RTX if engines else Target.ONNX,
+                sm=SM if engines else None,
+                profile=ShapeProfile.parse(PROFILE),
+                reference_size=0.0,
+                rewrite_memory=False,
+            )
+            print(name, file=sys.stderr, flush=True)
+            result = run_export(random_network(name), options)
+        for index, artefact in enumerate(result.artefacts):
+            yield Row((*(_about(name, result) if index == 0 else ("", "", "")), *_figures(artefact)))
+
+
+def _about(name: str, result: ExportResult) -> tuple[str, str, str]:
+    padded = result.network.description.partition("padded to ")[2] or "any"
+    reach = result.network.reach
+    return name, padded, "whole image" if reach["whole_image"] else f"{reach['pixels']} px"
+
+
+def _figures(artefact: Artefact) -> tuple[str, ...]:
+    report, engine = artefact.drift, artefact.engine
+    drift = ("-",) * 3
+    if report is not None:
+        each = (report.worst.drift, report.psnr_to_reference, report.unrounded_to_reference)
+        drift = (f"{each[0]:+.4f}", f"{each[1]:.1f}", f"{each[2]:.1f}")
+    built = ("-", "-")
+    if engine is not None:
+        memory = "-" if engine.activation_bytes is None else f"{engine.activation_bytes / MEGA:.1f}"
+        built = (f"built in {engine.build_seconds:.1f} s", memory)
+    return (artefact.variant.precision.value, *drift, *built)
+
+
+def main() -> None:
+    """Print the table; exits with 2 on bad input."""
+    parser = argparse.ArgumentParser(prog="python -m tools.networks", description=__doc__)
+    parser.add_argument(
+        "--only", action="append", type=choice_of("--only", ARCHITECTURES), help="one of them; repeatable"
+    )
+    options = parser.parse_args()
+    engines = is_available(Target.TENSORRT_RTX)
+    title = (
+        f"Random weights, the bundled photos; TensorRT-RTX sm_{SM}, {PROFILE}" if engines else "No TensorRT-RTX here"
+    )
+    table = Table(*COLUMNS, title=title)
+    with table_or_error(table):
+        for row in measure_networks(options.only or list(ARCHITECTURES), engines=engines):
+            table.add_row(*row.cells)
+
+
+if __name__ == "__main__":
+    main()
