@@ -78,7 +78,8 @@ class ForeignNetwork(SourceNetwork):
         self.picture, self.fit, self.sizes, self.reach = nature.picture, nature.fit, nature.sizes, nature.reach
         self.name, self.sha256, self.scale = identity.name, identity.sha256, nature.fit.scale
         self.reference = identity.reference
-        self.why_no_int8 = "where INT8 may stand is known of DeFiAN alone"
+        fixed = self.sizes.height is not None or self.sizes.width is not None
+        self.why_no_int8 = "it takes one size alone, and ranges are measured on patches of another" if fixed else ""
         self.source: dict[str, Any] = {"kind": identity.kind, "picture": self.picture.as_json()}
         self.description = self._described()
 
