@@ -13,7 +13,7 @@ import pytest
 from defian_edge import __version__
 from tests.conftest import REPOSITORY
 from tests.doubles.wheel import build_wheel, run
-from tests.export.given_graphs import small, written
+from tests.export.given_graphs import gentle, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,7 +90,7 @@ def playground(tmp_path, set5) -> Path:
     (folder / "Set5").symlink_to(set5)
     (folder / "PHOTOS").symlink_to(set5 / "HR")
     (folder / "photo.png").symlink_to(set5 / "LRx2" / "bird.png")
-    written(small(), folder / "net.onnx")
+    written(gentle(), folder / "net.onnx")
     (folder / "yours.pth").symlink_to(set5.parent.parent / "weights" / "defian_s_x2.pth")
     return folder
 

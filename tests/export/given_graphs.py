@@ -203,3 +203,16 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a batch of four": (batch_of_four, "a batch fixed at 4"),
 }
 """What cannot be exported, and what is said of it."""
+
+
+def gentle() -> onnx.ModelProto:
+    """Every pixel repeated, and a little of the small network: its pictures look like those that go in."""
+    nodes, initializers = small_nodes()
+    nodes[-1] = helper.make_node("DepthToSpace", ["c"], ["d"], blocksize=2)
+    numbers = {"little": np.array(0.02, np.float32), "scales": np.array([1, 1, 2, 2], np.float32)}
+    nodes += [
+        helper.make_node("Mul", ["d", "little"], ["e"]),
+        helper.make_node("Resize", ["x", "", "scales"], ["f"], mode="nearest"),
+        helper.make_node("Add", ["e", "f"], ["y"]),
+    ]
+    return model_of(nodes, [*initializers, *(numpy_helper.from_array(array, name) for name, array in numbers.items())])
