@@ -59,7 +59,9 @@ def export(
     out: Annotated[
         Path, typer.Option(parser=path_of("--out"), metavar="DIR", help="Folder for graphs, engines and manifests.")
     ] = Path("build"),
-    precision: Annotated[list[str] | None, typer.Option(help="fp32, fp16, int8; repeatable. Default: all.")] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option(help="fp32, fp16, bf16, int8; repeatable. Default: all but bf16.")
+    ] = None,
     target: Annotated[str, typer.Option(help="onnx, tensorrt (this device), tensorrt-rtx (ahead of time).")] = "onnx",
     sm: Annotated[
         str | None, typer.Option(help="For tensorrt-rtx: a compute capability such as 89; current (this GPU); any.")

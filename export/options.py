@@ -21,6 +21,9 @@ from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 from defian_edge.runtime.verify.pack import MOST_BYTES
 
+FIRST_BF16_SM = 80
+"""Compute capability of the first GPUs whose tensor cores multiply BF16 (Ampere)."""
+
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -109,7 +112,21 @@ class ExportOptions:
             )
         if self.target is not Target.TENSORRT_RTX and self.sm is not None:
             raise DefianError(f"--sm goes with --target tensorrt-rtx; --target {self.target.value} does not need it.")
+        if Precision.BF16 in self.precisions:
+            self._require_bf16()
         self._require_servable()
+
+    def _require_bf16(self) -> None:
+        if self.eigen is Eigen.PLUGIN:
+            raise DefianError(
+                "--precision bf16 with --eigen plugin: expected FP32 or FP16 features, which its kernel reads.",
+                "Leave --eigen out, or ask for --precision fp16.",
+            )
+        if isinstance(self.sm, int) and self.sm < FIRST_BF16_SM:
+            raise DefianError(
+                f"--precision bf16 with --sm {self.sm}: expected {FIRST_BF16_SM} or more, the first with BF16.",
+                "Ask for --precision fp16.",
+            )
 
     def _require_servable(self) -> None:
         if self.triton is None:

@@ -22,7 +22,7 @@ from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING, by_measurement
 from defian_edge.export.precision.int8.variant import Int8Options, make_int8
 from defian_edge.export.precision.shares import shares_of
-from defian_edge.export.precision.variants import Variant, make_fp16
+from defian_edge.export.precision.variants import Variant, make_bf16, make_fp16
 from defian_edge.export.rewrites import Rewrite, select
 from defian_edge.export.source.fitting import fitting_pair, fitting_profile
 from defian_edge.export.source.opening import open_source
@@ -164,6 +164,8 @@ def _variant(
         variant = make_int8(graph, inputs.network, inputs.patches, _int8_options(options), images, say)
     elif precision is Precision.FP32:
         variant = Variant(precision, copy_of(graph))
+    elif precision is Precision.BF16:
+        variant = Variant(precision, make_bf16(graph))
     else:
         say("measuring what leaves the range of FP16")
         measured = options.io is Io.UINT8

@@ -151,16 +151,20 @@ def int8_lines(artefacts: Sequence[Artefact], fp16: GraphShares | None, target: 
     ]
     if mixed["dropped"]:
         lines.append(f"FP16 to keep the budget on the validation photos: {', '.join(mixed['dropped'])}.")
-    lines += [_sensitivity_line(sensitivity) for sensitivity in calibration["sensitivity"]]
+    parts = [sensitivity["group"] for sensitivity in calibration["sensitivity"]]
+    lines += [
+        _sensitivity_line(sensitivity, whole=is_module(sensitivity["group"], parts))
+        for sensitivity in calibration["sensitivity"]
+    ]
     if fp16 is not None:
         capability = None if int8.engine is None else int8.engine.compute_capability
         lines.append(verdict(int8.shares, fp16, capability, wide_results=target is Target.TENSORRT_RTX))
     return lines
 
 
-def _sensitivity_line(sensitivity: dict[str, Any]) -> str:
+def _sensitivity_line(sensitivity: dict[str, Any], *, whole: bool) -> str:
     """One part of the sensitivity ranking. What is not finite is null in JSON: all of it where a guard fired."""
-    name = f"{sensitivity['group']} (whole)" if is_module(sensitivity["group"]) else sensitivity["group"]
+    name = f"{sensitivity['group']} (whole)" if whole else sensitivity["group"]
     forms = {"excess_error": ".5f", "mean_drift_db": "+.4f", "worst_drift_db": "+.4f"}
     error, mean, worst = (
         "not finite" if sensitivity[key] is None else f"{sensitivity[key]:{form}}" for key, form in forms.items()

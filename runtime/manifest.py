@@ -57,7 +57,7 @@ class Manifest:
         sha256: of that file.
         model: name of the checkpoint.
         scale: how many times as high and wide the picture becomes, from 1 to 16.
-        precision: ``fp32``, ``fp16`` or ``int8``.
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
         io: ``uint8`` (RGB [N, H, W, 3]) or ``float`` (normalised [N, 3, H, W]).
         checkpoint_sha256: of the checkpoint's file.
         parent_sha256: of the ONNX graph that an engine was built from; empty for a graph.

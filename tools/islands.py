@@ -1,4 +1,4 @@
-"""``python -m tools.islands --model defian-s-x2``: what FP32 in a FP16 graph is worth, measured and as a rule."""
+"""``python -m tools.islands --model defian-s-x2``: what FP32 in a FP16 or BF16 graph is worth."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.report import DriftReport, measure_drift
 from defian_edge.calibration.photos import evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
-from defian_edge.export.precision.fp16 import ISLANDS, NOTHING
-from defian_edge.export.precision.variants import make_fp16
+from defian_edge.export.precision.fp16 import BF16_ISLANDS, ISLANDS, NOTHING
+from defian_edge.export.precision.variants import make_bf16, make_fp16
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.source.base import reference_of
 from defian_edge.export.source.defian import DefianNetwork
@@ -27,15 +27,16 @@ from tools.study import add_model_and_images, table_or_error
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    import onnx_ir as ir
+
     from defian_edge.calibration.photos import EvaluationPair
     from defian_edge.calibration.ranges.fp16_range import BeyondFp16
-    from defian_edge.export.precision.fp16 import Island
     from defian_edge.models.checkpoint import Checkpoint
 
 
 @dataclass(frozen=True)
 class Row:
-    """A FP16 graph with some parts in FP32.
+    """A FP16 or BF16 graph with some parts in FP32.
 
     Attributes:
         label: which.
@@ -46,13 +47,16 @@ class Row:
     report: DriftReport
 
 
-def choices(measured: BeyondFp16) -> Iterator[tuple[str, frozenset[Island], BeyondFp16]]:
-    """All islands, all but one, what measuring alone finds, nothing."""
-    yield "both islands", ISLANDS, NOTHING
+def choices(graph: ir.Model, measured: BeyondFp16) -> Iterator[tuple[str, ir.Model]]:
+    """All islands, all but one, what measuring alone finds, nothing; and of BF16 all, and all but one."""
+    yield "both islands", make_fp16(graph)
     for island in sorted(ISLANDS):
-        yield f"without {island.value}", ISLANDS - {island}, NOTHING
-    yield "what measuring finds", frozenset(), measured
-    yield "nothing", frozenset(), NOTHING
+        yield f"without {island.value}", make_fp16(graph, NOTHING, ISLANDS - {island})
+    yield "what measuring finds", make_fp16(graph, measured, frozenset())
+    yield "nothing", make_fp16(graph, NOTHING, frozenset())
+    yield "BF16: all islands", make_bf16(graph)
+    for island in sorted(BF16_ISLANDS):
+        yield f"BF16: without {island.value}", make_bf16(graph, BF16_ISLANDS - {island})
 
 
 def measure_islands(checkpoint: Checkpoint, pairs: Sequence[EvaluationPair]) -> Iterator[Row]:
@@ -63,9 +67,8 @@ def measure_islands(checkpoint: Checkpoint, pairs: Sequence[EvaluationPair]) -> 
     images = [*(pair.lr for pair in pairs), *(each.lr for each in reference.hard)]
     pixels = ShapeProfile.parse(DEFAULT_PROFILE).largest_pixels
     measured = beyond_fp16(graph, images, pixels)
-    for label, islands, beyond in choices(measured):
-        evaluator = GraphEvaluator(make_fp16(graph, beyond, islands))
-        yield Row(label, measure_drift(label, evaluator, reference))
+    for label, model in choices(graph, measured):
+        yield Row(label, measure_drift(label, GraphEvaluator(model), reference))
 
 
 def main() -> None:

@@ -27,7 +27,7 @@ from tools.study import table_or_error
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-NAMES = {"Int8": "INT8", "UInt8": "uint8", "Half": "FP16", "Float": "FP32"}
+NAMES = {"Int8": "INT8", "UInt8": "uint8", "Half": "FP16", "BFloat16": "BF16", "Float": "FP32"}
 CONVOLUTION = "correlation"
 """What the compiler calls it."""
 

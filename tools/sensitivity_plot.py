@@ -10,12 +10,12 @@ from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from defian_edge.export.precision.int8.sites import TAIL, is_module, is_stream
+from defian_edge.export.precision.int8.sites import is_module, is_stream
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from matplotlib.figure import Figure
 
@@ -31,13 +31,13 @@ COLOURS = {
 }
 
 
-def kind_of(group: str) -> str:
-    """Which part of the network a group is."""
-    if is_module(group):
+def kind_of(group: str, groups: Collection[str]) -> str:
+    """Which part of the network a group among all of a ranking is."""
+    if is_module(group, groups):
         return "whole module"
     if is_stream(group):
         return "residual stream"
-    if group in (TAIL, "upscale"):
+    if group in ("tail", "upscale"):
         return "tail and upscale"
     return "attention" if ".coder" in group else "block"
 
@@ -55,8 +55,11 @@ def draw(sensitivities: Sequence[dict[str, Any]], title: str) -> Figure:
 
     measured = [each for each in sensitivities if each["excess_error"] is not None]
     ranked = sorted(measured, key=lambda each: -each["excess_error"])
-    bars = [(each["group"], float(each["excess_error"]), COLOURS[kind_of(each["group"])]) for each in ranked[:SHOWN]]
-    rest = [each for each in ranked[SHOWN:] if not is_module(each["group"])]
+    groups = [each["group"] for each in sensitivities]
+    bars = [
+        (each["group"], float(each["excess_error"]), COLOURS[kind_of(each["group"], groups)]) for each in ranked[:SHOWN]
+    ]
+    rest = [each for each in ranked[SHOWN:] if not is_module(each["group"], groups)]
     if rest:
         total = sum(max(each["excess_error"], 0.0) for each in rest)
         bars.append((f"{len(rest)} others together", total, COLOURS["all others together"]))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from defian_edge.runtime.profile import Shape
 
-BYTES = {"Int8": 1, "UInt8": 1, "Half": 2, "Float": 4}
+BYTES = {"Int8": 1, "UInt8": 1, "Half": 2, "BFloat16": 2, "Float": 4}
 SLICES = ("Slice", "Gather")
 TENSOR = re.compile(r"Name: ([^,]*), Dimensions: \[([^\]]*)\].*?Datatype: (\w+)")
 KERNEL = re.compile(r"Name: (?P<name>[^,]*), LayerType: (?P<kind>[^,]*), Inputs: (?P<reads>.*?)Outputs: (?P<writes>.*)")

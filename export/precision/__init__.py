@@ -1,4 +1,4 @@
-"""Precisions of one graph: FP32 as rewritten, FP16 by typing it, INT8 by Q/DQ on top of FP16."""
+"""Precisions of one graph: FP32 as rewritten, FP16 and BF16 by typing it, INT8 by Q/DQ on top of FP16."""
 
 from __future__ import annotations
 
@@ -10,4 +10,5 @@ class Precision(str, Enum):
 
     FP32 = "fp32"
     FP16 = "fp16"
+    BF16 = "bf16"
     INT8 = "int8"

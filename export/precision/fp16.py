@@ -1,4 +1,4 @@
-"""Type a FP32 graph as FP16, with FP32 where the numbers need it.
+"""Type a FP32 graph as FP16 or BF16, with FP32 where the numbers need it.
 
 TensorRT networks are strongly typed, so what is FP16 is decided here and nowhere else. FP32 stays whatever was
 measured to come near the ends of FP16's range on photos or hard images, what has constants that FP16 cannot hold, what
@@ -14,6 +14,11 @@ compiler keep larger maps.
 The deviations ``x - mean(x)`` themselves are FP16: computed in FP32 they make the compiler keep two
 more feature maps (docs/rewrites.md has the measurement), and rounding them changes the variance by less
 than 1e-6 of itself.
+
+BF16 has FP32's range, so that nothing has to be measured to leave it, and 8 bits of mantissa instead of FP16's 11. A
+picture's values from 128 to 255 are whole steps in BF16, so that a third island stays FP32 in BF16 graphs:
+
+* ``output``: the convolution that writes the picture, and everything behind it.
 """
 
 from __future__ import annotations
@@ -26,7 +31,7 @@ import onnx_ir as ir
 
 from defian_edge.calibration.ranges.fp16_range import BeyondFp16
 from defian_edge.export.graph import array_of
-from defian_edge.export.precision.maps import Maps, from_sizes_alone, gives_fp16, takes_fp16
+from defian_edge.export.precision.maps import ASKS_FOR_SIZES, BF16_OPSET, Maps, from_sizes_alone, gives, takes
 from defian_edge.export.trace.hessian_op import DOMAIN
 
 if TYPE_CHECKING:
@@ -34,7 +39,9 @@ if TYPE_CHECKING:
 
 NOTHING = BeyondFp16()
 WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
+BF16 = ir.DataType.BFLOAT16
 REDUCTIONS = {"ReduceMean", "ReduceSum"}
+LINEAR = {"Conv", "ConvTranspose", "MatMul", "Gemm"}
 POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Round", "Identity"}
 
 
@@ -43,9 +50,20 @@ class Island(str, Enum):
 
     INPUT = "input"
     STATISTICS = "statistics"
+    OUTPUT = "output"
 
 
-ISLANDS = frozenset(Island)
+ISLANDS = frozenset({Island.INPUT, Island.STATISTICS})
+"""Of a FP16 graph."""
+BF16_ISLANDS = frozenset(Island)
+
+
+def to_bf16(model: ir.Model, islands: Collection[Island] = BF16_ISLANDS) -> int:
+    """Type the model as BF16 in place, for ONNX's opset 22, the first with BF16 convolutions; see :func:`to_fp16`."""
+    for imports in (model.opset_imports, *(function.opset_imports for function in model.functions.values())):
+        if "" in imports:
+            imports[""] = max(imports[""], BF16_OPSET)
+    return _to_half(model, BF16, NOTHING, islands)
 
 
 def to_fp16(model: ir.Model, beyond: BeyondFp16 = NOTHING, islands: Collection[Island] = ISLANDS) -> int:
@@ -57,21 +75,25 @@ def to_fp16(model: ir.Model, beyond: BeyondFp16 = NOTHING, islands: Collection[I
     Inputs and outputs keep their types. Custom operators take features of either type, their functions
     cast inside.
     """
+    return _to_half(model, HALF, beyond, islands)
+
+
+def _to_half(model: ir.Model, half: ir.DataType, beyond: BeyondFp16, islands: Collection[Island]) -> int:
     graph = model.graph
-    wide = _wide_nodes(graph, beyond, islands)
+    wide = _wide_nodes(graph, beyond, islands, half)
     casts = _Casts(graph)
     types: dict[ir.Value, ir.DataType] = {}
     typed = 0
     for node in list(graph):
-        target = WIDE if node in wide else HALF
+        target = WIDE if node in wide else half
         if node.op_type == "Cast":
             typed += _retarget_cast(node, target, types)
         elif _type_node(node, target, types, casts):
-            typed += target == HALF
+            typed += target == half
     for value, dtype in types.items():
         value.type = ir.TensorType(dtype)
     for index, output in enumerate(list(graph.outputs)):
-        if output.dtype == HALF:
+        if output.dtype == half:
             graph.outputs[index] = _output_as_float(graph, output)
     return typed
 
@@ -83,25 +105,24 @@ def _type_node(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.Data
     if node.domain == DOMAIN:
         read = read[:1]  # the Hessian's bias stays FP32
     for index, value in read:
-        if target == HALF and not takes_fp16(node, index):
-            continue  # such as the scales of Resize
-        if types.get(value, value.dtype) != target:
-            node.replace_input_with(index, casts.to(value, target))
+        wanted = target if target == WIDE or takes(node, index, target) else WIDE  # such as the scales of Resize
+        if types.get(value, value.dtype) != wanted:
+            node.replace_input_with(index, casts.to(value, wanted))
     types.update(dict.fromkeys(written, target))
     return bool(written or read)
 
 
 def _is_float(value: ir.Value) -> bool:
-    return value.dtype in (WIDE, HALF)
+    return value.dtype in (WIDE, HALF, BF16)
 
 
 def _retarget_cast(node: ir.Node, target: ir.DataType, types: dict[ir.Value, ir.DataType]) -> int:
-    """A cast of integers to FP32 in a FP16 region casts to FP16 instead; 0 to 255 are exact there."""
+    """A cast of integers to FP32 in a half region casts to its type instead; 0 to 255 are exact in both."""
     if node.outputs[0].dtype != WIDE:
         return 0
     node.attributes["to"] = ir.AttrInt64("to", int(target))
     types[node.outputs[0]] = target
-    return int(target == HALF)
+    return int(target != WIDE)
 
 
 def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
@@ -114,14 +135,16 @@ def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
     return result
 
 
-def _wide_nodes(graph: ir.Graph, beyond: BeyondFp16, islands: Collection[Island]) -> set[ir.Node]:
-    wide = {
-        node
-        for node in graph
-        if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums or not _constants_fit(node)
-    }
-    wide |= from_sizes_alone(graph) | {node for node in graph if not gives_fp16(node)}
+def _wide_nodes(
+    graph: ir.Graph, beyond: BeyondFp16, islands: Collection[Island], half: ir.DataType = HALF
+) -> set[ir.Node]:
+    wide = {node for node in graph if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums}
+    if half == HALF:
+        wide |= {node for node in graph if not _constants_fit(node)}
+    wide |= from_sizes_alone(graph) | {node for node in graph if not gives(node, half)}
     maps = Maps(graph)
+    if Island.OUTPUT in islands:
+        wide |= set(_output_path(graph))
     if Island.INPUT in islands:
         wide |= set(_input_path(graph))
     if Island.STATISTICS in islands:
@@ -153,6 +176,20 @@ def _constants_fit(node: ir.Node) -> bool:
         if not np.abs(rounded - array).max() <= 2.0**-10 * np.abs(array).max():
             return False
     return True
+
+
+def _output_path(graph: ir.Graph) -> Iterator[ir.Node]:
+    """Everything between the last convolutions and the picture, these included."""
+    pending = [output.producer() for output in graph.outputs]
+    seen: set[ir.Node] = set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        yield node
+        if node.op_type not in LINEAR | ASKS_FOR_SIZES:
+            pending += [None if value is None else value.producer() for value in node.inputs]
 
 
 def _squares_behind(mean: ir.Node) -> Iterator[ir.Node]:

@@ -17,7 +17,13 @@ from defian_edge.export.graph import OPSET
 WIDE = ir.DataType.FLOAT
 ASKS_FOR_SIZES = frozenset({"Shape", "Size"})
 BATCH = "batch"
-FP16_TENSOR = "tensor(float16)"
+BF16_OPSET = 22
+"""Of ONNX, the first whose convolutions may be BF16."""
+HALVES = {
+    ir.DataType.FLOAT16: (OPSET, "tensor(float16)"),
+    ir.DataType.BFLOAT16: (BF16_OPSET, "tensor(bfloat16)"),
+}
+"""Half type -> opset of its graphs, and what ONNX calls a tensor of it."""
 
 
 class Maps:
@@ -81,21 +87,22 @@ def from_sizes_alone(graph: ir.Graph) -> set[ir.Node]:
     return alone
 
 
-def takes_fp16(node: ir.Node, index: int) -> bool:
-    """Whether ONNX lets this input of a node be FP16; custom operators take any."""
-    return _allows(node, index, inputs=True)
+def takes(node: ir.Node, index: int, half: ir.DataType) -> bool:
+    """Whether ONNX lets this input of a node be of a half type; custom operators take any."""
+    return _allows(node, index, half, inputs=True)
 
 
-def gives_fp16(node: ir.Node) -> bool:
-    """Whether ONNX lets a node's first output, if it is FP32, be FP16 instead."""
+def gives(node: ir.Node, half: ir.DataType) -> bool:
+    """Whether ONNX lets a node's first output, if it is FP32, be of a half type instead."""
     if node.outputs[0].dtype != WIDE:
         return True
-    return node.op_type != "ConstantOfShape" and _allows(node, 0, inputs=False)
+    return node.op_type != "ConstantOfShape" and _allows(node, 0, half, inputs=False)
 
 
-def _allows(node: ir.Node, index: int, *, inputs: bool) -> bool:
+def _allows(node: ir.Node, index: int, half: ir.DataType, *, inputs: bool) -> bool:
     if node.domain not in ("", "ai.onnx"):
         return True
-    schema = onnx.defs.get_schema(node.op_type, OPSET)
+    opset, tensor = HALVES[half]
+    schema = onnx.defs.get_schema(node.op_type, opset)
     formal = schema.inputs if inputs else schema.outputs
-    return not formal or FP16_TENSOR in formal[min(index, len(formal) - 1)].types
+    return not formal or tensor in formal[min(index, len(formal) - 1)].types

@@ -10,7 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from defian_edge.export.graph import with_shape
-from defian_edge.export.precision.int8.sites import Scope, find_sites, rescaled
+from defian_edge.export.precision.int8.maps import rescaled
+from defian_edge.export.precision.int8.sites import Scope, find_sites
 from defian_edge.export.roofline.bound import FLOAT_BYTES, Work, bound_of, work_of
 from defian_edge.export.roofline.counts import TYPES, type_of
 from defian_edge.export.roofline.devices import DEVICES

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from defian_edge.export.graph import copy_of, settle
-from defian_edge.export.precision.fp16 import ISLANDS, NOTHING, Island, to_fp16
+from defian_edge.export.precision.fp16 import BF16_ISLANDS, ISLANDS, NOTHING, Island, to_bf16, to_fp16
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -51,5 +51,13 @@ def make_fp16(rewritten: ir.Model, beyond: BeyondFp16 = NOTHING, islands: Collec
     """The FP16 graph; what leaves FP16's range stays FP32."""
     model = copy_of(rewritten)
     to_fp16(model, beyond, islands)
+    settle(model)
+    return model
+
+
+def make_bf16(rewritten: ir.Model, islands: Collection[Island] = BF16_ISLANDS) -> ir.Model:
+    """The BF16 graph, which imports ONNX's opset 22."""
+    model = copy_of(rewritten)
+    to_bf16(model, islands)
     settle(model)
     return model

@@ -107,6 +107,7 @@ def _absorb(convolution: ir.Node, chain: list[ir.Node]) -> None:
     emit = Emitter()
     attributes = {name: attribute.value for name, attribute in convolution.attributes.items()}
     folded = emit("Conv", convolution.inputs[0], emit.constant(scaled), emit.constant(moved), **attributes)
+    emit.nodes[-1].name = convolution.name
     emit.insert_before(convolution)
     replace_value(chain[-1].outputs[0], folded)
 

@@ -22,8 +22,8 @@ class RecomputeShallow(Rewrite):
     the same numbers and frees one feature map during the whole body.
 
     Precondition: a Conv of at most 4 input channels with constant weight, whose output is read by an Add
-    whose other operand comes from a Conv, and by something else. No other Conv reads the same input: it would be the
-    repetition itself.
+    whose other operand comes from a Conv, and by something else; of several such sums the last. No other Conv reads the
+    same input: it would be the repetition itself.
     """
 
     name = "recompute-shallow"
@@ -44,8 +44,12 @@ def _repeat(convolution: ir.Node) -> bool:
         return False
     shallow = convolution.outputs[0]
     skips = [use for use in shallow.uses() if _is_global_skip(use.node, shallow)]
-    if len(skips) != 1 or len(shallow.uses()) < 2:
+    if not skips or len(shallow.uses()) < 2:
         return False
+    last = skips[0]
+    if len(skips) > 1 and convolution.graph is not None:
+        places = {node: place for place, node in enumerate(convolution.graph)}
+        last = max(skips, key=lambda use: places[use.node])
     emit = Emitter()
     copies = [emit.constant(array.copy()) for value in convolution.inputs[1:] if (array := array_of(value)) is not None]
     if len(copies) != len(convolution.inputs) - 1:
@@ -56,8 +60,8 @@ def _repeat(convolution: ir.Node) -> bool:
     node = again.producer()
     if node is not None:
         node.name = f"{convolution.name}.again"
-    emit.insert_before(skips[0].node)
-    skips[0].node.replace_input_with(skips[0].idx, again)
+    emit.insert_before(last.node)
+    last.node.replace_input_with(last.idx, again)
     return True
 
 

@@ -13,8 +13,13 @@ from defian_edge.export.graph import producer_of, with_shape
 if TYPE_CHECKING:
     from defian_edge.runtime.profile import Shape
 
-WEIGHTED = ("Conv", "ConvTranspose")
-TYPES = {ir.DataType.FLOAT: "fp32", ir.DataType.FLOAT16: "fp16", ir.DataType.INT8: "int8"}
+WEIGHTED = ("Conv", "ConvTranspose", "MatMul")
+TYPES = {
+    ir.DataType.FLOAT: "fp32",
+    ir.DataType.FLOAT16: "fp16",
+    ir.DataType.BFLOAT16: "bf16",
+    ir.DataType.INT8: "int8",
+}
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,11 @@ def statistics(model: ir.Model, shape: Shape) -> GraphStatistics:
 
 
 def macs_of(node: ir.Node) -> int:
-    """Multiply-accumulates of one node with static shapes; 0 for all but convolutions."""
+    """Multiply-accumulates of one node with static shapes; 0 for all but convolutions and products."""
     if node.op_type not in WEIGHTED or node.inputs[1] is None:
         return 0
+    if node.op_type == "MatMul":
+        return _macs_of_product(node)
     weight = node.inputs[1].shape
     # Conv: every output element sums I / group * kh * kw products. ConvTranspose: every input element feeds as many.
     counted = node.outputs[0] if node.op_type == "Conv" else node.inputs[0]
@@ -43,13 +50,21 @@ def macs_of(node: ir.Node) -> int:
     return prod(counted.shape.numpy()) * prod(weight.numpy()[1:])
 
 
+def _macs_of_product(node: ir.Node) -> int:
+    """Elements of the result times what each sums; 0 where the graph does not tell its shapes."""
+    result, left = node.outputs[0].shape, None if node.inputs[0] is None else node.inputs[0].shape
+    if result is None or left is None or not result.is_static() or not left.is_static():
+        return 0
+    return prod(result.numpy()) * left.numpy()[-1]
+
+
 def reads_int8(node: ir.Node) -> bool:
     """Whether what goes in was quantised, so that a compiler computes the node in INT8."""
     return producer_of(node.inputs[0], "DequantizeLinear") is not None
 
 
 def type_of(node: ir.Node) -> str:
-    """What a node computes in: ``fp32``, ``fp16``, ``int8``, or ``other``, which is index arithmetic."""
+    """What a node computes in: ``fp32``, ``fp16``, ``bf16``, ``int8``, or ``other``, which is index arithmetic."""
     if node.op_type in WEIGHTED and reads_int8(node):
         return "int8"
     return TYPES.get(node.outputs[0].dtype or ir.DataType.UNDEFINED, "other")

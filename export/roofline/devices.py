@@ -40,8 +40,8 @@ class Device:
     board: str = ""
 
     def peak(self, precision: str) -> float:
-        """Operations per second of ``fp32``, ``fp16`` or ``int8``."""
-        return {"fp32": self.fp32, "fp16": self.fp16, "int8": self.int8}[precision]
+        """Operations per second of ``fp32``, ``fp16``, ``bf16``, which tensor cores multiply as fast, or ``int8``."""
+        return {"fp32": self.fp32, "fp16": self.fp16, "bf16": self.fp16, "int8": self.int8}[precision]
 
 
 def _orin(name: str, shape: tuple[int, float], bandwidth: float, source: str, board: str = "") -> Device:

@@ -65,7 +65,7 @@ class Served:
     Attributes:
         name: for messages.
         flavour: ``tensorrt`` or ``tensorrt-rtx`` of an engine; empty for a graph.
-        precision: ``fp32``, ``fp16`` or ``int8``.
+        precision: ``fp32``, ``fp16``, ``bf16`` or ``int8``.
         io: ``uint8`` or ``float``.
         has_plugin: an engine that cannot be loaded without the eigenvalue plugin.
     """
@@ -93,6 +93,11 @@ def require_servable(served: Served, options: TritonOptions) -> None:
         raise DefianError(
             f"{served.name}: expected a graph for the provider {options.provider}, found an engine.",
             "Leave --triton-provider out: TensorRT runs an engine.",
+        )
+    if not served.flavour and served.precision == "bf16" and options.provider in (None, "cpu"):
+        raise DefianError(
+            f"{served.name}: ONNX Runtime has no BF16 convolution on the CPU, and no engine is served.",
+            "Serve an engine (--target tensorrt or tensorrt-rtx), or a graph of another precision.",
         )
     if options.backend == "session":
         return

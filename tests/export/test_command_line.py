@@ -172,7 +172,7 @@ CASES = {
     "1x1 image": (None, ["--dataset", folder_with("one.png", None)], "at least two pixels"),
     "minimum above maximum": (None, ["--profile", "1x64x64,1x32x32,1x128x128"], "found height 64, 32, 128"),
     "profile of another form": (None, ["--profile", "64x64"], "minimum,optimum,maximum"),
-    "unknown precision": (None, ["--precision", "int4"], "expected one of fp32, fp16, int8"),
+    "unknown precision": (None, ["--precision", "int4"], "expected one of fp32, fp16, bf16, int8"),
     "unknown target": (None, ["--target", "cuda"], "expected one of onnx, tensorrt, tensorrt-rtx"),
     "unknown rewrite": (None, ["--no-rewrite", "nothing"], "expected one of"),
     "no sm": (None, ["--target", "tensorrt-rtx"], "--sm"),

@@ -124,7 +124,7 @@ def test_a_module_is_ranked_with_all_of_its_groups_and_never_dropped_as_one():
     sites = Sites(tuple(ConvolutionSite(f"{name}.conv", f"{name}.in", name) for name in groups), ())
     assert sites.parts["body.0"] == frozenset(groups[:2])
     assert set(sites.parts) == {*groups, "body.0", "body.1"}
-    assert {part for part in sites.parts if is_module(part)} == {"body.0", "body.1"}
+    assert {part for part in sites.parts if is_module(part, sites.parts)} == {"body.0", "body.1"}
     validation: Any = _Adding(costs=dict(zip(groups, (0.01, 0.02, 0.04, 0.08), strict=True)))
     known: Any = _Known(sites)
     shares: Any = _Equal()

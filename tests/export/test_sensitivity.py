@@ -41,9 +41,10 @@ def test_a_group_at_fault_has_no_bar(tmp_path):
 
 
 def test_every_kind_of_group_has_its_name():
-    assert kind_of("body.1") == "whole module"
+    assert kind_of("body.1", ["body.1", "body.1.stream"]) == "whole module"
+    assert kind_of("body.1", ["body.1", "body.10.stream"]) == "block"
     groups = ["body.1.stream", "tail", "upscale", "body.0.coder", "body.0.body_block.3"]
-    assert [kind_of(group) for group in groups] == [
+    assert [kind_of(group, groups) for group in groups] == [
         "residual stream", "tail and upscale", "tail and upscale", "attention", "block"
     ]  # fmt: skip
 

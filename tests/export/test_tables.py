@@ -33,9 +33,10 @@ def lines(*sensitivities: dict[str, Any], fp16: GraphShares | None = None) -> st
 
 
 def test_a_ranking_is_printed_with_modules_named_as_whole():
-    text = lines({"group": "tail", **FINITE}, {"group": "body.0", **FINITE})
+    text = lines(*({"group": group, **FINITE} for group in ("tail", "body.0", "body.0.stream", "body.1")))
     assert "tail                   excess error 0.50000, drift +0.0100 mean +0.0200 worst dB, 25.0 % of MACs" in text
     assert "body.0 (whole)" in text
+    assert "body.1 (whole)" not in text  # a block of that name
     assert "FP16 to keep the budget on the validation photos: upscale." in text
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,15 @@ import onnx_ir as ir
 from defian_edge.calibration.ranges import cache
 from defian_edge.calibration.ranges.estimators import range_of
 from defian_edge.calibration.ranges.histogram import Histogram
-from defian_edge.export.graph import array_of, copy_of, nodes_of_type, settle
+from defian_edge.export.graph import array_of, copy_of, settle
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING
-from defian_edge.export.precision.int8.measure import equalise, measured
+from defian_edge.export.precision.int8.groups import named
+from defian_edge.export.precision.int8.measure import equalise, helped, measured
 from defian_edge.export.precision.int8.qdq import QuantisationPlan, insert_qdq
 from defian_edge.export.precision.int8.rounding import round_to_nearest
 from defian_edge.export.precision.int8.sites import Scope, Sites, find_sites, is_stream
+from defian_edge.export.precision.int8.structure import AXES, Structure
 from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.runtime.onnx_runtime import import_onnxruntime
 
@@ -72,7 +75,7 @@ class Calibrated:
         """The same, with what FP16 cannot hold FP32, and without the sites that then are not FP16."""
         graph = make_fp16(self.model, beyond).graph
         half = {value.name for node in graph for value in node.outputs if value.dtype == ir.DataType.FLOAT16}
-        reads = {node.name: node.inputs[0].name for node in nodes_of_type(graph, "Conv") if node.inputs[0]}
+        reads = {node.name: node.inputs[0].name for node in graph if node.op_type in AXES and node.inputs[0]}
         convolutions = (
             site for site in self.sites.convolutions if site.tensor in half and reads[site.node] == site.tensor
         )
@@ -96,6 +99,7 @@ def calibrate(
         say: told what is being done, and whether the measurements came from the cache.
         features: the graph's sites of the features scope, if they are known already.
     """
+    rewritten = named(rewritten)
     features = features or find_sites(rewritten, Scope.FEATURES)
     data = patches.sha256()
     graph = hashlib.sha256(ir.to_proto(rewritten).SerializeToString(deterministic=True)).hexdigest()
@@ -127,6 +131,8 @@ def calibrate(
         "data_sha256": data,
         "graph_sha256": graph,
         "cache": "hit" if found else "miss",
+        "helped": helped(rewritten, recipe, features),
+        "left_out": dict(Counter(Structure(rewritten.graph).left_out.values())),
     }
     calibrated = Calibrated(model, sites, QuantisationPlan(sites, limits, _weights(model, sites)), record)
     return calibrated.keeping_wide(NOTHING)
@@ -144,6 +150,10 @@ def _histogram(arrays: Mapping[str, np.ndarray], name: str) -> Histogram:
 
 
 def _weights(model: ir.Model, sites: Sites) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    nodes = {node.name: node for node in nodes_of_type(model.graph, "Conv")}
+    nodes = {node.name: node for node in model.graph if node.op_type in AXES}
     weights = {site.node: array_of(nodes[site.node].inputs[1]) for site in sites.convolutions}
-    return {name: round_to_nearest(weight) for name, weight in weights.items() if weight is not None}
+    return {
+        name: round_to_nearest(weight, AXES[nodes[name].op_type])
+        for name, weight in weights.items()
+        if weight is not None
+    }

@@ -1,8 +1,8 @@
 """Cross-layer equalisation: an exact change of a FP32 graph that makes the activations inside its blocks even.
 
-In ``conv - ReLU - conv``, scaling a channel before the ReLU by s > 0 and undoing it behind is exact. Channels are
-scaled to one common range, so that one step serves them all (M. Nagel et al., ICCV 2019, with measured activation
-ranges in place of weight ranges).
+In ``conv - ReLU - conv``, scaling a channel before the ReLU by s > 0 and undoing it behind is exact; so it is with
+LeakyReLU and PReLU. Channels are scaled to one common range, so that one step serves them all (M. Nagel et al., ICCV
+2019, with measured activation ranges in place of weight ranges).
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from defian_edge.export.graph import array_of, only_consumer, producer_of, set_constant
-from defian_edge.export.precision.int8.sites import BLOCK
+from defian_edge.export.precision.int8.maps import groups_of
+from defian_edge.export.precision.int8.structure import Structure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,22 +22,35 @@ if TYPE_CHECKING:
 
 SMALLEST_SHARE = 1e-3
 """A channel below this share of the tensor's largest magnitude is scaled as if it had it."""
+HOMOGENEOUS = ("Relu", "LeakyRelu", "PRelu")
+"""Activations f with f(s x) = s f(x) for s > 0."""
 
 
 def equalisable(model: ir.Model) -> dict[str, tuple[ir.Node, ir.Node]]:
-    """Tensor between a block's convolutions -> (the convolution before its ReLU, the one behind)."""
+    """Tensor between two convolutions -> (the one before its activation, the wide one behind), attention aside.
+
+    Both have constant weights, nothing else reads what is between them, and the second has one group.
+    """
+    structure = Structure(model.graph)
+    gated = {node for attention in structure.attention for node in attention.convolutions}
     pairs = {}
-    for node in model.graph:
-        match = BLOCK.match(node.name or "")
-        if node.op_type != "Conv" or match is None or match[2] != "2":
+    for node in structure.wide:
+        source = node.inputs[0]
+        activation = None if source is None else source.producer()
+        if node in gated or node.op_type != "Conv" or activation is None or activation.op_type not in HOMOGENEOUS:
             continue
-        relu = producer_of(node.inputs[0], "Relu")
-        first = None if relu is None else producer_of(relu.inputs[0], "Conv")
-        if relu is None or first is None or array_of(first.inputs[1]) is None or array_of(node.inputs[1]) is None:
+        first = producer_of(activation.inputs[0], "Conv")
+        if first is None or not _is_constant(first) or not _is_constant(node) or groups_of(node) > 1:
             continue
-        if only_consumer(first.outputs[0]) is relu and only_consumer(relu.outputs[0]) is node and relu.outputs[0].name:
-            pairs[relu.outputs[0].name] = (first, node)
+        between = activation.outputs[0]
+        if only_consumer(first.outputs[0]) is activation and only_consumer(between) is node and between.name:
+            pairs[between.name] = (first, node)
     return pairs
+
+
+def _is_constant(convolution: ir.Node) -> bool:
+    """Whether weights and bias are known."""
+    return all(value is None or array_of(value) is not None for value in convolution.inputs[1:])
 
 
 def to_one_range(limits: np.ndarray) -> np.ndarray | None:
@@ -46,7 +60,7 @@ def to_one_range(limits: np.ndarray) -> np.ndarray | None:
 
 
 def equalise_blocks(model: ir.Model, maxima: Mapping[str, np.ndarray]) -> int:
-    """Scale the channels between a block's convolutions to one range, in place; returns the number of blocks.
+    """Scale the channels between two convolutions to one range, in place; returns the number of such pairs.
 
     Args:
         model: a FP32 graph.
@@ -71,8 +85,12 @@ def multiply_outputs(convolution: ir.Node, factors: np.ndarray) -> None:
 
 
 def divide_inputs(convolution: ir.Node, factors: np.ndarray) -> bool:
-    """Let a convolution divide the channels that it reads by factors [C]; False if its weights are not constant."""
-    weight = array_of(convolution.inputs[1])
+    """Let a convolution divide the channels that it reads by factors [C].
+
+    False if its weights are not constant, or in groups, and nothing was done.
+    """
+    one = convolution.op_type == "Conv" and groups_of(convolution) == 1
+    weight = array_of(convolution.inputs[1]) if one else None
     if weight is not None:
         set_constant(convolution, 1, weight / factors.reshape(1, -1, 1, 1))
     return weight is not None

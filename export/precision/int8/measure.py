@@ -62,7 +62,8 @@ def measured(
 def _ranges(model: ir.Model, patches: CalibrationSet, sites: Sites) -> Iterator[tuple[str, np.ndarray]]:
     histograms = {name: Histogram() for name in sites.tensors}
     observers: list[tuple[list[str], Any]] = [([name], histogram) for name, histogram in histograms.items()]
-    observe(model, observers, patches)
+    if observers:
+        observe(model, observers, patches)
     for name, histogram in histograms.items():
         yield f"counts/{name}", histogram.counts
         yield f"range/{name}", np.asarray([histogram.exponent, histogram.largest])
@@ -89,6 +90,25 @@ def equalise(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe, 
         LinearSum(model).improve(arrays["moment"], side=recipe.side, basis=recipe.basis)
     settle(model)
     return find_sites(model, recipe.scope)
+
+
+def helped(model: ir.Model, recipe: Recipe, sites: Sites) -> dict[str, str | int]:
+    """Helper that the recipe uses -> in how many places its algebra holds in the FP32 graph, or why in none.
+
+    Args:
+        model: the graph, without any helper in it.
+        recipe: which helpers are used.
+        sites: of the graph's features scope.
+    """
+    found: dict[str, str | int] = {}
+    if recipe.equalise:
+        found["equalise"] = len(equalisable(model)) or "no activation that lets factors pass between two convolutions"
+    if recipe.scales_channels:
+        found["channels"] = len(scalable(model, sites)) or "no feature map of known channels"
+    linear: str | int = 1
+    if not LinearSum(model).found:
+        linear = "the last sum is not that of two convolutions, one of the image, read by convolutions alone"
+    return found | {name: linear for name in ("side", "basis") if getattr(recipe, name)}
 
 
 def _channels(node: ir.Node) -> int:

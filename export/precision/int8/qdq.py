@@ -1,6 +1,7 @@
 """INT8 by explicit Q/DQ in a FP16 graph, where TensorRT fuses them.
 
-Symmetric, zero point 0: one scale per tensor for activations, one per output channel (axis 0) for weights.
+Symmetric, zero point 0: one scale per tensor for activations, one per output channel for weights (axis 0 of a
+convolution's, axis 1 of a product's).
 Weights are stored as INT8 behind a DequantizeLinear; biases and everything else stay as they are. Scales
 are FP16, the type of the graph, and the integers are computed with the scale as FP16 holds it. What reads a
 feature map in FP32, a mean over the picture, has a DequantizeLinear of its own with the same scale in FP32: behind a
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from defian_edge.export.graph import Emitter, array_of, nodes_of_type, replace_value
+from defian_edge.export.graph import Emitter, array_of, replace_value
 from defian_edge.export.precision.int8.rounding import fp16_scale
 from defian_edge.export.precision.int8.sites import Sites
+from defian_edge.export.precision.int8.structure import AXES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +32,7 @@ class QuantisationPlan:
     Attributes:
         sites: the convolutions and feature maps.
         limits: tensor name -> largest magnitude that its INT8 form represents.
-        weights: convolution name -> int8 weights [O, I, kh, kw] and their FP16 scales [O].
+        weights: convolution name -> int8 weights [O, I, kh, kw], or [I, O] of a product, and their FP16 scales [O].
     """
 
     sites: Sites = field(default_factory=lambda: Sites((), ()))
@@ -50,14 +52,14 @@ def insert_qdq(model: ir.Model, plan: QuantisationPlan) -> int:
     pairs = _Pairs(model.graph, plan.limits)
     for feature in plan.sites.features:
         pairs.for_all_readers(feature.tensor)
-    nodes = {node.name: node for node in nodes_of_type(model.graph, "Conv")}
+    nodes = {node.name: node for node in model.graph if node.op_type in AXES}
     for site in plan.sites.convolutions:
         node = nodes.get(site.node)
         if node is None or site.node not in plan.weights:
             raise ValueError(f"{site.node} cannot be quantised: it needs a node and a constant weight")
         pairs.for_reader(node, site.tensor)
         emit = Emitter()
-        weight = _weight(emit, *plan.weights[site.node])
+        weight = _weight(emit, *plan.weights[site.node], AXES[node.op_type])
         weight.name = f"{site.node}.weight.dequantised"
         emit.insert_before(node)
         node.replace_input_with(1, weight)
@@ -127,8 +129,8 @@ class _Pairs:
         return dequantised
 
 
-def _weight(emit: Emitter, integers: np.ndarray, scale: np.ndarray) -> ir.Value:
+def _weight(emit: Emitter, integers: np.ndarray, scale: np.ndarray, axis: int) -> ir.Value:
     zeros = emit.constant(np.zeros(len(scale), np.int8))
-    dequantised = emit("DequantizeLinear", emit.constant(integers), emit.constant(scale), zeros, axis=0)
+    dequantised = emit("DequantizeLinear", emit.constant(integers), emit.constant(scale), zeros, axis=axis)
     dequantised.shape, dequantised.type = ir.Shape(integers.shape), ir.TensorType(ir.DataType.FLOAT16)
     return dequantised

@@ -14,9 +14,10 @@ def fp16_scale(limit: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(limit / LEVELS, SMALLEST_FP16), np.float16)
 
 
-def round_to_nearest(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """[O, I, kh, kw] float -> int8 of the same shape and FP16 scales [O]."""
+def round_to_nearest(weight: np.ndarray, axis: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Float weights, [O, I, kh, kw] or others -> int8 of the same shape, and FP16 scales [O] along the axis of O."""
     wide = weight.astype(np.float64)
-    scale = fp16_scale(np.abs(wide).max(axis=(1, 2, 3)))
-    integers = np.clip(np.rint(wide / scale.astype(np.float64)[:, None, None, None]), -LEVELS, LEVELS)
+    others = tuple(other for other in range(wide.ndim) if other != axis)
+    scale = fp16_scale(np.abs(wide).max(axis=others))
+    integers = np.clip(np.rint(wide / np.expand_dims(scale.astype(np.float64), others)), -LEVELS, LEVELS)
     return integers.astype(np.int8), scale

@@ -43,8 +43,8 @@ class Shares:
         }
 
     def macs(self, sites: Sites) -> float:
-        """INT8 share of the MACs."""
-        return sum(self._macs[site.node] for site in sites.convolutions) / self._total_macs
+        """INT8 share of the MACs; 0 of a graph without any."""
+        return sum(self._macs[site.node] for site in sites.convolutions) / max(self._total_macs, 1)
 
     def bytes(self, sites: Sites) -> float:
         """Share of the feature maps' FP16 bytes, of the maps that every reader reads as INT8."""

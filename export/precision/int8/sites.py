@@ -1,4 +1,4 @@
-"""Where INT8 may stand: convolutions by the names of their weights, feature maps by what they connect."""
+"""Where INT8 may stand: wide convolutions, and the feature maps that connect them, by the structure of the graph."""
 
 from __future__ import annotations
 
@@ -7,31 +7,28 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from defian_edge.export.graph import array_of, nodes_of_type, only_consumer, producer_of
+from defian_edge.export.graph import array_of, only_consumer
+from defian_edge.export.precision.int8.groups import STREAM, Groups
+from defian_edge.export.precision.int8.maps import SCALED, is_map, rescaled
+from defian_edge.export.precision.int8.structure import Structure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     import onnx_ir as ir
 
-BLOCK = re.compile(r"^(body\.\d+\.body_block\.\d+)\.block\.([02])$")
-ATTENTION = re.compile(r"^(body\.\d+\.coder)\.\d+\.(?:encoder|decoder)\.\d+$")
-MODULE = re.compile(r"^(body\.\d+)\.")
-UPSCALE = re.compile(r"^(?:upscale(?:\.\d+)*|output)$")
-TAIL = "tail"
-NARROWEST = 12
-"""Attention convolutions with fewer channels on either side stay FP16, such as the one that reads eigenvalues."""
-SCALED, UNSCALED, CARRIED = ".scaled", ".unscaled", ".carried"
-"""Suffixes of a feature map's name where its channels were scaled to one range, where that was undone, and of a sum's
-where what it adds to was brought to its scale."""
+UNSCALED = ".unscaled"
+"""Suffix of a feature map's name where the scaling of its channels was undone."""
+MODULE = re.compile(r"((?:[A-Za-z_]\w*\.)+\d+)\.")
+"""What the names of a module's groups begin with: the path up to its first number."""
 
 
 class Scope(str, Enum):
     """What is INT8.
 
-    ``convolutions``: inputs and weights of the residual-block convolutions, tail, upscale, and the wide
-    convolutions of the attention's encoder and decoder. ``features``: those, and every feature map of C
-    channels that is written by one fused kernel and read by another, the residual stream included.
+    ``convolutions``: inputs and weights of the wide convolutions: of residual blocks, attention, upscaling, and those
+    between; and of products of tokens with constant weights, as in transformers. ``features``: those, and every
+    feature map of C channels that is written by one fused kernel and read by another, the residual stream included.
     """
 
     CONVOLUTIONS = "convolutions"
@@ -40,7 +37,7 @@ class Scope(str, Enum):
 
 @dataclass(frozen=True)
 class ConvolutionSite:
-    """A convolution whose input and weight may be INT8: the node's name, the tensor it reads, its group."""
+    """A convolution or product whose input and weight may be INT8: the node's name, the tensor it reads, its group."""
 
     node: str
     tensor: str
@@ -90,72 +87,61 @@ class Sites:
 
 
 def find_sites(model: ir.Model, scope: Scope) -> Sites:
-    """All sites of a FP32 or FP16 graph, plain or rewritten."""
-    nodes = {node.name: node for node in nodes_of_type(model.graph, "Conv") if node.name}
+    """All sites of a FP32 or FP16 graph, plain or rewritten, whose nodes are in order and whose shapes are inferred.
+
+    A convolution without a name of its own is none; see :func:`defian_edge.export.precision.int8.groups.named`.
+    """
+    structure = Structure(model.graph)
+    groups = Groups(structure)
     convolutions = tuple(
-        ConvolutionSite(name, node.inputs[0].name, group)
-        for name, node in nodes.items()
-        if (group := _group(name, node)) and node.inputs[0] is not None and node.inputs[0].name
+        ConvolutionSite(node.name, node.inputs[0].name, groups.of[node])
+        for node in structure.wide
+        if node.name and array_of(node.inputs[1]) is not None and node.inputs[0] is not None and node.inputs[0].name
     )
     if scope is Scope.CONVOLUTIONS:
         return Sites(convolutions, ())
-    features = {site.tensor: site for site in _features(nodes)}
+    features: dict[str, FeatureSite] = {}
+    for value, group in _features(structure, groups):
+        if value.name and is_map(value) and not value.is_graph_output():
+            features.setdefault(value.name, FeatureSite(value.name, group))
     return Sites(convolutions, tuple(features.values()))
 
 
-def _group(name: str, node: ir.Node) -> str:
-    weight = array_of(node.inputs[1])
-    if weight is None:
-        return ""
-    if block := BLOCK.match(name):
-        return block[1]
-    if attention := ATTENTION.match(name):
-        return attention[1] if min(weight.shape[:2]) >= NARROWEST else ""
-    if name == TAIL:
-        return TAIL
-    return "upscale" if UPSCALE.match(name) else ""
+def _features(structure: Structure, groups: Groups) -> Iterator[tuple[ir.Value, str]]:
+    """Stream before each block, between its convolutions, its result, the sum behind it; inputs of the others.
 
-
-def _features(nodes: dict[str, ir.Node]) -> Iterator[FeatureSite]:
-    """Stream before each block, between its convolutions, its result, the sum behind it; inputs of tail and upscale."""
-    for name, node in nodes.items():
-        block, source = BLOCK.match(name), node.inputs[0]
-        if source is None or not source.name:
+    Of the upscaling that is what reads the last sum, of attention and of tokens nothing.
+    """
+    blocks = {node: block for block in structure.blocks for node in block.convolutions}
+    tokens = {block for block in structure.blocks if any(node.op_type != "Conv" for node in block.convolutions)}
+    gated = {node for each in structure.attention for node in each.convolutions}
+    for node in structure.wide:
+        block, source = blocks.get(node), node.inputs[0]
+        if source is None or node in gated or node.op_type != "Conv" or block in tokens:
             continue
         if block is None:
-            if name == TAIL or (UPSCALE.match(name) and _reads_features(node, nodes)):
-                yield FeatureSite(source.name, TAIL if name == TAIL else "upscale")
+            if node not in structure.upscaling or structure.reads_last_sum(source):
+                yield source, groups.of[node]
             continue
-        if block[2] == "0":
-            yield FeatureSite(source.name, stream_of(block[1]))
-            continue
-        yield FeatureSite(source.name, block[1])
-        result = node.outputs[0]
-        if array_of(node.inputs[1]) is None:  # the gate is in the weights, and the sum is what crosses memory
-            addition = only_consumer(result, "Add")
-            total = None if addition is None else addition.outputs[0]
-        else:
-            if result.name:
-                yield FeatureSite(result.name, block[1])
-            found = block_sum(result)
-            total = None if found is None else rescaled(found.total)
-        if total is not None and total.name:
-            yield FeatureSite(total.name, stream_of(block[1]))
-
-
-def stream_of(block: str) -> str:
-    """``body.3.body_block.7`` -> ``body.3.stream``."""
-    return f"{block.split('.body_block', maxsplit=1)[0]}.stream"
+        if node is block.convolutions[0]:
+            yield block.carried, groups.streams[block]
+        if source is not block.carried:
+            yield source, groups.of[node]
+        if node is block.convolutions[-1]:
+            found = block_sum(node.outputs[0])
+            if found is not None and array_of(node.inputs[1]) is not None:  # else the gate is in the weights
+                yield node.outputs[0], groups.of[node]
+            yield rescaled(block.total), groups.streams[block]
 
 
 def is_stream(group: str) -> bool:
     """Whether a group is the residual stream of a module."""
-    return group.endswith(".stream")
+    return group.endswith(f".{STREAM}")
 
 
-def is_module(part: str) -> bool:
-    """Whether a name of :attr:`Sites.parts` is that of a module."""
-    return MODULE.fullmatch(f"{part}.") is not None
+def is_module(part: str, parts: Collection[str]) -> bool:
+    """Whether a name among those of :attr:`Sites.parts` is that of a module, which has groups of its own."""
+    return any(other.startswith(f"{part}.") for other in parts)
 
 
 def origin_of(tensor: str) -> str:
@@ -163,34 +149,15 @@ def origin_of(tensor: str) -> str:
     return tensor.removesuffix(SCALED)
 
 
-def rescaled(value: ir.Value) -> ir.Value:
-    """What the value's only reader makes of it, if that is a scaling of its channels; else the value."""
-    reader = only_consumer(value, "Mul")
-    return reader.outputs[0] if reader is not None and (reader.name or "").endswith(SCALED) else value
-
-
-def _reads_features(node: ir.Node, nodes: dict[str, ir.Node]) -> bool:
-    """Whether an upscaling convolution reads the body's C channels, and not what another one made of them."""
-    tail = nodes.get(TAIL)
-    source = node.inputs[0]
-    if tail is None or source is None:
-        return False
-    scaling = source.producer()
-    if scaling is not None and (scaling.name or "").endswith(SCALED):
-        source = scaling.inputs[0]
-    addition = producer_of(source, "Add")
-    return addition is not None and any(value is tail.outputs[0] for value in addition.inputs)
-
-
 @dataclass(frozen=True)
 class BlockSum:
-    """The end of a residual block, ``total = addition(carried, gating(result, gate))``."""
+    """The end of a residual block, ``total = addition(carried, gating(result, gate))``, or without a gate."""
 
-    gating: ir.Node
+    gating: ir.Node | None
     addition: ir.Node
     carried: ir.Value
     result: ir.Value
-    gate: ir.Value
+    gate: ir.Value | None
 
     @property
     def total(self) -> ir.Value:
@@ -205,6 +172,8 @@ def block_sum(result: ir.Value) -> BlockSum | None:
         if addition is None:
             continue
         gate = use.node.inputs[1 - use.idx]
+        if array_of(gate) is not None:
+            continue  # a factor is no gate
         carried = next((value for value in addition.inputs if value is not use.node.outputs[0]), None)
         if gate is not None and carried is not None:
             return BlockSum(use.node, addition, carried, result, gate)

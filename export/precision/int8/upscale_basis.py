@@ -24,7 +24,8 @@ from scipy.fft import dct
 from scipy.linalg import hadamard
 
 from defian_edge.export.graph import Emitter, array_of, integers, only_consumer, producer_of, set_constant
-from defian_edge.export.precision.int8.sites import TAIL, UPSCALE
+from defian_edge.export.precision.int8.maps import BESIDE, groups_of
+from defian_edge.export.precision.int8.structure import Structure
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -34,6 +35,7 @@ SIDE = 8
 WINDOW = 3
 SMALLEST_EIGENVALUE = 1e-8
 SIDE_NAME = "side"
+MOST_PICTURE_CHANNELS = 4
 
 
 class LinearSum:
@@ -49,26 +51,29 @@ class LinearSum:
     def __init__(self, model: ir.Model) -> None:
         self.found = False
         self.tensor = self.image = ""
-        tail = next((node for node in model.graph if node.op_type == "Conv" and node.name == TAIL), None)
-        addition = None if tail is None else only_consumer(tail.outputs[0], "Add")
-        if tail is None or addition is None:
+        structure = Structure(model.graph)
+        addition = structure.last_sum
+        if addition is None:
             return
         sources = [producer_of(value, "Conv") for value in addition.inputs]
+        tail = next((node for node in sources if node in structure.wide), None)
         shallow = next((node for node in sources if node is not tail), None)
-        readers = _linear_readers(addition.outputs[0])
-        if shallow is None or not readers or not _is_plain(tail) or not _is_plain(shallow):
+        readers = _linear_readers(addition.outputs[0], structure)
+        if tail is None or shallow is None or not readers or not _is_plain(tail) or not _is_plain(shallow):
             return
-        if only_consumer(shallow.outputs[0]) is not addition or shallow.inputs[0] is None:
+        if any(only_consumer(node.outputs[0]) is not addition for node in (tail, shallow)):
             return
-        self.found = True
+        if shallow.inputs[0] is None or not _reads_picture(shallow):
+            return
+        self.found, self._structure = True, structure
         self.tail, self.shallow, self.readers = tail, shallow, readers
         self.tensor, self.image = addition.outputs[0].name or "", shallow.inputs[0].name or ""
 
     @property
     def gram(self) -> np.ndarray:
         """Gram matrix [C, C] of the upscaling's weights: what a change of one pixel does to the picture, squared."""
-        weight = next(_wide(node) for node in self.readers if UPSCALE.match(node.name or ""))
-        return np.einsum("ocyx,odyx->cd", weight, weight)
+        weights = [_wide(node) for node in self.readers if node in self._structure.wide]
+        return sum((np.einsum("ocyx,odyx->cd", weight, weight) for weight in weights), np.zeros(()))
 
     def improve(self, moment: np.ndarray, *, side: bool, basis: bool) -> None:
         """Apply one or both freedoms to the graph, in place.
@@ -147,6 +152,7 @@ class LinearSum:
         uses = list(reader.outputs[0].uses())
         beside = emit("Conv", side, emit.constant(weight.astype(np.float32)), **attributes)
         total = emit("Add", reader.outputs[0], beside)
+        emit.nodes[-1].name = f"{reader.name or reader.outputs[0].name}{BESIDE}"
         for value in (beside, total):
             value.shape, value.type = reader.outputs[0].shape, reader.outputs[0].type
         if reader.graph is None:
@@ -156,11 +162,19 @@ class LinearSum:
             use.node.replace_input_with(use.idx, total)
 
 
+def _reads_picture(node: ir.Node) -> bool:
+    """Whether a convolution reads as many channels as a picture has."""
+    weight = array_of(node.inputs[1])
+    return weight is not None and weight.shape[1] <= MOST_PICTURE_CHANNELS
+
+
 def _is_plain(node: ir.Node) -> bool:
-    """A 3x3 convolution with constant weights that keeps the image's size."""
+    """A 3x3 convolution in one group with constant weights that keeps the image's size."""
     weight = array_of(node.inputs[1])
     return (
         weight is not None
+        and groups_of(node) == 1
+        and all(value is None or array_of(value) is not None for value in node.inputs[2:])
         and weight.shape[2:] == (WINDOW, WINDOW)
         and integers(node, "pads") == (WINDOW // 2,) * 4
         and integers(node, "dilations", (1, 1)) == (1, 1)
@@ -168,19 +182,22 @@ def _is_plain(node: ir.Node) -> bool:
     )
 
 
-def _linear_readers(value: ir.Value) -> list[ir.Node]:
-    """The convolutions that read the value, directly or through slices; none if anything else reads its numbers."""
+def _linear_readers(value: ir.Value, structure: Structure) -> list[ir.Node]:
+    """The convolutions that read the value, directly or through slices; none if anything else reads its numbers.
+
+    Without groups, and one of them wide.
+    """
     readers: list[ir.Node] = []
     pending = [use.node for use in value.uses()]
     while pending:
         node = pending.pop()
-        if node.op_type == "Conv" and array_of(node.inputs[1]) is not None:
+        if node.op_type == "Conv" and array_of(node.inputs[1]) is not None and groups_of(node) == 1:
             readers.append(node)
         elif node.op_type == "Slice":
             pending += [use.node for use in node.outputs[0].uses()]
         elif node.op_type != "Shape":
             return []
-    return readers if any(UPSCALE.match(node.name or "") for node in readers) else []
+    return readers if any(node in structure.wide for node in readers) else []
 
 
 def _wide(node: ir.Node) -> np.ndarray:

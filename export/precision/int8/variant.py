@@ -9,13 +9,14 @@ from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
 from defian_edge.export.precision.fp16 import by_measurement
 from defian_edge.export.precision.int8.calibrate import calibrate
+from defian_edge.export.precision.int8.groups import named
 from defian_edge.export.precision.int8.mixed_precision import MixedPrecision, choose
 from defian_edge.export.precision.int8.sensitivity import Validation, as_json, rank
 from defian_edge.export.precision.int8.shares import Shares
 from defian_edge.export.precision.int8.sites import Scope, find_sites
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
     import onnx_ir as ir
@@ -66,6 +67,7 @@ def make_int8(
 
     If nothing keeps the budget, the variant is the whole scope and its record has the reason under ``refused``.
     """
+    graph = named(graph)
     features = find_sites(graph, Scope.FEATURES)
     shares = Shares(graph, features, options.profile.optimum)
     training, validation = patches, None
@@ -88,9 +90,17 @@ def make_int8(
     record = {"mixed_precision": asdict(mixed), "sensitivity": as_json(sensitivities)}
     if not sites.groups:
         record["refused"] = "nothing can be INT8: every site reads or writes what FP16 cannot hold"
-        if calibrated.sites.groups:
+        if not features.groups:
+            record["refused"] = f"nothing can be INT8: {_left_out(calibrated.record['left_out'])}"
+        elif calibrated.sites.groups:
             record["refused"] = f"nothing can be INT8 within {options.max_drift} dB on the validation photos"
         sites = calibrated.sites
     variant = calibrated.variant(sites)
     alone = by_measurement(calibrated.model, calibrated.beyond)
     return replace(variant, calibration={**variant.calibration, **record}, by_measurement=alone)
+
+
+def _left_out(reasons: Mapping[str, int]) -> str:
+    """Why no convolution of a network is a site."""
+    each = [f"{why} ({count})" for why, count in sorted(reasons.items(), key=lambda item: -item[1])]
+    return f"of every convolution: {', '.join(each)}" if each else "the graph has no convolution"
