@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .arguments import choice_of, count_of, number_of, path_of
-from .backends import CHECKS, PROVIDERS, Backend, EngineBackend, GraphBackend
-from .batch import Batch, Tally
+from .backends import CHECKS, PROVIDERS
+from .batch import Tally, Work
+from .cluster.options import add_cluster_options, cluster_of
 from .entry import asks_for, carry_out, printable
-from .errors import DefianError
 from .files import require_writable_folder
 from .jobs import plan
 from .log import add_verbose
+from .opening import Opening
 from .quality import Quality, require_scikit_image
-from .resume import Resume
-from .session import open_session
 from .shards import Shard
-from .tiles import TiledSession, in_tiles_where_needed
-from .tiling import DEFAULT_OVERLAP, Tiling
+from .tiling import DEFAULT_OVERLAP
 from .video_encoder import ENCODERS, Encoding, require_encoder
 
 if TYPE_CHECKING:
-    from .interface import Session
+    from .jobs import Job
 
 VERIFY = "verify"
 
@@ -89,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="I/N",
         help="do the I-th of N shares of the files, counted from 0; the others are for other machines",
     )
+    add_cluster_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="do finished files again")
     parser.add_argument("--no-cuda-graphs", action="store_true", help="run engines eagerly")
     parser.add_argument(
@@ -103,76 +102,53 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     encoding = Encoding(options.video_codec, options.crf, options.preset)
+    cluster = cluster_of(options)
     planned = plan(options.inputs, options.out, encoding, options.shard)
     jobs = planned.jobs
     if options.shard is not None:
         print(f"shard {options.shard}: {len(jobs)} of {len(jobs) + planned.elsewhere} files")
-    if any(job.is_video for job in jobs):
+    if cluster is None and any(job.is_video for job in jobs):
         require_encoder(encoding)
     if options.compare is not None:
         require_scikit_image()
     require_writable_folder(options.out)
-    with _session(options) as session:
-        print(printable(session.describe()))
-        resume = Resume(options.out, _settings(session, options), {"codec": encoding.codec, **encoding.options()})
-        batch = Batch(session, resume, options.out, options.overwrite, options.compare, encoding)
-        tally = batch.run(jobs, alone=options.shard is None and options.inputs == [job.source for job in jobs])
-        suspicious, frames = session.guard.suspicious, session.guard.frames
+    alone = options.shard is None and options.inputs == [job.source for job in jobs]
+    work = Work(_opening(options), options.out, options.overwrite, options.compare, encoding)
+    if cluster is None:
+        tally = _here(work, jobs, alone=alone)
+    else:
+        from .cluster.run import run_on_ray
+
+        tally = run_on_ray(work, jobs, cluster, options.inputs, alone=alone)
     tally.failures += [f"{folder}: this folder cannot be read." for folder in planned.unreadable]
     _report(tally, len(jobs))
     if planned.no_media:
         print(f"{planned.no_media} files are neither photo nor video and were left")
-    if suspicious:
+    if tally.suspicious:
         print(
-            f"{suspicious} of {frames} frames came out black or white, in whole or in a patch, and should not.",
+            f"{tally.suspicious} of {tally.frames} frames came out black or white, in whole or in a patch, and should "
+            "not.",
             file=sys.stderr,
         )
-    return 1 if tally.failures or suspicious else 0
+    return 1 if tally.failures or tally.suspicious else 0
 
 
-def _settings(session: Session, options: argparse.Namespace) -> dict[str, object]:
-    """What decides the pixels of a result, beside its source."""
-    return {
-        "engine": session.manifest.sha256,
-        "tile": options.tile,
-        "overlap": options.overlap,
-        "provider": options.provider or "cpu",
-    }
+def _here(work: Work, jobs: list[Job], *, alone: bool) -> Tally:
+    """Do all jobs in this process."""
+    with work.opening.open() as session:
+        print(printable(session.describe()))
+        return work.batch(session).run(jobs, alone=alone)
 
 
-def _session(options: argparse.Namespace) -> Session:
-    tile: str = options.tile
-    sizes = "auto, off, or a size such as 192x192"
-    tiling = None if tile in {"auto", "off"} else Tiling.parse(tile, options.overlap, sizes)
-    session = open_session(options.engine, backend=_backend(options))
-    try:
-        if tiling is not None:
-            return TiledSession(session, tiling)
-        if tile == "off":
-            return session
-        return in_tiles_where_needed(session, options.provider or "cpu", options.overlap)
-    except BaseException:
-        session.close()
-        raise
-
-
-def _backend(options: argparse.Namespace) -> Backend:
-    """What the options say of a graph or of an engine; an option of the other kind of file is refused."""
-    name = options.engine.name
-    if options.engine.suffix != ".onnx":
-        if options.provider is not None:
-            raise DefianError(
-                f"--provider {options.provider}: expected a graph (.onnx), found the engine {name}.",
-                "Leave --provider out: TensorRT runs an engine. Or give the .onnx file.",
-            )
-        return EngineBackend(cuda_graphs=not options.no_cuda_graphs, check=options.check or EngineBackend.check)
-    for option, given in (("--no-cuda-graphs", options.no_cuda_graphs), ("--check", options.check)):
-        if given:
-            raise DefianError(
-                f"{option}: expected an engine, found the graph {name}.",
-                f"Leave {option} out: ONNX Runtime runs a graph. Or give the .engine file.",
-            )
-    return GraphBackend(provider=options.provider or GraphBackend.provider)
+def _opening(options: argparse.Namespace) -> Opening:
+    return Opening(
+        options.engine,
+        options.provider,
+        options.tile,
+        options.overlap,
+        cuda_graphs=not options.no_cuda_graphs,
+        check=options.check,
+    )
 
 
 def _report(tally: Tally, total: int) -> None:

@@ -130,6 +130,10 @@ class Resume:
         }
         write_whole(self._path(job), (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
 
+    def forget(self, job: Job) -> None:
+        """Remove a job's record, if there is one."""
+        self._path(job).unlink(missing_ok=True)
+
     def _settings_of(self, job: Job) -> dict[str, Any]:
         return self._settings | self._of_videos if job.is_video else self._settings
 

@@ -5,10 +5,10 @@ Three threads: one decodes, the caller's runs the network, one encodes, so that 
 
 from __future__ import annotations
 
+import io
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -18,8 +18,10 @@ from .files import FULL, cannot_write, rename_whole
 from .temporary import unfinished_file
 from .video_colour import Colours
 from .video_encoder import FORMATS, Encoding, import_av
-from .video_source import FilmReader, film_stream, first_look, place_of
-from .video_target import FilmWriter
+from .video_packets import PacketWriter
+from .video_parts import PartReader
+from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, place_of, rate_of
+from .video_target import FilmWriter, PartWriter
 from .video_times import TIMELESS, FrameTimes
 
 if TYPE_CHECKING:
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 
     from .files import Written
     from .interface import Session
+    from .video_parts import Part
+    from .video_source import FirstLook
 
 DECODED, FINISHED = 2, 4
 """Decoded frames, and upscaled ones with the packets of sound between them, that wait at most."""
@@ -48,6 +52,19 @@ class Film:
     written: Written
     losses: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FilmPart:
+    """A part of a video that was upscaled.
+
+    Attributes:
+        written: the file.
+        side_data: what its frames say beside their pixels, by FFmpeg's names.
+    """
+
+    written: Written
+    side_data: tuple[str, ...] = ()
 
 
 def upscale_video(
@@ -82,6 +99,30 @@ def upscale_video(
         raise cannot_write(target, error) from error
 
 
+def upscale_part(session: Session, source: Path, target: Path, part: Part, encoding: Encoding) -> FilmPart:
+    """Upscale a part of a video, without sound; the target appears whole or not at all.
+
+    Args:
+        session: what upscales the frames, in this thread.
+        source: the whole video.
+        target: for ``join_film``; a name as of ``Part.name``.
+        part: which part, of ``parts_of``.
+        encoding: how the whole result is encoded.
+
+    Raises:
+        UncutError: the video cannot be done in parts.
+        DefianError: as ``upscale_video``.
+    """
+    av = import_av()
+    try:
+        with unfinished_file(target) as unfinished:
+            with unfinished.open("wb") as stream:
+                done = _transcode_part(av, session, source, stream, (encoding, part, target.with_suffix("").suffix))
+            return FilmPart(rename_whole(unfinished, target), tuple(sorted(done.side_data())))
+    except OSError as error:
+        raise cannot_write(target, error) from error
+
+
 def _transcode(
     av: Any,  # noqa: ANN401
     session: Session,
@@ -90,19 +131,28 @@ def _transcode(
     step: Callable[[], None],
 ) -> _Transcoder:
     source, target = files
-    with ExitStack() as stack:
-        try:
-            reader = stack.enter_context(av.open(place_of(source, "rb")))
-            place = place_of(target, "wb")
-            writer = stack.enter_context(av.open(place, "w", format=FORMATS[target.suffix.lower()]))
-            transcoder = _Transcoder(av, session, (reader, writer), source, encoding)
-            transcoder.run(step)
-        except av.FFmpegError as error:
-            if error.errno in FULL:
-                raise OSError(error.errno, error.strerror) from error
-            raise DefianError(
-                f"{source}: {error.strerror or error}.", "Play it with ffplay, or leave it out."
-            ) from error
+    with ExitStack() as stack, ffmpegs_faults(av, source):
+        reader = stack.enter_context(av.open(place_of(source, "rb")))
+        place = place_of(target, "wb")
+        writer = stack.enter_context(av.open(place, "w", format=FORMATS[target.suffix.lower()]))
+        transcoder = _Transcoder(av, session, (reader, writer), source, encoding)
+        transcoder.run(step)
+    return transcoder
+
+
+def _transcode_part(
+    av: Any,  # noqa: ANN401
+    session: Session,
+    source: Path,
+    stream: BinaryIO,
+    how: tuple[Encoding, Part, str],
+) -> _Transcoder:
+    encoding, part, suffix = how
+    with ExitStack() as stack, ffmpegs_faults(av, source):
+        reader = stack.enter_context(av.open(place_of(source, "rb")))
+        writer = stack.enter_context(av.open(io.BytesIO(), "w", format=FORMATS[suffix.lower()]))
+        transcoder = _PartTranscoder(av, session, (reader, writer), source, encoding, part, stream)
+        transcoder.run(lambda: None)
     return transcoder
 
 
@@ -124,13 +174,18 @@ class _Transcoder:
         look = first_look(av, source)
         self._turns = look.turns
         self._colours = Colours.of(stream.codec_context)
-        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        rate = rate_of(stream)
         self._clock = FrameTimes(rate, stream.time_base, has_times=reader.format.name not in TIMELESS)
-        self._film = FilmReader(av, reader, stream, source, rate)
-        self._writer = FilmWriter(av, reader, writer, self._film, look, (session.manifest.scale, encoding))
+        self._film, self._writer = self._ends(reader, writer, stream, look)
         self._frames: Channel[np.ndarray] = Channel(DECODED)
         self._finished: Channel[Any] = Channel(FINISHED)
         self._failure: BaseException | None = None
+
+    def _ends(self, reader: Any, writer: Any, stream: Any, look: FirstLook) -> tuple[FilmReader, FilmWriter]:  # noqa: ANN401
+        """Where frames come from, and where they go to."""
+        film = FilmReader(self._av, reader, stream, self._source, rate_of(stream))
+        how = (self._session.manifest.scale, self._encoding)
+        return film, FilmWriter(self._av, reader, writer, film, look, how)
 
     @property
     def count(self) -> int:
@@ -141,6 +196,9 @@ class _Transcoder:
 
     def remarks(self) -> list[str]:
         return self._writer.remarks()
+
+    def side_data(self) -> set[str]:
+        return self._film.side_data
 
     def run(self, step: Callable[[], None]) -> None:
         """All frames, in their order.
@@ -203,3 +261,26 @@ class _Transcoder:
         except BaseException as error:
             self._failure = error
             self._stop()
+
+
+class _PartTranscoder(_Transcoder):
+    """A part of a film on its way to a file of packets; the container says how the whole is encoded."""
+
+    def __init__(
+        self,
+        av: Any,  # noqa: ANN401
+        session: Session,
+        containers: tuple[Any, Any],
+        source: Path,
+        encoding: Encoding,
+        *whither: Any,  # noqa: ANN401 - the part, and the file
+    ) -> None:
+        self._part, self._stream = whither
+        super().__init__(av, session, containers, source, encoding)
+
+    def _ends(self, reader: Any, writer: Any, stream: Any, look: FirstLook) -> tuple[FilmReader, FilmWriter]:  # noqa: ANN401
+        film = PartReader(self._av, reader, stream, self._source, rate_of(stream))
+        film.part = self._part
+        packets = PartWriter(self._av, reader, writer, film, look, (self._session.manifest.scale, self._encoding))
+        packets.packets = PacketWriter(self._stream, stream.time_base)
+        return film, packets

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from .errors import DefianError
+from .files import FULL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
+LOGGER = logging.getLogger(__name__)
+
 ESTIMATED = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})
 """Formats whose header promises no duration; FFmpeg estimates one from what is there."""
 TOLERANCE = Fraction(1, 2)
 """Seconds by which the duration of a whole file may be wrong; that of a stream is exact to two frames."""
-PROGRESSIVE = (0, 1)
-"""Of FFmpeg's field orders: unknown, progressive."""
+PROGRESSIVE = (None, 0, 1)
+"""Of FFmpeg's field orders: what PyAV before 18 says, unknown, progressive."""
 DEINTERLACE = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
 
 
@@ -32,6 +36,27 @@ def place_of(path: Path, mode: str) -> Any:  # noqa: ANN401 - text or an open fi
     except UnicodeEncodeError:
         return path.open(mode)
     return f"file:{text}"
+
+
+@contextmanager
+def ffmpegs_faults(av: Any, source: Path) -> Iterator[None]:  # noqa: ANN401
+    """FFmpeg's errors in the words of the command line.
+
+    Raises:
+        OSError: the disk is full.
+        DefianError: whatever else FFmpeg cannot do with the file.
+    """
+    try:
+        yield
+    except av.FFmpegError as error:
+        if error.errno in FULL:
+            raise OSError(error.errno, error.strerror) from error
+        raise DefianError(f"{source}: {error.strerror or error}.", "Play it with ffplay, or leave it out.") from error
+
+
+def rate_of(stream: Any) -> Fraction:  # noqa: ANN401
+    """Frames per second of a film, as far as its file says it."""
+    return stream.average_rate or stream.guessed_rate or Fraction(25)
 
 
 def film_stream(reader: Any, source: Path) -> Any:  # noqa: ANN401 - an input container, a video stream
@@ -130,10 +155,14 @@ class Ledger:
 
     def frame(self, frame: Any) -> None:  # noqa: ANN401
         """A frame was decoded."""
-        self.frames += 1
         self.corrupt += bool(frame.is_corrupt)
-        if frame.pts is not None and frame.time_base is not None:
-            self.end = max(self.end, frame.pts * frame.time_base + self.step)
+        self.shown(None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base)
+
+    def shown(self, time: Fraction | None) -> None:
+        """A frame came out that is shown at a time, in seconds."""
+        self.frames += 1
+        if time is not None:
+            self.end = max(self.end, time + self.step)
 
     def losses(self) -> list[str]:
         """What did not come out, in sentences; empty if all did."""
@@ -191,9 +220,8 @@ class FilmReader:
         Raises:
             DefianError: the size changes, or interlacing begins, in the middle.
         """
-        for packet in self._reader.demux():
+        for packet in self.packets():
             film = packet.stream.index == self.stream.index
-            self.ledger.packet(packet, film=film)
             if film:
                 for frame in self._decoded(packet):
                     yield from self._whole(frame)
@@ -202,6 +230,12 @@ class FilmReader:
         if self._graph is not None:
             self._graph.push(None)
             yield from self._pulled()
+
+    def packets(self) -> Iterator[Any]:
+        """All packets of the file, which the ledger counts."""
+        for packet in self._reader.demux():
+            self.ledger.packet(packet, film=packet.stream.index == self.stream.index)
+            yield packet
 
     def _decoded(self, packet: Any) -> list[Any]:  # noqa: ANN401
         try:
@@ -224,7 +258,7 @@ class FilmReader:
                 f"{self.source}: its pictures change from {before} to {now} at frame {self.ledger.frames}.",
                 "Cut it there: ffmpeg -i FILE -c copy -f segment parts%d.mkv, or bring it to one size with ffmpeg.",
             )
-        if first and (frame.interlaced_frame or self.stream.codec_context.field_order not in PROGRESSIVE):
+        if first and (frame.interlaced_frame or self._field_order() not in PROGRESSIVE):
             self._graph = self._filter()
         if self._graph is None:
             if frame.interlaced_frame:
@@ -237,6 +271,16 @@ class FilmReader:
         self.deinterlaced += bool(frame.interlaced_frame)
         self._graph.push(frame)
         yield from self._pulled()
+
+    def _field_order(self) -> int | None:
+        order: int | None = getattr(self.stream.codec_context, "field_order", None)
+        if order is None:
+            LOGGER.warning(
+                "PyAV %s does not tell a film's field order, as 18 does (Python 3.11 and newer): frames are "
+                "deinterlaced only if they say so themselves",
+                self._av.__version__,
+            )
+        return order
 
     def _filter(self) -> Any:  # noqa: ANN401
         graph = self._av.filter.Graph()

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .errors import DefianError
 from .video_colour import Colours
 from .video_copy import copied_streams, keep_facts
 from .video_hdr import Hdr, left_out
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .video_encoder import Encoding
+    from .video_packets import PacketWriter
     from .video_source import FilmReader, FirstLook
 
 
@@ -52,8 +56,13 @@ class FilmWriter:
         self.times: deque[int] = deque()
         self.count = 0
         self._output = self._stream(film.stream, film.rate, look.turns)
-        self._copied, self._remarks = copied_streams(reader, writer, film.stream, film.source)
-        keep_facts(reader, writer, film.stream, self._output)
+        self._copied, self._remarks = self._rest(reader)
+
+    def _rest(self, reader: Any) -> tuple[dict[int, Any], list[str]]:  # noqa: ANN401
+        """Put what is not the film into the result: streams by the source's index, and what is left out."""
+        copied, remarks = copied_streams(reader, self._writer, self._film.stream, self._film.source)
+        keep_facts(reader, self._writer, self._film.stream, self._output)
+        return copied, remarks
 
     def _stream(self, source: Any, rate: Fraction, turns: int) -> Any:  # noqa: ANN401
         context, encoding = source.codec_context, self._encoding
@@ -96,13 +105,36 @@ class FilmWriter:
             return
         frame = self._colours.from_rgb(self._av, thing, self._output.pix_fmt)
         frame.pts, frame.time_base = self.times.popleft(), self._film.stream.time_base
-        self._writer.mux(self._output.encode(frame))
+        self._encoded(self._output.encode(frame))
         self.count += 1
+
+    def take_encoded(self, packet: Any) -> None:  # noqa: ANN401
+        """A packet of a part of the result, encoded as this film is."""
+        packet.stream = self._output
+        self._writer.mux(packet)
+        self.count += 1
+
+    def require_same_encoding(self, header: bytes, name: Path) -> None:
+        """Refuse a part that another version of the encoder has made, or one with other options.
+
+        Raises:
+            DefianError: its header differs from this film's.
+        """
+        self._writer.start_encoding()
+        mine = header_of(self._output)
+        if mine != header:
+            raise DefianError(
+                f"{name} was encoded otherwise than the film: {len(header)} bytes of header, expected {len(mine)}.",
+                "Install one version of PyAV on all machines, and use --overwrite.",
+            )
 
     def finish(self) -> None:
         """Encode what the encoder has kept back."""
         if self.count:
-            self._writer.mux(self._output.encode(None))
+            self._encoded(self._output.encode(None))
+
+    def _encoded(self, packets: Any) -> None:  # noqa: ANN401
+        self._writer.mux(packets)
 
     def remarks(self) -> list[str]:
         """What the result lacks of its source, or has otherwise; complete at the end."""
@@ -114,3 +146,26 @@ class FilmWriter:
             said.append(f"{self._film.deinterlaced} frames were interlaced, and are deinterlaced")
         lost = left_out(self._film.side_data, self._hdr.kept(self._encoding.codec))
         return said + [f"{each} is left out" for each in lost]
+
+
+class PartWriter(FilmWriter):
+    """Encodes the frames of a part of a film into a file of packets, and nothing else.
+
+    The container that it is given says how its films are encoded, and stays empty.
+
+    Attributes:
+        packets: where the packets go; has to be set before the first frame.
+    """
+
+    packets: PacketWriter
+
+    def _rest(self, reader: Any) -> tuple[dict[int, Any], list[str]]:  # noqa: ANN401, ARG002
+        return {}, []
+
+    def _encoded(self, packets: Any) -> None:  # noqa: ANN401
+        self.packets.write(packets, header_of(self._output))
+
+
+def header_of(stream: Any) -> bytes:  # noqa: ANN401
+    """What an encoder writes once for a whole film."""
+    return bytes(stream.codec_context.extradata or b"")

@@ -1,4 +1,7 @@
-"""docs/gpu.md and README's rows from the reports in docs/gpu: ``python -m selftest.page``. A test compares them."""
+"""docs/gpu.md, README's rows and docs/scale.md's tables from the reports in docs/gpu: ``python -m selftest.page``.
+
+A test compares them.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from defian_edge.runtime.files import write_whole
 from defian_edge.selftest.page_sections import card_section, latencies, table
 from defian_edge.selftest.report import read_report
 from defian_edge.selftest.runner import ROOT
+from defian_edge.selftest.scale_page import with_tables
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
     from defian_edge.selftest.report import Report
 
 REPORTS, PAGE, README = ROOT / "docs" / "gpu", ROOT / "docs" / "gpu.md", ROOT / "README.md"
+SCALE, REWRITES = ROOT / "docs" / "scale.md", ROOT / "docs" / "rewrites.md"
 BEGIN, END = "<!-- from docs/gpu -->\n", "<!-- end -->\n"
 """Around README's rows."""
 HEAD = """# On GPUs
@@ -32,7 +37,7 @@ NOTHING = "\nNo report is here yet: nothing in this repository has been measured
 
 
 def main() -> None:
-    """Write the page; exits with 2 if a report cannot be read."""
+    """Write the pages; exits with 2 if a report cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m defian_edge.selftest.page", description=__doc__)
     parser.parse_args()
     try:
@@ -40,6 +45,7 @@ def main() -> None:
         for path, text in (
             (PAGE, page(found)),
             (README, with_rows(README.read_text(encoding="utf-8"), found)),
+            (SCALE, with_tables(SCALE.read_text("utf-8"), found, REWRITES.read_text("utf-8"))),
         ):
             if path.is_file() and path.read_text(encoding="utf-8") == text:
                 print(f"{path} is as it should be")

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
+from dataclasses import replace
 from importlib.metadata import metadata, requires
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from defian_edge import __version__
+from defian_edge.models.bundled import bundled_models
+from defian_edge.models.checkpoint import Checkpoint, load_checkpoint, shapes_of
+from defian_edge.runtime.images import read_image, write_png
 from tests.conftest import REPOSITORY
 from tests.doubles.wheel import build_wheel, run
-from tests.export.given_graphs import small, written
+from tests.export.given_graphs import gentle, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,19 +87,45 @@ def test_every_documented_make_target_and_extra_exists():
             assert set(named.split(",")) <= extras(), command
 
 
+def first_block_of(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """The weights of the network's first module and its first residual block, which is a network of its own."""
+    names = shapes_of(replace(checkpoint.architecture, blocks=1, modules=1))
+    return {name: checkpoint.state[name] for name in names}
+
+
 @pytest.fixture
 def playground(tmp_path, set5) -> Path:
-    """A folder in which the documented commands find the files they name."""
+    """A folder in which the documented commands find the files they name, small ones.
+
+    The bundled names are networks of one residual block, and Set5's pictures are cut, so that all of it takes minutes.
+    What the real ones give is tested in ``tests/export/test_set5.py``.
+    """
     folder = tmp_path
-    rooms = ("defian_edge", "export", "runtime", "models", "calibration", "benchmark", "selftest", "tools")
-    for name in (*rooms, "docs", "README.md", "export.py", "bench.py", "defian.py"):
+    rooms = ("defian_edge", "export", "runtime", "calibration", "benchmark", "selftest", "tools")
+    for name in (*rooms, "docs", "README.md"):
         (folder / name).symlink_to(REPOSITORY / name)
-    (folder / "Set5").symlink_to(set5)
-    (folder / "PHOTOS").symlink_to(set5 / "HR")
-    (folder / "photo.png").symlink_to(set5 / "LRx2" / "bird.png")
-    written(small(), folder / "net.onnx")
-    (folder / "yours.pth").symlink_to(set5.parent.parent / "weights" / "defian_s_x2.pth")
+    for name in ("export.py", "bench.py", "defian.py"):
+        shutil.copy(REPOSITORY / name, folder)  # a program that is a link finds the rooms beside what it links to
+    (folder / "models" / "weights").mkdir(parents=True)
+    for path in (REPOSITORY / "models").glob("*.py"):
+        (folder / "models" / path.name).symlink_to(path)
+    for name, path in bundled_models().items():
+        save_file(first_block_of(load_checkpoint(path)), folder / "models" / "weights" / f"{name}.safetensors")
+    yours = load_checkpoint(set5.parent.parent / "weights" / "defian_s_x2.pth")
+    torch.save(first_block_of(yours), folder / "yours.pth")
+    for name, side in (("LRx2", 64), ("HR", 128)):
+        cut(set5 / name, folder / "Set5" / name, side)
+    cut(set5 / "HR", folder / "PHOTOS", 208)  # larger than the tiles of the commands
+    cut(set5 / "LRx2", folder, 80, "bird.png", "photo.png")
+    written(gentle(), folder / "net.onnx")
     return folder
+
+
+def cut(source: Path, target: Path, side: int, only: str = "*.png", name: str = "") -> None:
+    """Write the upper left corners of a folder's pictures into another folder."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.glob(only):
+        write_png(target / (name or path.name), read_image(path)[:side, :side])
 
 
 RUN = [

@@ -90,7 +90,12 @@ def packages() -> list[str]:
     wanted = [
         each for each in named if each.marker is not None and any(each.marker.evaluate({"extra": e}) for e in EXTRAS)
     ]
-    return sorted({f"{each.name}{each.specifier}" for each in wanted if each.name not in LEFT_OUT})
+    return sorted({f"{each.name}{extras_of(each)}{each.specifier}" for each in wanted if each.name not in LEFT_OUT})
+
+
+def extras_of(requirement: Requirement) -> str:
+    """Its extras as pip is told, such as ``[data]``; empty for none."""
+    return f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
 
 
 def tested(version: str, interpreter: Path, graph: Path) -> str:

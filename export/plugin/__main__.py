@@ -23,8 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(build_fatbin(options.out, options.sm or ARCHITECTURES))
         elif options.command == "report":
             print_report(options.sm)
-        elif options.command == "memory":
-            print_memory(options.model or ["defian-s-x2", "defian-s-x4"], options.profile)
+        elif options.command == "plans":
+            print_plans(options.model or ["defian-s-x2", "defian-s-x4"], options.profile)
         else:
             print_traffic(options.size[0], options.size[1], Cache(options.resident, options.l2_kib * 1024))
     except DefianError as error:
@@ -46,9 +46,9 @@ def _parser() -> argparse.ArgumentParser:
     traffic.add_argument("--size", type=int, nargs=2, default=(540, 960), metavar=("HEIGHT", "WIDTH"))
     traffic.add_argument("--resident", type=int, default=Cache.resident, help="blocks in flight")
     traffic.add_argument("--l2-kib", type=int, default=Cache.l2_bytes // 1024, help="size of the modelled L2")
-    memory = commands.add_parser("memory", help="activation memory of engines with the plugin and with the function")
-    memory.add_argument("--model", action="append", help="bundled name, or path of a checkpoint; repeatable")
-    memory.add_argument("--profile", default=DEFAULT_PROFILE, help="minimum,optimum,maximum LR shape")
+    plans = commands.add_parser("plans", help="bytes, kernels and memory of engines with the plugin and the function")
+    plans.add_argument("--model", action="append", help="bundled name, or path of a checkpoint; repeatable")
+    plans.add_argument("--profile", default=DEFAULT_PROFILE, help="minimum,optimum,maximum LR shape")
     return parser
 
 
@@ -71,29 +71,35 @@ def print_report(architectures: list[int] | None) -> None:
         )
 
 
-def print_memory(models: list[str], profile: str) -> None:
-    """A Markdown table of what TensorRT-RTX plans for sm_89 in FP16, plugin beside function.
+def print_plans(models: list[str], profile: str) -> None:
+    """A Markdown table of what TensorRT-RTX plans for sm_89 in FP16, function beside plugin.
 
     Raises:
         DefianError: tensorrt-rtx is not installed, a model is unknown, or the profile has another form.
     """
-    from defian_edge.export.engine.memory_plan import planned_activation_bytes
-    from defian_edge.export.rewrites import apply_rewrites
+    from defian_edge.export.engine.memory_plan import plan_of
+    from defian_edge.export.graph import copy_of
+    from defian_edge.export.rewrites import Use, apply_rewrites, select
     from defian_edge.export.trace.network import trace
     from defian_edge.models.bundled import resolve_model
     from defian_edge.models.checkpoint import load_checkpoint
     from defian_edge.runtime.profile import ShapeProfile
 
     shapes = ShapeProfile.parse(profile)
-    print("| model | largest LR | plugin, MB | function, MB | saved, MB |")
-    print("|---|---|---|---|---|")
+    print("| model | graph | eigenvalues by | GB moved | kernels | activation MB |")
+    print("|---|---|---|---|---|---|")
     for model in models:
         checkpoint = load_checkpoint(resolve_model(model))
-        graph = trace(checkpoint)
-        apply_rewrites(graph)
-        planned = [(planned_activation_bytes(graph, shapes, plugin=plugin) or 0) / 1e6 for plugin in (True, False)]
-        figures = " | ".join(f"{value:.1f}" for value in (*planned, planned[1] - planned[0]))
-        print(f"| {checkpoint.name} | {'x'.join(map(str, shapes.maximum))} | {figures} |")
+        plain = trace(checkpoint)
+        for use in (Use.ENGINE, Use.PORTABLE):
+            graph = copy_of(plain)
+            apply_rewrites(graph, select((), use, shapes.maximum[0]))
+            for step in ("function", "plugin"):
+                plan = plan_of(graph, shapes, plugin=step == "plugin")
+                moved = "not known" if plan.traffic is None else f"{plan.traffic.bytes / 1e9:.2f}"
+                kernels = "not known" if plan.traffic is None else plan.traffic.kernels
+                activation = "not known" if plan.activation_bytes is None else f"{plan.activation_bytes / 1e6:.1f}"
+                print(f"| {checkpoint.name} | {use.value} | {step} | {moved} | {kernels} | {activation} |")
 
 
 def print_traffic(height: int, width: int, cache: Cache) -> None:

@@ -1,5 +1,6 @@
 /* Preloaded into a process: writes each host name that it looks up and each connection over a network to LOOKUPS_FILE. */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <dlfcn.h>
 #include <netdb.h>
 #include <stdio.h>
@@ -18,6 +19,12 @@ int getaddrinfo(const char *node, const char *service, const struct addrinfo *hi
 }
 int connect(int fd, const struct sockaddr *address, socklen_t length) {
     int (*real)(int, const struct sockaddr *, socklen_t) = dlsym(RTLD_NEXT, "connect");
-    if (address->sa_family != AF_UNIX) tell("connected", "to a network");
+    char name[INET6_ADDRSTRLEN] = "a network";
+    const void *number = address->sa_family == AF_INET ? (const void *)&((const struct sockaddr_in *)address)->sin_addr
+                                                       : (const void *)&((const struct sockaddr_in6 *)address)->sin6_addr;
+    if (address->sa_family == AF_INET || address->sa_family == AF_INET6)
+        inet_ntop(address->sa_family, number, name, sizeof name);
+    if (address->sa_family != AF_UNIX && address->sa_family != AF_UNSPEC && address->sa_family != AF_NETLINK)
+        tell("connected to", name);
     return real(fd, address, length);
 }

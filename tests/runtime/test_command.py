@@ -262,7 +262,7 @@ def test_an_encoder_that_is_not_there_is_refused_before_the_engine_is_opened(gra
 
     write_video(tmp_path / "in.mp4", size=32, sound=False)
     monkeypatch.setattr(video_encoder, "_why_not", lambda _, encoding: "no" * encoding.codec.endswith("nvenc"))
-    monkeypatch.setattr(command, "_session", lambda _: pytest.fail("the work began"))
+    monkeypatch.setattr(command, "_here", lambda *_, **__: pytest.fail("the work began"))
     given = (tmp_path / "in.mp4", "--engine", graph, "--out", tmp_path / "sr", "--video-codec", "h264_nvenc")
     assert run(*given) == 2
     assert "These work here: libx264, libx265, libsvtav1, ffv1." in capsys.readouterr().err

@@ -147,6 +147,8 @@ def test_onnx_runtime_tells_where_nodes_run(graph):
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+    if not hasattr(session, "get_provider_graph_assignment_info"):
+        pytest.skip("this ONNX Runtime does not tell where nodes run")
     places = session.get_provider_graph_assignment_info()
     assert {each.ep_name for each in places} == {"CPUExecutionProvider"}
     assert "Conv" in {node.op_type for each in places for node in each.get_nodes()}

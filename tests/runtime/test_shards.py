@@ -145,7 +145,7 @@ def test_what_is_no_shard_is_refused(text, message):
 
 
 def test_the_command_does_its_shard_and_an_empty_one_is_no_failure(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("defian_edge.runtime.command.open_session", lambda *_, **__: Enlarger())
+    monkeypatch.setattr("defian_edge.runtime.opening.open_session", lambda *_, **__: Enlarger())
 
     def run(shard: str) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:

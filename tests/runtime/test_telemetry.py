@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -64,7 +65,8 @@ def told(home: Path) -> list[str]:
 
 
 def test_nothing_is_written_and_nobody_is_called(tmp_path, spy):
-    homes = {(entry, already): tmp_path / f"{entry}{already}" for entry in ENTRIES for already in ("", "0")}
+    entries = [entry for entry in ENTRIES if entry != "calibration" or importlib.util.find_spec("torch")]
+    homes = {(entry, already): tmp_path / f"{entry}{already}" for entry in entries for already in ("", "0")}
     running = {key: start(ENTRIES[key[0]], 12, spy, home, ORT_DISABLE_TELEMETRY=key[1]) for key, home in homes.items()}
     for key, process in running.items():
         assert process.wait(timeout=300) == 0, (key, process.stderr and process.stderr.read())

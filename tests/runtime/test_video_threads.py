@@ -170,5 +170,6 @@ def test_a_signal_ends_it_wherever_it_is_and_nothing_is_left(tmp_path, number, s
         assert child.stdout.readline() == "inside\n"
         child.send_signal(number)
         _, said = child.communicate(timeout=PATIENCE)
-    assert (child.returncode, said) == (status, "stopped\n")
+    lines = [line for line in said.splitlines() if not line.startswith("PyAV ")]  # what an old one does not tell
+    assert (child.returncode, lines) == (status, ["stopped"])
     assert list((tmp_path / "sr").iterdir()) == []

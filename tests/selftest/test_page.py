@@ -7,9 +7,23 @@ import json
 import jsonschema
 import pytest
 
+from defian_edge.export.roofline.devices import DEVICES
 from defian_edge.runtime.errors import DefianError
-from defian_edge.selftest.page import BEGIN, NOTHING, PAGE, README, REPORTS, page, reports, with_rows
+from defian_edge.selftest.page import (
+    BEGIN,
+    NOTHING,
+    PAGE,
+    README,
+    REPORTS,
+    REWRITES,
+    SCALE,
+    page,
+    reports,
+    with_rows,
+    with_tables,
+)
 from defian_edge.selftest.report import SCHEMA_FILE, Outcome, Report
+from defian_edge.selftest.scale_page import bounded, measured
 
 
 def test_the_page_follows_from_the_reports():
@@ -91,3 +105,28 @@ def test_a_report_becomes_tables():
     assert "not this" not in text
     row = "| NVIDIA Toy, 2026-11-26 | TensorRT-RTX, fp16.plugin | 4.000 (25%) ms |"
     assert row in with_rows(f"{BEGIN}<!-- end -->\n", [("toy.json", report())])
+
+
+def test_the_tables_of_scale_follow_from_the_reports_and_the_rewrites():
+    page_as_it_is, rewrites = SCALE.read_text(encoding="utf-8"), REWRITES.read_text(encoding="utf-8")
+    expected = with_tables(page_as_it_is, reports(), rewrites)
+    assert page_as_it_is == expected, "make them again: python -m defian_edge.selftest.page"
+    assert expected.count("\n| NVIDIA ") >= len(reports())
+    for device in DEVICES:
+        assert f"\n| {device} | " in expected
+
+
+def test_what_a_gpu_does_in_a_day_is_what_the_formula_of_the_page_says():
+    found = measured([("toy.json", report())])
+    assert "| NVIDIA Toy | TensorRT-RTX, fp16.plugin | 4.0 | 21 600 000 | 1 | 1 |" in found
+    assert "| NVIDIA Toy | PyTorch fp16 | 11.5 | 7 513 043 | 1 | 2 |" in found, "9 000 000 x 11.5 / 86 400 000 = 1.2"
+    rewrites = (
+        "| GB moved, x2, FP16, 540x960, a plan | 3 | 2 | 93.6 | |\n| GMACs, x2, 540x960 | 3.0 | 2.0 | 156.0 | | |\n"
+    )
+    assert "| rtx3090 | memory | 100.0 | 864 000 | 2 | 11 |" in bounded(rewrites), "93.6 GB at 936 GB/s"
+    assert "| orin-nano | memory | 1376.5 | 62 769 | 16 | 144 |" in bounded(rewrites)
+    with pytest.raises(DefianError, match=r"docs/rewrites\.md: expected a row 'GMACs"):
+        bounded("")
+    with pytest.raises(DefianError, match=r"docs/scale\.md: expected the lines"):
+        with_tables("", [], rewrites)
+    assert measured([]) == "No card has been measured.\n"

@@ -1,0 +1,92 @@
+"""The session that a command line wants: the file, what runs it, and the tiles into which images are cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .backends import Backend, EngineBackend, GraphBackend
+from .errors import DefianError
+from .session import open_session
+from .tiles import TiledSession, in_tiles_where_needed
+from .tiling import DEFAULT_OVERLAP, Tiling
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .interface import Session
+
+AUTO, OFF = "auto", "off"
+
+
+@dataclass(frozen=True)
+class Opening:
+    """How a session is opened; it can be sent to another machine and be opened there.
+
+    Attributes:
+        engine: a ``.onnx`` or ``.engine`` file, its manifest beside it.
+        provider: ``cpu``, ``cuda`` or ``tensorrt``, for a graph; None if nothing was said.
+        tile: ``auto``, ``off`` or a size such as ``192x192``.
+        overlap: LR pixels that neighbouring tiles share.
+        cuda_graphs: False if an engine is to run eagerly.
+        check: when an engine is held against a picture of PyTorch's; None if nothing was said.
+        threads: of the CPU, for a graph; 0 for ONNX Runtime's choice.
+    """
+
+    engine: Path
+    provider: str | None = None
+    tile: str = AUTO
+    overlap: int = DEFAULT_OVERLAP
+    cuda_graphs: bool = True
+    check: str | None = None
+    threads: int = 0
+
+    def open(self) -> Session:
+        """The session.
+
+        Raises:
+            DefianError: an option does not apply to the file, or the file does not fit this machine.
+        """
+        sizes = "auto, off, or a size such as 192x192"
+        tiling = None if self.tile in {AUTO, OFF} else Tiling.parse(self.tile, self.overlap, sizes)
+        session = open_session(self.engine, backend=self.backend())
+        try:
+            if tiling is not None:
+                return TiledSession(session, tiling)
+            if self.tile == OFF:
+                return session
+            return in_tiles_where_needed(session, self.provider or GraphBackend.provider, self.overlap)
+        except BaseException:
+            session.close()
+            raise
+
+    def backend(self) -> Backend:
+        """What the options say of a graph or of an engine.
+
+        Raises:
+            DefianError: one is for the other kind of file.
+        """
+        name = self.engine.name
+        if self.engine.suffix != ".onnx":
+            if self.provider is not None:
+                raise DefianError(
+                    f"--provider {self.provider}: expected a graph (.onnx), found the engine {name}.",
+                    "Leave --provider out: TensorRT runs an engine. Or give the .onnx file.",
+                )
+            return EngineBackend(cuda_graphs=self.cuda_graphs, check=self.check or EngineBackend.check)
+        for option, given in (("--no-cuda-graphs", not self.cuda_graphs), ("--check", self.check)):
+            if given:
+                raise DefianError(
+                    f"{option}: expected an engine, found the graph {name}.",
+                    f"Leave {option} out: ONNX Runtime runs a graph. Or give the .engine file.",
+                )
+        return GraphBackend(provider=self.provider or GraphBackend.provider, threads=self.threads)
+
+    def settings(self, sha256: str) -> dict[str, object]:
+        """What decides the pixels of a result, beside its source.
+
+        Args:
+            sha256: of the engine.
+        """
+        provider = self.provider or GraphBackend.provider
+        return {"engine": sha256, "tile": self.tile, "overlap": self.overlap, "provider": provider}

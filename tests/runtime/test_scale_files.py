@@ -1,0 +1,119 @@
+"""The files of examples/scale are what the services read, and their commands do a folder in three shares."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+from defian_edge import __version__
+from defian_edge.runtime.cluster.connect import NO_STATISTICS
+from defian_edge.runtime.manifest import Manifest
+from tests.conftest import REPOSITORY, noise
+from tests.runtime.test_shards import results
+
+SCALE = REPOSITORY / "examples" / "scale"
+COUNT = 3
+PHOTOS = 7
+
+
+@pytest.fixture
+def data(tmp_path, tiny_graph) -> Path:
+    """What the files call /data, and a ``defian-run`` on the path."""
+    folder = tmp_path / "data"
+    (folder / "photos").mkdir(parents=True)
+    for number in range(PHOTOS):
+        Image.fromarray(noise(6, 7, 3, seed=number)).save(folder / "photos" / f"{number}.png")
+    (folder / "engines").mkdir()
+    graph = folder / "engines" / "defian-s-x2.fp32.onnx"
+    graph.write_bytes(tiny_graph)
+    digest = hashlib.sha256(tiny_graph).hexdigest()
+    Manifest(graph.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py").write(graph.parent)
+    command = tmp_path / "bin" / "defian-run"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m defian_edge run "$@"\n')
+    command.chmod(command.stat().st_mode | stat.S_IXUSR)
+    return folder
+
+
+def run(command: list[str], data: Path, **variables: str) -> None:
+    path = f"{data.parent / 'bin'}:{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"} | variables
+    done = subprocess.run(command, env=environment, cwd=data.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.match(rf"shard \d/{COUNT}: \d+ of {PHOTOS} files", done.stdout)
+
+
+def read(name: str) -> dict[str, Any]:
+    return yaml.safe_load((SCALE / name).read_text(encoding="utf-8"))
+
+
+def test_the_pods_of_the_kubernetes_job_do_the_folder_together(data):
+    job = read("kubernetes-job.yaml")
+    assert (job["apiVersion"], job["kind"]) == ("batch/v1", "Job")
+    spec = job["spec"]
+    assert spec["completionMode"] == "Indexed"
+    pod = spec["template"]["spec"]
+    assert pod["restartPolicy"] == "Never", "what podFailurePolicy demands"
+    [container] = pod["containers"]
+    assert container["image"].endswith(f":{__version__}")
+    assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+    shard = f"$(JOB_COMPLETION_INDEX)/{spec['completions']}"
+    assert container["args"][-2:] == ["--shard", shard]
+    arguments = [each.replace("/data", str(data)) for each in container["args"][:-1]]
+    for index in range(COUNT):
+        expanded = shard.replace("$(JOB_COMPLETION_INDEX)", str(index)).replace(str(spec["completions"]), str(COUNT))
+        run([*container["command"], *arguments, expanded], data)
+    assert len(results(data / "sr")) == PHOTOS
+
+
+def test_the_tasks_of_the_slurm_array_do_the_folder_together(data):
+    script = SCALE / "slurm-array.sh"
+    first, last = map(int, re.findall(r"^#SBATCH --array=(\d+)-(\d+)$", script.read_text(), re.MULTILINE)[0])
+    assert (first, last) == (0, 15), "Slurm counts a task's number from the first; shares are counted from 0"
+    given = {"PHOTOS": str(data / "photos"), "OUT": str(data / "sr")}
+    given |= {"ENGINE": str(data / "engines" / "defian-s-x2.fp32.onnx"), "SLURM_ARRAY_TASK_COUNT": str(COUNT)}
+    for index in range(COUNT):
+        run(["bash", str(script)], data, SLURM_ARRAY_TASK_ID=str(index), **given)
+    assert len(results(data / "sr")) == PHOTOS
+
+
+def test_the_ray_cluster_file_fits_rays_schema_and_tells_nobody():
+    if find_spec("ray") is None:
+        pytest.skip("ray is not installed")
+    import jsonschema
+    import ray
+
+    cluster = read("ray-cluster.yaml")
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
+    jsonschema.validate(cluster, schema)
+    assert any(f"=={__version__}" in command for command in cluster["setup_commands"])
+    commands = [*cluster["head_start_ray_commands"], *cluster["worker_start_ray_commands"]]
+    starts = [command for command in commands if "ray start" in command]
+    assert len(starts) == 2
+    silent = "".join(f"{name}={value} " for name, value in NO_STATISTICS.items())
+    assert all(command.startswith(silent) for command in starts)
+    assert len(cluster["provider"]["worker_ips"]) == cluster["max_workers"]
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+def test_ray_knows_every_option_of_the_cluster_file():
+    shown = subprocess.run(
+        [sys.executable, "-m", "ray.scripts.scripts", "start", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    cluster = read("ray-cluster.yaml")
+    commands = " ".join([*cluster["head_start_ray_commands"], *cluster["worker_start_ray_commands"]])
+    options = set(re.findall(r"--[a-z-]+", commands))
+    assert len(options) >= 4
+    assert {option for option in options if option not in shown} == set()

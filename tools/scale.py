@@ -1,0 +1,213 @@
+"""What workers of a Ray cluster are worth: photos a second, memory of the program that asks, and how long they wait.
+
+    python -m tools.scale throughput build/defian-s-x2.fp32.onnx --size 320x180 --photos 16
+    python -m tools.scale memory build/defian-s-x2.fp32.onnx --photos 10000
+    python -m tools.scale waiting build/defian-s-x2.fp32.onnx --workers 16
+
+``throughput``: one process with one thread and two workers with one thread each take turns at photos of noise. A rate
+counts from the moment when each worker has finished a photo, so that no start is in it; told are all rounds and the
+median of their ratios.
+
+``memory``: photos of 8x8 pixels by two workers whose session repeats pixels; told is what the program that asked has
+in memory after every tenth of them.
+
+``waiting``: a simulation. Sessions sleep for a fixed time, as while a GPU computes; the workers are processes of a real
+cluster on this machine, which is told to have as many CPUs as there are workers. A worker waits whenever its session
+does not sleep between its first photo and its last: for the next photo, and for reading and writing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from defian_edge.runtime.arguments import count_of, number_of
+from defian_edge.runtime.batch import Work
+from defian_edge.runtime.cluster import run as cluster_run
+from defian_edge.runtime.cluster.options import LOCAL, Cluster
+from defian_edge.runtime.entry import begin, carry_out
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.guard import FrameGuard
+from defian_edge.runtime.jobs import plan
+from defian_edge.runtime.manifest import read_manifest
+from defian_edge.runtime.opening import Opening
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Sleeping(Opening):
+    """Opens a session that repeats pixels after a fixed time.
+
+    Attributes:
+        seconds: that a picture takes.
+        folder: every process notes there when each of its pictures began and ended.
+    """
+
+    seconds: float = 0.0
+    folder: Path = Path()
+
+    def open(self) -> Any:  # noqa: ANN401 - a session, as far as photos need one
+        """The session."""
+        return Sleeper(self)
+
+
+class Sleeper:
+    """A session that sleeps and repeats pixels."""
+
+    tiling: None = None
+    cut: int = 0
+    profile: None = None
+
+    def __init__(self, how: Sleeping) -> None:
+        self._how, self.guard, self.manifest = how, FrameGuard(), read_manifest(how.engine)
+        self._notes = (how.folder / str(os.getpid())).open("a", buffering=1)
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Uint8 RGB [N, H, W, 3] to the same, larger by the manifest's scale."""
+        begun = time.time()
+        time.sleep(self._how.seconds)
+        self._notes.write(f"{begun} {time.time()}\n")
+        return images.repeat(self.manifest.scale, axis=1).repeat(self.manifest.scale, axis=2)
+
+    def upscale_frames(self, frames: Iterable[NDArray[np.uint8]]) -> Generator[NDArray[np.uint8], None, None]:
+        """The same for frames."""
+        for frame in frames:
+            yield self(frame[None])[0]
+
+    def describe(self) -> str:
+        """One line."""
+        return f"repeats pixels after {self._how.seconds:g} s"
+
+
+def write_photos(folder: Path, count: int, width: int, height: int) -> Path:
+    """Photos of noise."""
+    folder.mkdir()
+    numbers = np.random.default_rng(0)
+    for index in range(count):
+        pixels = numbers.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{index:06}.png", compress_level=1)
+    return folder
+
+
+def on_ray(work: Work, folder: Path, workers: int) -> None:
+    """Do a folder on a cluster that is started for it."""
+    work.out.mkdir()
+    tally = cluster_run.run_on_ray(
+        work, plan([folder], work.out).jobs, Cluster(LOCAL, workers, 0), [folder], alone=False
+    )
+    if tally.failures:
+        raise DefianError(f"{len(tally.failures)} photos failed, the first: {tally.failures[0]}")
+
+
+def alone(work: Work, folder: Path) -> None:
+    """Do a folder in this process, with one thread."""
+    work.out.mkdir()
+    with replace(work.opening, threads=1).open() as session:
+        work.batch(session).run(plan([folder], work.out).jobs)
+
+
+def rate_of(out: Path, workers: int) -> float:
+    """Photos a second, from when each worker can have finished one."""
+    ends = sorted(path.stat().st_mtime for path in out.glob("*.png"))
+    return (len(ends) - workers) / (ends[-1] - ends[workers - 1])
+
+
+def throughput(options: argparse.Namespace, folder: Path) -> None:
+    """Two workers against one process, in turns."""
+    width, height = _sides(options.size)
+    photos = write_photos(folder / "in", options.photos, width, height)
+    ratios = []
+    for number in range(options.rounds):
+        one = Work(Opening(options.engine), folder / f"one{number}")
+        two = replace(one, out=folder / f"two{number}")
+        alone(one, photos)
+        on_ray(two, photos, 2)
+        rates = rate_of(one.out, 1), rate_of(two.out, 2)
+        ratios.append(rates[1] / rates[0])
+        said = f"one process {rates[0]:.3f}/s, two workers {rates[1]:.3f}/s, {ratios[-1]:.2f} times"
+        print(f"{said}; load of the machine {os.getloadavg()[0]:.1f}", flush=True)
+    print(f"median of {len(ratios)} rounds: {statistics.median(ratios):.2f} times")
+
+
+def memory(options: argparse.Namespace, folder: Path) -> None:
+    """What this process has in memory while small photos are done."""
+    photos = write_photos(folder / "in", options.photos, 8, 8)
+    taken: list[int] = []
+    told = cluster_run._Run._take  # noqa: SLF001 - where an outcome comes in
+
+    def noting(*given: Any) -> None:  # noqa: ANN401
+        told(*given)
+        taken.append(_resident())
+
+    cluster_run._Run._take = noting  # type: ignore[method-assign]  # noqa: SLF001
+    on_ray(Work(Sleeping(options.engine, folder=folder), folder / "out"), photos, 2)
+    places = [len(taken) * tenth // 10 - 1 for tenth in range(1, 11)]
+    print("MB after each tenth:", " ".join(f"{taken[place] / 1e6:.0f}" for place in places))
+
+
+def waiting(options: argparse.Namespace, folder: Path) -> None:
+    """The share of the time in which workers do not sleep."""
+    workers = options.workers
+    os.environ["RAY_OVERRIDE_RESOURCES"] = f'{{"CPU": {workers}}}'
+    photos = write_photos(folder / "in", workers * options.photos_each, 8, 8)
+    notes = folder / "notes"
+    notes.mkdir()
+    on_ray(Work(Sleeping(options.engine, seconds=options.seconds, folder=notes), folder / "out"), photos, workers)
+    slept = spent = 0.0
+    for path in notes.iterdir():
+        times = [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
+        slept += sum(end - start for start, end in times)
+        spent += times[-1][1] - times[0][0] if times else 0.0
+    share = 1 - slept / spent
+    print(f"{workers} workers, {options.seconds:g} s a photo: they waited {share:.1%} of their time")
+
+
+def _resident() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _sides(size: str) -> tuple[int, int]:
+    try:
+        width, height = map(int, size.split("x"))
+    except ValueError as error:
+        raise DefianError(f"--size {size!r}: expected a size such as 320x180.") from error
+    return width, height
+
+
+def _run(options: argparse.Namespace) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        {"throughput": throughput, "memory": memory, "waiting": waiting}[options.what](options, Path(folder))
+    return 0
+
+
+def main() -> None:
+    """Print what was measured; exits with 2 on bad input."""
+    begin()
+    parser = argparse.ArgumentParser(prog="python -m tools.scale", description="What workers of a cluster are worth.")
+    parser.add_argument("what", choices=["throughput", "memory", "waiting"])
+    parser.add_argument("engine", type=Path, help="a .onnx file built by export.py")
+    parser.add_argument("--size", default="320x180", help="WxH of the photos of throughput; default 320x180")
+    parser.add_argument("--photos", type=count_of("--photos", 4), default=16)
+    parser.add_argument("--rounds", type=count_of("--rounds", 1), default=3)
+    parser.add_argument("--workers", type=count_of("--workers", 1, 512), default=16, help="of waiting; default 16")
+    parser.add_argument("--photos-each", type=count_of("--photos-each", 2), default=20, help="of waiting; default 20")
+    parser.add_argument("--seconds", type=number_of("--seconds", 0, 60), default=1.0, help="of waiting; default 1")
+    options = parser.parse_args()
+    carry_out(lambda: _run(options), "interrupted")
+
+
+if __name__ == "__main__":
+    main()
