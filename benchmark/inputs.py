@@ -78,7 +78,7 @@ def images_of(options: BenchOptions, candidates: Sequence[Candidate]) -> tuple[l
         pack = read_pack(Path(options.reference))
         pairs = packed_pairs(pack, candidates)
         require_fit(candidates, pairs, options.tiling)
-        words = f"{counted(len(pairs), 'photo')} of {pack.path.name}, with PyTorch's pictures from there"
+        words = f"{counted(len(pairs), 'photo')} of {pack.path.name}, with the reference's pictures from there"
         return pairs, words, tile_remark(pairs, options.tiling)
     from defian_edge.benchmark.measure.quality import cropped_pairs, cropped_photos, require_references
     from defian_edge.calibration.photos import evaluation_pairs

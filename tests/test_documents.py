@@ -82,7 +82,7 @@ def test_drift_as_a_gate(folder):
     torch.save({"state_dict": random_checkpoint(tiny(), seed=1).state}, folder / "others.pth")
     status, said = run("drift_gate", folder, FP16, "others.pth", "photos")
     assert status == 1
-    assert re.search(r"photo has [\d.]+ dB to PyTorch's picture of at least 45", said)
+    assert re.search(r"photo has [\d.]+ dB to the reference's picture of at least 45", said)
 
 
 def test_upscale_a_folder(folder):

@@ -20,7 +20,7 @@ from defian_edge.models.checkpoint import Checkpoint, load_checkpoint, shapes_of
 from defian_edge.runtime.images import read_image, write_png
 from tests.conftest import REPOSITORY
 from tests.doubles.wheel import build_wheel, run
-from tests.export.given_graphs import small, written
+from tests.export.given_graphs import gentle, written
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -117,7 +117,7 @@ def playground(tmp_path, set5) -> Path:
         cut(set5 / name, folder / "Set5" / name, side)
     cut(set5 / "HR", folder / "PHOTOS", 208)  # larger than the tiles of the commands
     cut(set5 / "LRx2", folder, 80, "bird.png", "photo.png")
-    written(small(), folder / "net.onnx")
+    written(gentle(), folder / "net.onnx")
     return folder
 
 

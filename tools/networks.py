@@ -51,7 +51,7 @@ def measure_networks(names: list[str], *, engines: bool) -> Iterator[Row]:
         with tempfile.TemporaryDirectory() as folder:
             options = ExportOptions(
                 Path(folder),
-                (Precision.FP32, Precision.FP16),
+                tuple(Precision),
                 picture,
                 target=Target.TENSORRT_RTX if engines else Target.ONNX,
                 sm=SM if engines else None,

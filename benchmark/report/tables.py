@@ -182,7 +182,7 @@ def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Table:
 def drift_table(measured: Sequence[Measured], images: str) -> Table:
     """Picture quality against HR and against the PyTorch reference."""
     table = Table(
-        f"Drift in dB PSNR-Y against the PyTorch FP32 reference, on {images}",
+        f"Drift in dB PSNR-Y against the FP32 reference, on {images}",
         (
             "artefact",
             "PSNR-Y",

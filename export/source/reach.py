@@ -10,11 +10,12 @@ if TYPE_CHECKING:
     from defian_edge.export.source.base import Sizes
     from defian_edge.export.source.sizes import Fit, Run
 
-HEIGHT, WIDTH = 24, 384
+HEIGHT, WIDTH = 16, 384
 """LR pixels of the picture that is measured on: long, so that a network that sees far still has an end."""
 LAST = 64
-"""The last of the columns at its left end that are changed: the first one of a window of any usual size, whose other
-end is as far away as can be."""
+"""The last of the columns at its left end that are changed."""
+PLACES = 4
+"""So many neighbouring columns are the last one in turn: what a pixel of a window sees depends on its place in it."""
 TOLERANCE = 2.0**-20
 """Of the largest value of the result: what changes less is taken for the order of a sum."""
 
@@ -31,13 +32,15 @@ def measure_reach(run: Run, channels: int, fit: Fit, sizes: Sizes) -> dict[str, 
     last = LAST
     while last > width // 4:
         last //= 2
-    first = np.random.default_rng(0).random((1, channels, height, width)).astype(np.float32)
-    second = first.copy()
-    second[..., : last + 1] = 0.0  # not inverted: that would leave the mean as it is, which is what a gate sees
-    results = [np.asarray(run(image), np.float64) for image in (first, second)]
-    difference = np.abs(results[0] - results[1]).max(axis=(0, 1, 2))
-    seen = np.flatnonzero(difference > TOLERANCE * np.abs(results[0]).max())
-    farthest = int(seen[-1]) // fit.scale if seen.size else 0
-    if farthest >= width - 1:
-        return {"whole_image": True}
-    return {"whole_image": False, "pixels": max(farthest - last, 0)}
+    image = np.random.default_rng(0).random((1, channels, height, width)).astype(np.float32)
+    before = np.asarray(run(image), np.float64)
+    limit, pixels = TOLERANCE * np.abs(before).max(), 0
+    for end in range(max(last - PLACES, 0) + 1, last + 1):
+        changed = image.copy()
+        changed[..., : end + 1] = 0.0  # not inverted: that would leave the mean as it is, which is what a gate sees
+        difference = np.abs(np.asarray(run(changed), np.float64) - before).max(axis=(0, 1, 2))
+        farthest = int(np.flatnonzero(difference > limit)[-1]) // fit.scale if (difference > limit).any() else 0
+        if farthest >= width - 1:
+            return {"whole_image": True}
+        pixels = max(pixels, farthest - end)
+    return {"whole_image": False, "pixels": pixels}

@@ -57,7 +57,7 @@ class Limits:
             words.append(f"lost {drift:.4f} dB, {drift - self.drift:.4f} dB over the budget of {self.drift:g} dB")
         least = self.psnr_to_reference
         if least is not None and psnr_to_reference is not None and not psnr_to_reference >= least:
-            words.append(f"has {psnr_to_reference:.2f} dB to PyTorch's picture of at least {least:g}")
+            words.append(f"has {psnr_to_reference:.2f} dB to the reference's picture of at least {least:g}")
         return words
 
 
@@ -87,7 +87,7 @@ class Budget(Limits):
             value, promise = getattr(found, name), getattr(promised, name)
             if below(value, promise) > allowed:
                 words.append(
-                    f"{value:.2f} dB{told} to PyTorch's picture, {below(value, promise):.2f} below the promised "
+                    f"{value:.2f} dB{told} to the reference's picture, {below(value, promise):.2f} below the promised "
                     f"{promise:.2f} of at most {allowed:g}"
                 )
         return words

@@ -32,7 +32,7 @@ def lines_of(verdict: Verdict, width: int = NO_LIMIT) -> list[str]:
     lines = [f"{verdict.path.name}: {verdict.backend or 'not run'}"]
     if verdict.error:
         return [*lines, f"  error: {verdict.error}"]
-    lines.append(f"  against PyTorch's pictures in {verdict.pack.path.name}; dB, PSNR over RGB, drift of PSNR-Y")
+    lines.append(f"  against the reference's pictures in {verdict.pack.path.name}; dB, PSNR over RGB, drift of PSNR-Y")
     rows = [_row(each) for each in _worst_of_each(verdict.outcomes)]
     lines += Table("", COLUMNS, rows, words=("verdict",)).lines(width)
     lines += [f"  checked: {_ways(verdict.outcomes)}", *(f"  note: {each}" for each in verdict.notes)]

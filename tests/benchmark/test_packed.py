@@ -106,7 +106,7 @@ def test_without_pytorch_speed_and_drift_are_told_with_the_runtimes_packages(exp
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Latency at 1x12x16 LR in ms" in done.stdout
-    assert f"on 3 photos of {pack.name}, with PyTorch's pictures from there" in done.stdout
+    assert f"on 3 photos of {pack.name}, with the reference's pictures from there" in done.stdout
     assert "note SSIM-Y is not known" in done.stdout
     assert "note Work and bounds were not counted" in done.stdout
     assert drift_of(tmp_path / "said.json")["psnr_to_reference"] > 80

@@ -37,7 +37,7 @@ def test_reasons_name_the_guards_first_and_then_the_worst_photos():
     assert verdict.reasons == (
         "hard image black: black frame",
         "b lost 0.3000 dB, 0.2500 dB over the budget of 0.05 dB",
-        "b has 40.00 dB to PyTorch's picture of at least 50",
+        "b has 40.00 dB to the reference's picture of at least 50",
         "a lost 0.1000 dB, 0.0500 dB over the budget of 0.05 dB",
         "lost 0.1333 dB in the mean of at most 0.1",
     )

@@ -22,11 +22,11 @@ def weights(*shape: int, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).standard_normal(shape) / np.sqrt(fan)).astype(np.float32)
 
 
-def small_nodes(scale: int = 2, channels: int = 3) -> tuple[list[Any], list[Any]]:
+def small_nodes(scale: int = 2, channels: int = 3, width: int = 8) -> tuple[list[Any], list[Any]]:
     """Convolution, ReLU, convolution, pixel shuffle: nodes and weights, ``x`` -> ``y``."""
     initializers = [
-        numpy_helper.from_array(weights(8, channels, 3, 3), "w1"),
-        numpy_helper.from_array(weights(channels * scale**2, 8, 3, 3, seed=1), "w2"),
+        numpy_helper.from_array(weights(width, channels, 3, 3), "w1"),
+        numpy_helper.from_array(weights(channels * scale**2, width, 3, 3, seed=1), "w2"),
     ]
     nodes = [
         helper.make_node("Conv", ["x", "w1"], ["a"], pads=[1] * 4),
@@ -203,3 +203,16 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "a batch of four": (batch_of_four, "a batch fixed at 4"),
 }
 """What cannot be exported, and what is said of it."""
+
+
+def gentle() -> onnx.ModelProto:
+    """Every pixel repeated, and a little of the small network, wide enough for INT8: pictures that look like some."""
+    nodes, initializers = small_nodes(width=16)
+    nodes[-1] = helper.make_node("DepthToSpace", ["c"], ["d"], blocksize=2)
+    numbers = {"little": np.array(0.02, np.float32), "scales": np.array([1, 1, 2, 2], np.float32)}
+    nodes += [
+        helper.make_node("Mul", ["d", "little"], ["e"]),
+        helper.make_node("Resize", ["x", "", "scales"], ["f"], mode="nearest"),
+        helper.make_node("Add", ["e", "f"], ["y"]),
+    ]
+    return model_of(nodes, [*initializers, *(numpy_helper.from_array(array, name) for name, array in numbers.items())])

@@ -20,6 +20,7 @@ from defian_edge.export.source.picture import PictureFormat
 from defian_edge.runtime.errors import DefianError
 from tests.conftest import noise
 from tests.export.given_graphs import small, written
+from tools.architectures import random_network
 
 FLOATS = (Precision.FP32, Precision.FP16)
 
@@ -104,7 +105,7 @@ def test_int8_and_profiles_that_cannot_be_are_refused_before_anything_is_done(fo
             run_export(folder / name, ExportOptions(tmp_path / "no", dataset=folder / "photos", **options))
         assert not (tmp_path / "no").exists()
 
-    refused("free.onnx", "(?s)cannot be made INT8: .*--precision fp32 --precision fp16", precisions=(Precision.INT8,))
+    refused("fixed.onnx", "(?s)cannot be made INT8: .*--precision fp32 --precision fp16", precisions=(Precision.INT8,))
     wrong = de.ShapeProfile.parse("1x24x32,1x24x32,1x24x64")
     refused("fixed.onnx", "takes width 32 alone, found 64", precisions=FLOATS, profile=wrong)
 
@@ -127,6 +128,21 @@ def test_the_command_line_takes_any_graph_and_says_what_it_found(folder, tmp_pat
     assert "against the ONNX Runtime FP32 reference" in said
     manifest = json.loads((tmp_path / "free.fp16.onnx.json").read_text())
     assert manifest["source"]["picture"]["mean"] == [1.0, 2.0, 3.0]
+
+
+def test_every_precision_of_a_module_passes_the_gate(folder, tmp_path):
+    """INT8 finds its places by structure; BF16 needs nothing kept for its range."""
+    options = ExportOptions(
+        tmp_path, tuple(Precision), calibration=folder / "photos", patches=2, dataset=folder / "photos",
+        profile=de.ShapeProfile.parse("1x8x8,1x24x32,1x40x48"), rewrite_memory=False, reference_size=0.0,
+    )  # fmt: skip
+    result = run_export(random_network("Compact"), options)
+    assert result.passed
+    unrounded = {name: report.unrounded_to_reference for name, report in result.drift.items()}
+    assert unrounded["fp32"] > 100 > unrounded["fp16"] > unrounded["int8"] > 35
+    assert unrounded["bf16"] > 45
+    int8 = next(each for each in result.artefacts if each.variant.precision is Precision.INT8)
+    assert int8.shares.macs["int8"] > 0.5
 
 
 @pytest.mark.skipif(not is_available(de.Target.TENSORRT_RTX), reason="no TensorRT-RTX")

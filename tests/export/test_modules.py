@@ -79,6 +79,8 @@ def test_global_and_local_networks_are_told_apart_by_measuring():
     assert not local["whole_image"]
     assert 7 <= local["pixels"] <= 8
     assert open_source(random_network("PLKSR")).reach["pixels"] >= 8 + 3
+    # windows of 4, shifted by 2: from the first pixel of one to the end of the next, and a convolution at either end
+    assert open_source(random_network("SwinIR")).reach == {"whole_image": False, "pixels": 5}
     assert open_source("defian-s-x2").reach == {"whole_image": True}
 
 

@@ -16,6 +16,9 @@ from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import Target, is_available
 from defian_edge.export.engine.kernels import kernels_in
 from defian_edge.export.graph import copy_of
+from defian_edge.export.options import ExportOptions
+from defian_edge.export.pipeline import run_export
+from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.calibrate import calibrate
 from defian_edge.export.precision.int8.equalisation import equalisable
 from defian_edge.export.precision.int8.groups import named
@@ -224,6 +227,20 @@ def test_convolutions_without_names_are_numbered(graphs):
     assert len(set(names)) == len(names) == 7
     assert set(find_sites(renamed, Scope.FEATURES).groups) >= {"block.0", "block.1", "block.stream", "upscale"}
     assert named(renamed) is renamed
+
+
+def test_a_module_is_exported_in_every_precision_within_a_budget(tmp_path):
+    options = ExportOptions(
+        tmp_path, tuple(Precision), patches=4, recipe=Recipe(scope=Scope.FEATURES), scale=2, max_drift=3.0,
+        rewrite_memory=False,
+    )  # fmt: skip
+    result = run_export(stranger("edsr"), options)
+    assert result.passed
+    unrounded = {name: report.unrounded_to_reference for name, report in result.drift.items()}
+    assert unrounded["fp32"] > unrounded["fp16"] > unrounded["bf16"] > unrounded["int8"] > 30.0
+    int8 = result.artefacts[-1]
+    assert int8.shares.macs["int8"] > 0.8
+    assert int8.variant.calibration["mixed_precision"]["dropped"] == ()
 
 
 @rtx
