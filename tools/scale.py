@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
@@ -145,17 +146,16 @@ def throughput(options: argparse.Namespace, folder: Path) -> None:
 def memory(options: argparse.Namespace, folder: Path) -> None:
     """What this process has in memory while small photos are done."""
     photos = write_photos(folder / "in", options.photos, 8, 8)
-    taken: list[int] = []
-    told = cluster_run._Run._take  # noqa: SLF001 - where an outcome comes in
+    told, seen = cluster_run._Run._take, [0]  # noqa: SLF001 - where an outcome comes in
 
     def noting(*given: Any) -> None:  # noqa: ANN401
         told(*given)
-        taken.append(_resident())
+        seen[0] += 1
+        if seen[0] % max(1, options.photos // 10) == 0:
+            print(f"after {seen[0]} photos {_resident() / 1e6:.0f} MB in memory", file=sys.stderr, flush=True)
 
     cluster_run._Run._take = noting  # type: ignore[method-assign]  # noqa: SLF001
     on_ray(Work(Sleeping(options.engine, folder=folder), folder / "out"), photos, 2)
-    places = [len(taken) * tenth // 10 - 1 for tenth in range(1, 11)]
-    print("MB after each tenth:", " ".join(f"{taken[place] / 1e6:.0f}" for place in places))
 
 
 def waiting(options: argparse.Namespace, folder: Path) -> None:
