@@ -28,7 +28,7 @@ import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -48,6 +48,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -139,9 +141,10 @@ def throughput(options: argparse.Namespace, folder: Path) -> None:
         one = Work(Opening(options.engine), folder / f"one{number}")
         two = replace(one, out=folder / f"two{number}")
         of_one = alone(one, photos) / options.photos
-        with watched(_processor_seconds) as seen:
+        with watched(_processor_ticks) as seen:
             on_ray(two, photos, 2)
-        of_two = (seen[-1] - seen[1]) / (len(seen) - 2)
+        ticks = sum(spent - seen[1].get(process, 0) for process, spent in seen[-1].items())
+        of_two = ticks / os.sysconf("SC_CLK_TCK") / (len(seen) - 2)
         rates = rate_of(one.out, 1), rate_of(two.out, 2)
         rounds.append((rates[1] / rates[0], 2 * of_one / of_two))
         said = f"one process {rates[0]:.3f}/s, two workers {rates[1]:.3f}/s, {rounds[-1][0]:.2f} times"
@@ -152,9 +155,9 @@ def throughput(options: argparse.Namespace, folder: Path) -> None:
 
 
 @contextmanager
-def watched(look: Callable[[], float]) -> Iterator[list[float]]:
+def watched(look: Callable[[], T]) -> Iterator[list[T]]:
     """What is seen whenever the program that asks takes what became of a photo."""
-    told, seen = cluster_run._Run._take, list[float]()  # noqa: SLF001 - where an outcome comes in
+    told, seen = cluster_run._Run._take, list[T]()  # noqa: SLF001 - where an outcome comes in
 
     def noting(*given: Any) -> None:  # noqa: ANN401
         told(*given)
@@ -167,22 +170,23 @@ def watched(look: Callable[[], float]) -> Iterator[list[float]]:
         cluster_run._Run._take = told  # type: ignore[method-assign]  # noqa: SLF001
 
 
-def _processor_seconds() -> float:
-    """Of this process and all that it has started, a cluster's daemons included."""
+def _processor_ticks() -> dict[int, int]:
+    """Of this process and all that it has started, a cluster's daemons included, by their numbers."""
     parents: dict[int, int] = {}
     spent: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():
             with suppress(OSError):
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()
-                parents[int(entry.name)], spent[int(entry.name)] = int(fields[1]), sum(map(int, fields[11:15]))
-    total = 0
+                parents[int(entry.name)], spent[int(entry.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+    mine: dict[int, int] = {}
     for process, ticks in spent.items():
         above: int | None = process
         while above is not None and above != os.getpid():
             above = parents.get(above)
-        total += ticks if above is not None else 0
-    return total / os.sysconf("SC_CLK_TCK")
+        if above is not None:
+            mine[process] = ticks
+    return mine
 
 
 def memory(options: argparse.Namespace, folder: Path) -> None:
