@@ -52,7 +52,7 @@ def measured(found: Sequence[tuple[str, Report]]) -> str:
         stages = {outcome.name: outcome for outcome in report.outcomes}
         card = report.machine.get("card", {}).get("name", "unknown card")
         rows += [(card, by, *_cells(milliseconds)) for by, milliseconds in (*_fastest(stages), *_streamed(stages))]
-    heads = ("measured on", "by", "ms", "a day", "a million photos", "100 hours of film")
+    heads = ("measured on", "by", "ms", "a day", "GPUs: a million photos", "100 hours of film")
     return table(heads, rows) or "No card has been measured.\n"
 
 
@@ -65,7 +65,9 @@ def bounded(rewrites: str) -> str:
         arithmetic, memory = (1e3 * part for part in (operations / device.fp16, moved / device.bandwidth))
         limit = "arithmetic" if arithmetic >= memory else "memory"
         rows.append((device.name, limit, *_cells(max(arithmetic, memory))))
-    return table(("bounded on", "by", "ms, at least", "a day, at most", "a million photos", "100 hours of film"), rows)
+    return table(
+        ("bounded on", "by", "ms, at least", "a day, at most", "GPUs: a million photos", "100 hours of film"), rows
+    )
 
 
 def _cells(milliseconds: float) -> tuple[str, str, str, str]:

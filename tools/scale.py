@@ -5,8 +5,9 @@
     python -m tools.scale waiting build/defian-s-x2.fp32.onnx --workers 16
 
 ``throughput``: one process with one thread and two workers with one thread each take turns at photos of noise. A rate
-counts from the moment when each worker has finished a photo, so that no start is in it; told are all rounds and the
-median of their ratios.
+counts from the moment when each worker has finished a photo, so that no start is in it. Beside it stands what a photo
+costs in processor seconds, Ray's own daemons included: where other programs keep the machine busy, two workers get a
+larger or a smaller part of it than one process, and twice the ratio of these seconds says what two free cores give.
 
 ``memory``: photos of 8x8 pixels by two workers whose session repeats pixels; told is what the program that asked has
 in memory after every tenth of them.
@@ -21,11 +22,13 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import sys
 import tempfile
 import time
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -42,9 +45,11 @@ from defian_edge.runtime.manifest import read_manifest
 from defian_edge.runtime.opening import Opening
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     from numpy.typing import NDArray
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -112,11 +117,13 @@ def on_ray(work: Work, folder: Path, workers: int) -> None:
         raise DefianError(f"{len(tally.failures)} photos failed, the first: {tally.failures[0]}")
 
 
-def alone(work: Work, folder: Path) -> None:
-    """Do a folder in this process, with one thread."""
+def alone(work: Work, folder: Path) -> float:
+    """Do a folder in this process, with one thread; the processor's seconds after the session was opened."""
     work.out.mkdir()
     with replace(work.opening, threads=1).open() as session:
+        begun = time.process_time()
         work.batch(session).run(plan([folder], work.out).jobs)
+        return time.process_time() - begun
 
 
 def rate_of(out: Path, workers: int) -> float:
@@ -129,33 +136,73 @@ def throughput(options: argparse.Namespace, folder: Path) -> None:
     """Two workers against one process, in turns."""
     width, height = _sides(options.size)
     photos = write_photos(folder / "in", options.photos, width, height)
-    ratios = []
+    rounds: list[tuple[float, float]] = []
     for number in range(options.rounds):
         one = Work(Opening(options.engine), folder / f"one{number}")
         two = replace(one, out=folder / f"two{number}")
-        alone(one, photos)
-        on_ray(two, photos, 2)
+        of_one = alone(one, photos) / options.photos
+        with watched(_processor_ticks) as seen:
+            on_ray(two, photos, 2)
+        ticks = sum(spent - seen[1].get(process, 0) for process, spent in seen[-1].items())
+        of_two = ticks / os.sysconf("SC_CLK_TCK") / (len(seen) - 2)
         rates = rate_of(one.out, 1), rate_of(two.out, 2)
-        ratios.append(rates[1] / rates[0])
-        said = f"one process {rates[0]:.3f}/s, two workers {rates[1]:.3f}/s, {ratios[-1]:.2f} times"
-        print(f"{said}; load of the machine {os.getloadavg()[0]:.1f}", flush=True)
-    print(f"median of {len(ratios)} rounds: {statistics.median(ratios):.2f} times")
+        rounds.append((rates[1] / rates[0], 2 * of_one / of_two))
+        said = f"one process {rates[0]:.3f}/s, two workers {rates[1]:.3f}/s, {rounds[-1][0]:.2f} times"
+        cpu = f"processor seconds a photo {of_one:.2f} and {of_two:.2f}, {rounds[-1][1]:.2f} times"
+        print(f"{said}; {cpu}; load of the machine {os.getloadavg()[0]:.1f}", flush=True)
+    clock, cpu = (statistics.median(each) for each in zip(*rounds, strict=True))
+    print(f"median of {len(rounds)} rounds: {clock:.2f} times by the clock, {cpu:.2f} by the processor's seconds")
+
+
+@contextmanager
+def watched(look: Callable[[], T]) -> Iterator[list[T]]:
+    """What is seen whenever the program that asks takes what became of a photo."""
+    told, seen = cluster_run._Run._take, list[T]()  # noqa: SLF001 - where an outcome comes in
+
+    def noting(*given: Any) -> None:  # noqa: ANN401
+        told(*given)
+        seen.append(look())
+
+    cluster_run._Run._take = noting  # type: ignore[method-assign]  # noqa: SLF001
+    try:
+        yield seen
+    finally:
+        cluster_run._Run._take = told  # type: ignore[method-assign]  # noqa: SLF001
+
+
+def _processor_ticks() -> dict[int, int]:
+    """Of this process and all that it has started, a cluster's daemons included, by their numbers."""
+    parents: dict[int, int] = {}
+    spent: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                parents[int(entry.name)], spent[int(entry.name)] = int(fields[1]), int(fields[11]) + int(fields[12])
+    mine: dict[int, int] = {}
+    for process, ticks in spent.items():
+        above: int | None = process
+        while above is not None and above != os.getpid():
+            above = parents.get(above)
+        if above is not None:
+            mine[process] = ticks
+    return mine
 
 
 def memory(options: argparse.Namespace, folder: Path) -> None:
     """What this process has in memory while small photos are done."""
     photos = write_photos(folder / "in", options.photos, 8, 8)
-    taken: list[int] = []
-    told = cluster_run._Run._take  # noqa: SLF001 - where an outcome comes in
+    seen = [0]
 
-    def noting(*given: Any) -> None:  # noqa: ANN401
-        told(*given)
-        taken.append(_resident())
+    def look() -> float:
+        seen[0] += 1
+        taken = _resident()
+        if seen[0] % max(1, options.photos // 10) == 0:
+            print(f"after {seen[0]} photos {taken / 1e6:.0f} MB in memory", file=sys.stderr, flush=True)
+        return taken
 
-    cluster_run._Run._take = noting  # type: ignore[method-assign]  # noqa: SLF001
-    on_ray(Work(Sleeping(options.engine, folder=folder), folder / "out"), photos, 2)
-    places = [len(taken) * tenth // 10 - 1 for tenth in range(1, 11)]
-    print("MB after each tenth:", " ".join(f"{taken[place] / 1e6:.0f}" for place in places))
+    with watched(look):
+        on_ray(Work(Sleeping(options.engine, folder=folder), folder / "out"), photos, 2)
 
 
 def waiting(options: argparse.Namespace, folder: Path) -> None:

@@ -48,8 +48,9 @@ def import_ray(address: str) -> Any:  # noqa: ANN401 - an optional package
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else its libraries write to the terminal
     if address == LOCAL:
         os.environ.update(ON_LOOPBACK)
-        # Nobody else may give it work. Ray by itself would leave its token in the user's home.
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        # Nobody else may give it work. Ray by itself would leave its token in the user's home; it reads this one once.
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # of its own use of its own names

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ..batch import Batch, Tally, Work
     from ..resume import Resume
     from ..video_parts import Part
-    from .messages import Outcome, Task
+    from .messages import Outcome
 
 PARTS = "parts"
 """Folder below that of the records; one folder in it for each film, until the film is whole."""
@@ -77,40 +77,46 @@ def part_job(job: Job, part: Part, out: Path) -> Job:
     return Job(job.source, out / RECORDS / PARTS / name / part.name(job.target), is_video=True)
 
 
-def do_part(task: Task, batch: Batch, outcome: Outcome) -> None:
-    """Upscale a part, unless it is finished.
+def do_part(job: Job, part: Part, source: Fingerprint, batch: Batch, outcome: Outcome) -> None:
+    """Upscale a part of a film, unless it is finished.
+
+    Args:
+        job: the film.
+        part: which part.
+        source: the film as it was when it was cut.
+        batch: what does it.
+        outcome: learns what the frames say beside their pixels.
 
     Raises:
         DefianError: as ``upscale_part``.
     """
-    assert task.part is not None and task.source is not None  # noqa: S101, PT018 - for the type checker
-    mine = part_job(task.job, task.part, batch.out)
+    mine = part_job(job, part, batch.out)
     if batch.resume.is_finished(mine):
         return
-    done = upscale_part(batch.session, task.job.source, mine.target, task.part, batch.encoding)
-    batch.resume.finish(mine, task.source, done.written)
+    done = upscale_part(batch.session, job.source, mine.target, part, batch.encoding)
+    batch.resume.finish(mine, source, done.written)
     outcome.side_data = list(done.side_data)
 
 
-def do_join(task: Task, batch: Batch, tally: Tally, outcome: Outcome) -> None:
-    """Join a film, as ``Batch`` tells of one.
+def do_join(film: CutFilm, batch: Batch, tally: Tally, outcome: Outcome) -> None:
+    """Join the parts of a film, and remove them.
 
     Raises:
         DefianError: as ``join_film``.
     """
-    assert task.source is not None  # noqa: S101 - for the type checker
-    job, start = task.job, time.monotonic()
-    parts = [part_job(job, part, batch.out).target for part in task.parts]
-    how = (batch.session.manifest.scale, batch.encoding)
-    film = join_film(job.source, parts, job.target, how, task.side_data)
-    if film.losses:
-        tally.failures.append(unfinished_film(job, film))
+    job, start = film.job, time.monotonic()
+    parts = [part_job(job, part, batch.out).target for part in film.parts]
+    joined = join_film(job.source, parts, job.target, (batch.session.manifest.scale, batch.encoding), film.side_data)
+    if joined.losses:
+        tally.failures.append(unfinished_film(job, joined))
     else:
-        batch.resume.finish(job, task.source, film.written)
-    forget_parts(job, task.parts, batch.out, batch.resume)
-    tell_remarks(job, film.remarks, outcome)
+        batch.resume.finish(job, film.source, joined.written)
+    forget_parts(job, film.parts, batch.out, batch.resume)
+    tell_remarks(job, joined.remarks, outcome)
     seconds = time.monotonic() - start
-    outcome.say(f"{job.source} -> {job.target} ({film.frames} frames in {len(parts)} parts, joined in {seconds:.1f} s)")
+    outcome.say(
+        f"{job.source} -> {job.target} ({joined.frames} frames in {len(parts)} parts, joined in {seconds:.1f} s)"
+    )
     tally.done += 1
 
 

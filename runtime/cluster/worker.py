@@ -12,7 +12,7 @@ from ..errors import DefianError
 from ..files import DiskFullError
 from ..video_encoder import require_encoder
 from ..video_parts import UncutError
-from .films import do_join, do_part
+from .films import CutFilm, do_join, do_part
 from .messages import Outcome, Task
 
 if TYPE_CHECKING:
@@ -78,10 +78,10 @@ class Worker:
         return outcome
 
     def _carry_out(self, task: Task, batch: Batch, tally: Tally, outcome: Outcome) -> None:
-        if task.part is not None:
-            do_part(task, batch, outcome)
-        elif task.parts:
-            do_join(task, batch, tally, outcome)
+        if task.part is not None and task.source is not None:
+            do_part(task.job, task.part, task.source, batch, outcome)
+        elif task.parts and task.source is not None:
+            do_join(CutFilm(task.job, task.source, task.parts, side_data=set(task.side_data)), batch, tally, outcome)
         else:
             error = batch.attempt(task.job, tally, outcome)
             if error is not None:

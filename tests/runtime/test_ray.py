@@ -102,10 +102,12 @@ def sums(records: Path) -> dict[str, object]:
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_so_many_workers_make_what_one_process_makes_and_say_the_same(
-    cluster, photos, graph, alone, tmp_path, capsys, workers
+    cluster, photos, graph, alone, tmp_path, capsys, monkeypatch, workers
 ):
     out = tmp_path / "sr"
-    command = (photos, "--engine", graph, "--out", out, "--ray", cluster.address, "--workers", workers)
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    address = "auto" if workers == 4 else cluster.address
+    command = (photos, "--engine", graph, "--out", out, "--ray", address, "--workers", workers)
     status, said, wrong = run(capsys, *command)
     expected, errors = alone
     assert status == 1, wrong
@@ -114,10 +116,6 @@ def test_so_many_workers_make_what_one_process_makes_and_say_the_same(
     assert said.count(" -> ") == len(expected)
     assert said.startswith(f"{workers} worker{'s' * (workers > 1)} with {CPUS // workers} thread")
     assert "tiny x2 fp32, ONNX Runtime CPUExecutionProvider" in said
-    if workers == 2:
-        status, said, _ = run(capsys, *command)
-        assert (status, said.count(" -> ")) == (1, 0)
-        assert f"{len(expected)} of {len(expected) + 1} were finished already" in said
 
 
 def test_single_runs_shards_and_ray_resume_one_another(cluster, photos, graph, alone, tmp_path, capsys):
@@ -129,6 +127,7 @@ def test_single_runs_shards_and_ray_resume_one_another(cluster, photos, graph, a
     assert 0 < first < expected
     assert said.count(" -> ") == expected - first
     _, said, _ = run(capsys, *command)
+    assert " -> " not in said
     assert f"{expected} of {expected + 1} were finished already" in said
     assert results(out) == alone[0]
     assert len(sums(out / RECORDS)) == expected
@@ -186,7 +185,7 @@ def test_a_file_that_kills_its_workers_fails_alone(cluster, graph, tmp_path):
     work = slow(graph, tmp_path, seconds=0.0, deadly=7)
     folder = many(tmp_path, 6)
     Image.fromarray(noise(4, 7, 3)).save(folder / "deadly.png")
-    tally = on_ray(work, folder, cluster.address, 2)
+    tally = on_ray(work, folder, cluster.address, 1)
     assert tally.failures == [
         f"{folder / 'deadly.png'}: 3 workers were lost over it, one after the other, as where memory is short."
     ]
@@ -223,10 +222,8 @@ def test_when_the_program_is_killed_its_workers_end_and_the_same_command_goes_on
         time.sleep(0.1)
     finished = len(list(work.out.glob("*.png")))
     assert 6 <= finished < count
-    work.out.joinpath("x").mkdir()  # that the folder is there is no hindrance
-    work.out.joinpath("x").rmdir()
     jobs = plan([folder], work.out).jobs
-    tally = run_on_ray(work, jobs, Cluster(cluster.address, 2, 0), [folder], alone=False)
+    tally = run_on_ray(work, jobs, Cluster(cluster.address, 1, 0), [folder], alone=False)
     assert tally.failures == []
     assert tally.skipped in (finished - 1, finished, finished - 2), "a result may lack its record"
     assert tally.done + tally.skipped == count
