@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -41,7 +41,7 @@ class Checkpoint:
     """
 
     architecture: Architecture
-    state: dict[str, Tensor]
+    state: dict[str, Tensor] = field(repr=False)
     sha256: str
     name: str
 

@@ -24,8 +24,8 @@ NO_STATISTICS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_USAGE_STATS_REPORT_URL": N
 """Set before Ray is imported, which reads it when it starts a cluster. A cluster that is told to report nothing reports
 that, but for one of ``ray.init``."""
 NO_METADATA = {"http_proxy": NOWHERE, "https_proxy": NOWHERE, "no_proxy": "127.0.0.1,localhost,::1"}
-"""Of a cluster's processes: when it starts, Ray asks three clouds over HTTP whether it is theirs, so that it could report
-it. Nothing else of a cluster on loopback goes over HTTP to another machine."""
+"""Of a cluster's processes: when it starts, Ray asks three clouds over HTTP whether it is theirs, so that it could
+report it. Nothing else of a cluster on loopback goes over HTTP to another machine."""
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """What Ray takes by itself on Windows and macOS: a cluster of one machine, on 127.0.0.1. Elsewhere it would look for an
 address of the machine, by asking the system for the way to a host on the internet."""

@@ -29,6 +29,7 @@ from defian_edge.export.precision.int8.structure import Structure
 from defian_edge.export.precision.int8.upscale_basis import LinearSum
 from defian_edge.export.precision.int8.variant import Int8Options, make_int8
 from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.source.opening import open_source
 from defian_edge.runtime.profile import ShapeProfile
 from tests.conftest import noise, random_checkpoint, tiny
 from tests.export.strangers import STRANGERS, graph_of, stranger
@@ -206,9 +207,9 @@ def test_a_network_too_narrow_for_int8_is_refused_with_the_reason():
     narrow = nn.Sequential(
         nn.Conv2d(3, 8, 3, padding=1), nn.PReLU(), nn.Conv2d(8, 12, 3, padding=1), nn.PixelShuffle(2)
     )
-    graph, checkpoint = graph_of(narrow), random_checkpoint(tiny())
+    graph, network = graph_of(narrow), open_source(random_checkpoint(tiny()))
     options = Int8Options(Recipe(), ShapeProfile.parse("1x24x32"))
-    variant = make_int8(graph, checkpoint, PATCHES, options, [noise(24, 32, 3)])
+    variant = make_int8(graph, network, PATCHES, options, [noise(24, 32, 3)])
     assert "it has fewer than 12 channels on one side (2)" in variant.calibration["refused"]
 
 
