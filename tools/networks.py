@@ -96,15 +96,12 @@ def main() -> None:
     parser.add_argument(
         "--only", action="append", type=choice_of("--only", ARCHITECTURES), help="one of them; repeatable"
     )
+    known = [each.value for each in Precision]
     parser.add_argument(
-        "--precision",
-        action="append",
-        type=Precision,
-        choices=list(Precision),
-        help="repeatable; default fp32 and fp16",
+        "--precision", action="append", type=choice_of("--precision", known), help=f"of {known}; default fp32 and fp16"
     )
     options = parser.parse_args()
-    precisions = tuple(options.precision or (Precision.FP32, Precision.FP16))
+    precisions = tuple(map(Precision, options.precision or ("fp32", "fp16")))
     engines = is_available(Target.TENSORRT_RTX)
     title = (
         f"Random weights, the bundled photos; TensorRT-RTX sm_{SM}, {PROFILE}" if engines else "No TensorRT-RTX here"
