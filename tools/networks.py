@@ -22,6 +22,7 @@ from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
 from defian_edge.export.source.picture import Channels, PictureFormat
 from defian_edge.runtime.arguments import choice_of
+from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import ShapeProfile
 from tools.architectures import ARCHITECTURES, LUMA_ALONE, random_network
 from tools.study import table_or_error
@@ -44,14 +45,14 @@ class Row:
     cells: tuple[str, ...]
 
 
-def measure_networks(names: list[str], *, engines: bool) -> Iterator[Row]:
+def measure_networks(names: list[str], precisions: tuple[Precision, ...], *, engines: bool) -> Iterator[Row]:
     """Export every network and say what became of it."""
     for name in names:
         picture = PictureFormat(channels=Channels.Y if name in LUMA_ALONE else Channels.RGB)
         with tempfile.TemporaryDirectory() as folder:
             options = ExportOptions(
                 Path(folder),
-                tuple(Precision),
+                precisions,
                 picture,
                 target=Target.TENSORRT_RTX if engines else Target.ONNX,
                 sm=SM if engines else None,
@@ -60,7 +61,12 @@ def measure_networks(names: list[str], *, engines: bool) -> Iterator[Row]:
                 rewrite_memory=False,
             )
             print(name, file=sys.stderr, flush=True)
-            result = run_export(random_network(name), options)
+            try:
+                result = run_export(random_network(name), options)
+            except DefianError as error:
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
+                yield Row((name, *("-",) * 6, "not exported, see above", "-"))
+                continue
         for index, artefact in enumerate(result.artefacts):
             yield Row((*(_about(name, result) if index == 0 else ("", "", "")), *_figures(artefact)))
 
@@ -90,14 +96,19 @@ def main() -> None:
     parser.add_argument(
         "--only", action="append", type=choice_of("--only", ARCHITECTURES), help="one of them; repeatable"
     )
+    known = [each.value for each in Precision]
+    parser.add_argument(
+        "--precision", action="append", type=choice_of("--precision", known), help=f"of {known}; default fp32 and fp16"
+    )
     options = parser.parse_args()
+    precisions = tuple(map(Precision, options.precision or ("fp32", "fp16")))
     engines = is_available(Target.TENSORRT_RTX)
     title = (
         f"Random weights, the bundled photos; TensorRT-RTX sm_{SM}, {PROFILE}" if engines else "No TensorRT-RTX here"
     )
     table = Table(*COLUMNS, title=title)
     with table_or_error(table):
-        for row in measure_networks(options.only or list(ARCHITECTURES), engines=engines):
+        for row in measure_networks(options.only or list(ARCHITECTURES), precisions, engines=engines):
             table.add_row(*row.cells)
 
 

@@ -64,15 +64,15 @@ def written(folder: Path, content: onnx.ModelProto, scale: object = 2) -> Path:
     return path
 
 
-@pytest.mark.parametrize("scale", [0, -1, 1, 5, 3.0, True, 1e300, 10**40, None, "2", [2], float("nan")])
+@pytest.mark.parametrize("scale", [0, -1, 17, 3.0, True, 1e300, 10**40, None, "2", [2], float("nan")])
 def test_a_scale_that_no_network_has_is_refused_before_anything_is_loaded(tmp_path, scale):
     path = written(tmp_path, resizer(), scale)
-    with pytest.raises(DefianError, match=r"expected (a )?scale (of 2, 3, 4|as int), found"):
+    with pytest.raises(DefianError, match=r"expected (a )?scale (from 1 to 16|as int), found"):
         read_manifest(path)
 
 
 @pytest.mark.parametrize("shape", [OPEN, (1, 4, 6, 3)])
-@pytest.mark.parametrize("scale", [2, 3, 4])
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
 def test_a_graph_that_is_what_its_manifest_says_opens_and_runs(tmp_path, scale, shape):
     with open_session(written(tmp_path, resizer(scale, shape), scale)) as session:
         assert session(noise(1, 4, 6, 3)).shape == (1, 4 * scale, 6 * scale, 3)
