@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
+import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -16,8 +16,6 @@ from .files import FULL
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
-
-LOGGER = logging.getLogger(__name__)
 
 ESTIMATED = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})
 """Formats whose header promises no duration; FFmpeg estimates one from what is there."""
@@ -275,10 +273,11 @@ class FilmReader:
     def _field_order(self) -> int | None:
         order: int | None = getattr(self.stream.codec_context, "field_order", None)
         if order is None:
-            LOGGER.warning(
-                "PyAV %s does not tell a film's field order, as 18 does (Python 3.11 and newer): frames are "
-                "deinterlaced only if they say so themselves",
-                self._av.__version__,
+            warnings.warn(
+                f"{self.source}: PyAV {self._av.__version__} does not tell a film's field order, as 18 does on Python 3.11 "
+                "and newer: frames are deinterlaced only if they say so themselves.",
+                RuntimeWarning,
+                stacklevel=2,
             )
         return order
 

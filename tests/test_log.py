@@ -24,6 +24,8 @@ SPEAKERS = {
     "defian_edge/__main__.py",
     "export/command.py",
     "export/plugin/__main__.py",
+    "export/summary.py",
+    "runtime/cluster/run.py",
     "runtime/command.py",
     "runtime/doctor/command.py",
     "runtime/doctor/steps.py",  # the child process, whose standard output is its answer

@@ -159,7 +159,7 @@ def test_a_signal_ends_it_wherever_it_is_and_nothing_is_left(tmp_path, number, s
     if method == "finish":
         code = code.replace("seen == 3", "seen == 1")
     with subprocess.Popen(
-        [sys.executable, "-c", code, source, target],
+        [sys.executable, "-W", "ignore", "-c", code, source, target],  # an old PyAV warns that it tells less
         cwd=REPOSITORY,
         env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,
@@ -170,6 +170,5 @@ def test_a_signal_ends_it_wherever_it_is_and_nothing_is_left(tmp_path, number, s
         assert child.stdout.readline() == "inside\n"
         child.send_signal(number)
         _, said = child.communicate(timeout=PATIENCE)
-    lines = [line for line in said.splitlines() if not line.startswith("PyAV ")]  # what an old one does not tell
-    assert (child.returncode, lines) == (status, ["stopped"])
+    assert (child.returncode, said) == (status, "stopped\n")
     assert list((tmp_path / "sr").iterdir()) == []
