@@ -274,8 +274,8 @@ class FilmReader:
         order: int | None = getattr(self.stream.codec_context, "field_order", None)
         if order is None:
             warnings.warn(
-                f"{self.source}: PyAV {self._av.__version__} does not tell a film's field order, as 18 does on Python 3.11 "
-                "and newer: frames are deinterlaced only if they say so themselves.",
+                f"{self.source}: PyAV {self._av.__version__} does not tell a film's field order, as 18 does from "
+                "Python 3.11 on: frames are deinterlaced only if they say so themselves.",
                 RuntimeWarning,
                 stacklevel=2,
             )
