@@ -36,7 +36,7 @@ EXPORT = ["--model", "defian-s-x2", "--out", "{out}"]
 COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
     "run": (
         run_command,
-        "_session",
+        "_here",
         RUN,
         {
             **dict.fromkeys(["--engine", "--out", "--compare"], PATH),
