@@ -39,7 +39,9 @@ EXTRAS: dict[str, dict[str, str]] = {
     },
     "rtx": {"tensorrt-rtx": "1.1"},
     "device": {"pycuda": "2024.1", "cuda-bindings": "12.6"},
+    "spandrel": {"spandrel": "0.4"},
     "video": {"av": "14"},
+    "ray": {"ray": "2.60"},
     "triton": {"nvidia-pytriton": "0.7"},
     "fuzz": {"atheris": "2.3"},
     "test": {
@@ -57,6 +59,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "pytest": "8",
         "pytest-xdist": "3.5",
         "pyyaml": "6",
+        "ray": "2.60",
         "ruff": "0.9",
         "triton": "3.4",
     },

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from defian_edge.runtime.profile import ShapeProfile
 
-CHECKPOINT: Any = SimpleNamespace(name="tiny", sha256="0" * 64, architecture=SimpleNamespace(scale=2))
+CHECKPOINT: Any = SimpleNamespace(name="tiny", sha256="0" * 64, scale=2)
 
 
 def pairs() -> list[EvaluationPair]:

@@ -9,12 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 import pytest
-import torch
 
 from defian_edge.export.engine.rtx_parser import let_parser_find_plugins, stub_library
-from defian_edge.export.plugin.__main__ import main
 from defian_edge.runtime.plugin import hessian_plugin, is_registered, register
-from tests.conftest import random_checkpoint, tiny
 from tests.export.hessian_cases import random_case, reference
 from tests.export.hessian_graph import model
 
@@ -132,15 +129,3 @@ def test_a_stub_is_an_elf_file_with_the_wanted_name() -> None:
     assert stub.startswith(b"\x7fELF\x02\x01\x01")
     assert stub.endswith(b"\0libwanted.so\0libreal.so.1\0")
     assert len(stub) < 1000
-
-
-def test_the_table_of_plans_has_both_graphs_with_and_without_the_plugin(tmp_path, capsys, monkeypatch):
-    monkeypatch.setenv("DEFIAN_CACHE", str(tmp_path / "cache"))
-    torch.save(random_checkpoint(tiny()).state, tmp_path / "tiny.pth")
-    assert main(["plans", "--model", str(tmp_path / "tiny.pth"), "--profile", "1x20x24"]) == 0
-    rows = [[cell.strip() for cell in line.strip("| \n").split("|")] for line in capsys.readouterr().out.splitlines()]
-    plans = {(row[1], row[2]): tuple(map(float, row[3:])) for row in rows[2:]}
-    assert set(plans) == {(use, step) for use in ("engine", "portable") for step in ("function", "plugin")}
-    assert all(kernels > 0 and activation > 0 for _, kernels, activation in plans.values())
-    assert plans["engine", "function"] != plans["engine", "plugin"]
-    assert plans["portable", "function"] != plans["portable", "plugin"]

@@ -201,7 +201,8 @@ def test_the_rewritten_graph_has_fewer_nodes_and_multiplications_than_the_plain_
     apply_rewrites(rewritten)
     shape = (1, 540, 960)
     before, after = statistics(plain, shape), statistics(rewritten, shape)
-    assert after.nodes <= 1000 < before.nodes
+    assert after.nodes <= 940
+    assert after.nodes < before.nodes
     assert after.macs < before.macs
 
 
