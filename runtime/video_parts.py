@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import DefianError
 from .video_encoder import import_av
-from .video_source import PROGRESSIVE, FilmReader, ffmpegs_faults, film_stream, place_of
+from .video_source import FilmReader, ffmpegs_faults, film_stream, place_of, says_interlaced
 from .video_times import TIMELESS
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def parts_of(source: Path, least: int = LEAST) -> tuple[Part, ...]:
     av = import_av()
     with ffmpegs_faults(av, source), av.open(place_of(source, "rb")) as reader:
         stream = film_stream(reader, source)
-        if reader.format.name in TIMELESS or stream.codec_context.field_order not in PROGRESSIVE:
+        if reader.format.name in TIMELESS or says_interlaced(av, stream, source):
             raise UncutError(f"{source} has no times, or is interlaced.")
         times, keys = _times(reader, stream, source)
     cuts: list[int] = []

@@ -21,8 +21,8 @@ ESTIMATED = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})
 """Formats whose header promises no duration; FFmpeg estimates one from what is there."""
 TOLERANCE = Fraction(1, 2)
 """Seconds by which the duration of a whole file may be wrong; that of a stream is exact to two frames."""
-PROGRESSIVE = (None, 0, 1)
-"""Of FFmpeg's field orders: what PyAV before 18 says, unknown, progressive."""
+PROGRESSIVE = (0, 1)
+"""Of FFmpeg's field orders: unknown, progressive."""
 DEINTERLACE = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
 
 
@@ -55,6 +55,20 @@ def ffmpegs_faults(av: Any, source: Path) -> Iterator[None]:  # noqa: ANN401
 def rate_of(stream: Any) -> Fraction:  # noqa: ANN401
     """Frames per second of a film, as far as its file says it."""
     return stream.average_rate or stream.guessed_rate or Fraction(25)
+
+
+def says_interlaced(av: Any, stream: Any, source: Path) -> bool:  # noqa: ANN401
+    """Whether the header of a film says that it is interlaced; warns where PyAV does not tell."""
+    order: int | None = getattr(stream.codec_context, "field_order", None)
+    if order is None:
+        warnings.warn(
+            f"{source}: PyAV {av.__version__} does not tell a film's field order, as 18 does from Python 3.11 on: "
+            "frames are deinterlaced only if they say so themselves.",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return False
+    return order not in PROGRESSIVE
 
 
 def film_stream(reader: Any, source: Path) -> Any:  # noqa: ANN401 - an input container, a video stream
@@ -256,7 +270,7 @@ class FilmReader:
                 f"{self.source}: its pictures change from {before} to {now} at frame {self.ledger.frames}.",
                 "Cut it there: ffmpeg -i FILE -c copy -f segment parts%d.mkv, or bring it to one size with ffmpeg.",
             )
-        if first and (frame.interlaced_frame or self._field_order() not in PROGRESSIVE):
+        if first and (frame.interlaced_frame or says_interlaced(self._av, self.stream, self.source)):
             self._graph = self._filter()
         if self._graph is None:
             if frame.interlaced_frame:
@@ -269,17 +283,6 @@ class FilmReader:
         self.deinterlaced += bool(frame.interlaced_frame)
         self._graph.push(frame)
         yield from self._pulled()
-
-    def _field_order(self) -> int | None:
-        order: int | None = getattr(self.stream.codec_context, "field_order", None)
-        if order is None:
-            warnings.warn(
-                f"{self.source}: PyAV {self._av.__version__} does not tell a film's field order, as 18 does from "
-                "Python 3.11 on: frames are deinterlaced only if they say so themselves.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-        return order
 
     def _filter(self) -> Any:  # noqa: ANN401
         graph = self._av.filter.Graph()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.jobs import plan_jobs
 from defian_edge.runtime.resume import Resume
 from defian_edge.runtime.video import upscale_video
+from defian_edge.runtime.video_source import says_interlaced
 from tests.conftest import SHARED, noise
 from tests.doubles.enlarger import Enlarger
 
@@ -264,3 +266,13 @@ def test_a_name_that_is_no_text_is_a_name(tmp_path):
         pytest.skip("this file system takes only UTF-8")
     assert upscaled(tmp_path / name, tmp_path / "sr").frames == 3
     assert (tmp_path / "sr" / name).is_file()
+
+
+def test_the_field_order_that_an_old_pyav_does_not_tell_is_warned_of_and_taken_for_progressive(tmp_path):
+    def streams(**said: int) -> SimpleNamespace:
+        return SimpleNamespace(codec_context=SimpleNamespace(**said))
+
+    source = tmp_path / "old.mkv"
+    assert [says_interlaced(av, streams(field_order=order), source) for order in range(6)] == [False] * 2 + [True] * 4
+    with pytest.warns(RuntimeWarning, match=r"old\.mkv: PyAV .* does not tell a film's field order"):
+        assert not says_interlaced(av, streams(), source)
