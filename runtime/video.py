@@ -20,7 +20,7 @@ from .video_colour import Colours
 from .video_encoder import FORMATS, Encoding, import_av
 from .video_packets import PacketWriter
 from .video_parts import PartReader
-from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, place_of, rate_of
+from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, place_of
 from .video_target import FilmWriter, PartWriter
 from .video_times import TIMELESS, FrameTimes
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from .files import Written
     from .interface import Session
     from .video_parts import Part
-    from .video_source import FirstLook
 
 DECODED, FINISHED = 2, 4
 """Decoded frames, and upscaled ones with the packets of sound between them, that wait at most."""
@@ -151,13 +150,16 @@ def _transcode_part(
     with ExitStack() as stack, ffmpegs_faults(av, source):
         reader = stack.enter_context(av.open(place_of(source, "rb")))
         writer = stack.enter_context(av.open(io.BytesIO(), "w", format=FORMATS[suffix.lower()]))
-        transcoder = _PartTranscoder(av, session, (reader, writer), source, encoding, part, stream)
+        transcoder = _Transcoder(av, session, (reader, writer), source, encoding, (part, stream))
         transcoder.run(lambda: None)
     return transcoder
 
 
 class _Transcoder:
-    """A film on its way: decoded in one thread, upscaled in the caller's, encoded in another."""
+    """A film on its way: decoded in one thread, upscaled in the caller's, encoded in another.
+
+    Of a part of a film the packets go to a file; the container says how the whole is encoded.
+    """
 
     def __init__(
         self,
@@ -166,6 +168,7 @@ class _Transcoder:
         containers: tuple[Any, Any],
         source: Path,
         encoding: Encoding,
+        part: tuple[Part, BinaryIO] | None = None,
     ) -> None:
         reader, writer = containers
         self._av, self._session, self._source, self._encoding = av, session, source, encoding
@@ -174,18 +177,18 @@ class _Transcoder:
         look = first_look(av, source)
         self._turns = look.turns
         self._colours = Colours.of(stream.codec_context)
-        rate = rate_of(stream)
-        self._clock = FrameTimes(rate, stream.time_base, has_times=reader.format.name not in TIMELESS)
-        self._film, self._writer = self._ends(reader, writer, stream, look)
+        how = (session.manifest.scale, encoding)
+        if part is None:
+            self._film = FilmReader(av, reader, stream, source)
+            self._writer = FilmWriter(av, writer, self._film, look, how)
+        else:
+            self._film = PartReader(av, reader, stream, source, part[0])
+            packets = PacketWriter(part[1], stream.time_base)
+            self._writer = PartWriter(av, writer, self._film, look, how, packets)
+        self._clock = FrameTimes(self._film.rate, stream.time_base, has_times=reader.format.name not in TIMELESS)
         self._frames: Channel[np.ndarray] = Channel(DECODED)
         self._finished: Channel[Any] = Channel(FINISHED)
         self._failure: BaseException | None = None
-
-    def _ends(self, reader: Any, writer: Any, stream: Any, look: FirstLook) -> tuple[FilmReader, FilmWriter]:  # noqa: ANN401
-        """Where frames come from, and where they go to."""
-        film = FilmReader(self._av, reader, stream, self._source, rate_of(stream))
-        how = (self._session.manifest.scale, self._encoding)
-        return film, FilmWriter(self._av, reader, writer, film, look, how)
 
     @property
     def count(self) -> int:
@@ -261,26 +264,3 @@ class _Transcoder:
         except BaseException as error:
             self._failure = error
             self._stop()
-
-
-class _PartTranscoder(_Transcoder):
-    """A part of a film on its way to a file of packets; the container says how the whole is encoded."""
-
-    def __init__(
-        self,
-        av: Any,  # noqa: ANN401
-        session: Session,
-        containers: tuple[Any, Any],
-        source: Path,
-        encoding: Encoding,
-        *whither: Any,  # noqa: ANN401 - the part, and the file
-    ) -> None:
-        self._part, self._stream = whither
-        super().__init__(av, session, containers, source, encoding)
-
-    def _ends(self, reader: Any, writer: Any, stream: Any, look: FirstLook) -> tuple[FilmReader, FilmWriter]:  # noqa: ANN401
-        film = PartReader(self._av, reader, stream, self._source, rate_of(stream))
-        film.part = self._part
-        packets = PartWriter(self._av, reader, writer, film, look, (self._session.manifest.scale, self._encoding))
-        packets.packets = PacketWriter(self._stream, stream.time_base)
-        return film, packets

@@ -11,7 +11,7 @@ from .video import Film
 from .video_encoder import FORMATS, import_av
 from .video_packets import opened_packets
 from .video_parts import in_order
-from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, place_of, rate_of
+from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, place_of
 from .video_target import FilmWriter
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def join_film(
             stream = film_stream(reader, source)
             kind = FORMATS[target.suffix.lower()]
             writer = stack.enter_context(av.open(place_of(unfinished, "wb"), "w", format=kind))
-            film = FilmReader(av, reader, stream, source, rate_of(stream))
+            film = FilmReader(av, reader, stream, source)
             film.side_data.update(side_data)
-            result = FilmWriter(av, reader, writer, film, first_look(av, source), how)
+            result = FilmWriter(av, writer, film, first_look(av, source), how)
             _join(av, film, result, parts)
             writer.close()
             return Film(

@@ -98,11 +98,14 @@ def _times(reader: Any, stream: Any, source: Path) -> tuple[list[int], list[int]
 class PartReader(FilmReader):
     """The frames of a part of a film.
 
-    Attributes:
+    Args:
+        av, reader, stream, source: of the film, as :class:`FilmReader`.
         part: which.
     """
 
-    part: Part
+    def __init__(self, av: Any, reader: Any, stream: Any, source: Path, part: Part) -> None:  # noqa: ANN401
+        super().__init__(av, reader, stream, source)
+        self._part = part
 
     def frames(self, other: Callable[[Any], None]) -> Iterator[Any]:  # noqa: ARG002 - nothing of other streams
         """The frames of the part.
@@ -111,7 +114,7 @@ class PartReader(FilmReader):
             UncutError: they are not those that were counted.
             DefianError: the size changes in the middle.
         """
-        part, context = self.part, self.stream.codec_context
+        part, context = self._part, self.stream.codec_context
         size = (context.width, context.height)
         for packet in self._from_key_frame():
             for frame in self._decoded(packet):
@@ -127,25 +130,24 @@ class PartReader(FilmReader):
         self._require_all()
 
     def _require_all(self) -> None:
-        if self.ledger.broken or self.ledger.frames != self.part.frames:
-            raise UncutError(
-                f"{self.source}: expected {self.part.frames} frames from {self.part.start}, found {self.ledger.frames}."
-            )
+        if self.ledger.broken or self.ledger.frames != self._part.frames:
+            expected = f"{self._part.frames} frames from {self._part.start}"
+            raise UncutError(f"{self.source}: expected {expected}, found {self.ledger.frames}.")
 
     def _from_key_frame(self) -> Iterator[Any]:
         """Packets of the film from the part's key frame on, or from one before it."""
         for seek in (True, False):
             if seek:
-                self._reader.seek(self.part.start, stream=self.stream)
+                self.reader.seek(self._part.start, stream=self.stream)
             else:  # where the index of the file leads behind it
-                self._reader.seek(0)
-            packets = self._reader.demux(self.stream)
+                self.reader.seek(0)
+            packets = self.reader.demux(self.stream)
             first = next(packets, None)
-            if first is not None and first.pts is not None and first.pts <= self.part.start:
+            if first is not None and first.pts is not None and first.pts <= self._part.start:
                 yield first
                 yield from packets
                 return
-        raise UncutError(f"{self.source}: no packet found from {self.part.start}.")
+        raise UncutError(f"{self.source}: no packet found from {self._part.start}.")
 
 
 def in_order(times: Sequence[int]) -> list[int]:

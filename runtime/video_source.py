@@ -209,20 +209,20 @@ class FilmReader:
         reader: the open file.
         stream: the film in it.
         source: for errors.
-        rate: frames per second.
 
     Attributes:
+        rate: frames per second.
         ledger: what the header promises, and what came out.
         deinterlaced: frames that were interlaced.
         side_data: names of what the frames say beside their pixels.
     """
 
-    def __init__(self, av: Any, reader: Any, stream: Any, source: Path, rate: Fraction) -> None:  # noqa: ANN401
-        self._av, self._reader = av, reader
-        self.stream, self.source, self.rate = stream, source, rate
+    def __init__(self, av: Any, reader: Any, stream: Any, source: Path) -> None:  # noqa: ANN401
+        self._av, self.reader = av, reader
+        self.stream, self.source, self.rate = stream, source, rate_of(stream)
         self._size: tuple[int, int] | None = None
         self._graph: Any = None
-        self.ledger = Ledger.of(reader, stream, rate)
+        self.ledger = Ledger.of(reader, stream, self.rate)
         self.deinterlaced = 0
         self.side_data: set[str] = set()
 
@@ -245,7 +245,7 @@ class FilmReader:
 
     def packets(self) -> Iterator[Any]:
         """All packets of the file, which the ledger counts."""
-        for packet in self._reader.demux():
+        for packet in self.reader.demux():
             self.ledger.packet(packet, film=packet.stream.index == self.stream.index)
             yield packet
 

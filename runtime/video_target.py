@@ -26,7 +26,6 @@ class FilmWriter:
 
     Args:
         av: the module.
-        reader: the open source.
         writer: the open result.
         film: the film in the source.
         look: what its first frame says.
@@ -43,7 +42,6 @@ class FilmWriter:
     def __init__(
         self,
         av: Any,  # noqa: ANN401
-        reader: Any,  # noqa: ANN401
         writer: Any,  # noqa: ANN401
         film: FilmReader,
         look: FirstLook,
@@ -56,7 +54,7 @@ class FilmWriter:
         self.times: deque[int] = deque()
         self.count = 0
         self._output = self._stream(film.stream, film.rate, look.turns)
-        self._copied, self._remarks = self._rest(reader)
+        self._copied, self._remarks = self._rest(film.reader)
 
     def _rest(self, reader: Any) -> tuple[dict[int, Any], list[str]]:  # noqa: ANN401
         """Put what is not the film into the result: streams by the source's index, and what is left out."""
@@ -153,17 +151,28 @@ class PartWriter(FilmWriter):
 
     The container that it is given says how its films are encoded, and stays empty.
 
-    Attributes:
-        packets: where the packets go; has to be set before the first frame.
+    Args:
+        av, writer, film, look, how: of the film, as :class:`FilmWriter`.
+        packets: where the packets go.
     """
 
-    packets: PacketWriter
+    def __init__(
+        self,
+        av: Any,  # noqa: ANN401
+        writer: Any,  # noqa: ANN401
+        film: FilmReader,
+        look: FirstLook,
+        how: tuple[int, Encoding],
+        packets: PacketWriter,
+    ) -> None:
+        super().__init__(av, writer, film, look, how)
+        self._packets = packets
 
     def _rest(self, reader: Any) -> tuple[dict[int, Any], list[str]]:  # noqa: ANN401, ARG002
         return {}, []
 
     def _encoded(self, packets: Any) -> None:  # noqa: ANN401
-        self.packets.write(packets, header_of(self._output))
+        self._packets.write(packets, header_of(self._output))
 
 
 def header_of(stream: Any) -> bytes:  # noqa: ANN401
