@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from importlib import import_module
+from math import inf
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from .errors import DefianError
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 REFUSED = 2
 INTERRUPTED, TERMINATED, NOBODY_READS = 130, 143, 141
 """128 and the number of SIGINT, SIGTERM, SIGPIPE, as shells count."""
+AT_ONCE = 0.2
+"""Seconds within which signals are one."""
 
 
 class Terminated(KeyboardInterrupt):
@@ -27,6 +31,9 @@ class Terminated(KeyboardInterrupt):
 
     latest: int | None = None
     """Status of the last of them: libraries, and Python's own import of some, make another exception of it."""
+
+    raised: float = -inf
+    """When the last of them was, in seconds of ``time.monotonic``."""
 
     def __init__(self, status: int = TERMINATED) -> None:
         super().__init__("terminated")
@@ -137,7 +144,11 @@ def finish(status: int) -> NoReturn:
 
 
 def _terminate(number: int, _frame: FrameType | None) -> None:
-    raise Terminated(128 + number)
+    """End the command, once: a terminal that closes sends two signals together; the second would end the ending."""
+    now = time.monotonic()
+    if now - Terminated.raised > AT_ONCE:
+        Terminated.raised = now
+        raise Terminated(128 + number)
 
 
 def _top(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -98,3 +100,53 @@ def test_no_thread_outlives_its_crew_and_a_signal_does_not_leave_one_behind():
     assert begun.is_set()
     assert ended.is_set()
     assert stops
+
+
+STORM = """
+import faulthandler, random, signal
+from defian_edge.runtime.channel import Channel, Crew, StoppedError
+
+def end(*_):
+    raise KeyboardInterrupt
+
+def stop():
+    frames.stop()
+    results.stop()
+
+def decode():
+    try:
+        for index in range(10**9):
+            frames.put(index)
+    except StoppedError:
+        pass
+
+def encode():
+    try:
+        for _ in results:
+            pass
+    except StoppedError:
+        pass
+
+signal.signal(signal.SIGALRM, end)
+moments, ended = random.Random(0), 0
+for _ in range(400):
+    faulthandler.dump_traceback_later(20, exit=True)
+    frames, results = Channel(2), Channel(4)
+    try:
+        with Crew(stop) as crew:
+            signal.setitimer(signal.ITIMER_REAL, moments.uniform(1e-5, 3e-3))
+            crew.start(decode, "decode")
+            crew.start(encode, "encode")
+            for frame in frames:
+                results.put(frame)
+    except KeyboardInterrupt:
+        ended += 1
+print(ended)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs POSIX timers")
+def test_at_whatever_step_a_signal_comes_all_end_and_nothing_else_is_raised():
+    """Made of ``threading.Condition`` this stood still after a few dozen."""
+    done = subprocess.run([sys.executable, "-c", STORM], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("400\n", "")

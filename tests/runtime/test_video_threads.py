@@ -169,6 +169,9 @@ def test_a_signal_ends_it_wherever_it_is_and_nothing_is_left(tmp_path, number, s
         assert child.stdout is not None
         assert child.stdout.readline() == "inside\n"
         child.send_signal(number)
-        _, said = child.communicate(timeout=PATIENCE)
+        try:
+            _, said = child.communicate(timeout=PATIENCE)
+        finally:
+            child.kill()
     assert (child.returncode, said) == (status, "stopped\n")
     assert list((tmp_path / "sr").iterdir()) == []

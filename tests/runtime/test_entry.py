@@ -1,0 +1,52 @@
+"""How a command ends by signals that come at once, and by one that comes again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import REPOSITORY
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs the signals of POSIX")
+
+CHILD = """
+import os, signal, time
+from defian_edge.runtime.entry import begin, carry_out
+begin()
+
+def work():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60)
+    finally:
+        {meanwhile}
+        print("tidied", flush=True)
+    return 0
+
+carry_out(work, "stopped")
+"""
+
+HANG_UP = "os.kill(os.getpid(), signal.SIGHUP)"
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "status", "tidied"),
+    [("pass", 143, "tidied\n"), (HANG_UP, 143, "tidied\n"), (f"time.sleep(0.3); {HANG_UP}", 129, "")],
+    ids=["one", "two at once", "a second one later"],
+)
+def test_a_second_signal_at_once_does_not_end_the_ending(meanwhile, status, tidied):
+    """A terminal that closes sends SIGTERM and SIGHUP together; a second Ctrl-C means: at once."""
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD.format(meanwhile=meanwhile)],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, tidied, "stopped\n")
