@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class Sampler(Generic[T]):
         self, read: Callable[[], T | None], interval: float = INTERVAL, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self._read, self._interval, self._clock = read, interval, clock
-        self._stop = threading.Event()
+        self._stop: SimpleQueue[None] = SimpleQueue()  # not an Event, which a signal while it is set may leave locked
         self.samples: list[tuple[float, T]] = []
 
     def _take(self) -> None:
@@ -38,8 +39,13 @@ class Sampler(Generic[T]):
             self.samples.append((self._clock(), sample))
 
     def _run(self) -> None:
-        while not self._stop.wait(self._interval):
-            self._take()
+        while True:
+            try:
+                self._stop.get(timeout=self._interval)
+            except Empty:
+                self._take()
+            else:
+                return
 
     def __enter__(self) -> Sampler[T]:
         self._take()
@@ -48,6 +54,6 @@ class Sampler(Generic[T]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        self._stop.put(None)
         self._thread.join()
         self._take()
