@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="needs the
 CHILD = """
 import os, signal, time
 from defian_edge.runtime.entry import begin, carry_out
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which nohup would have ignored, and a command leaves at that
 begin()
 
 def work():
