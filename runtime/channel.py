@@ -100,7 +100,11 @@ class Crew:
         self._bell: SimpleQueue[None] = SimpleQueue()
 
     def start(self, work: Callable[[], None], name: str) -> None:
-        """Begin some work, which has to keep its errors for itself."""
+        """Begin some work, which has to keep its errors for itself.
+
+        Raises:
+            RuntimeError: the system gives no further thread.
+        """
 
         def run() -> None:
             self._begun.append(name)
@@ -111,7 +115,13 @@ class Crew:
                 self._ended.append(name)
                 self._bell.put(None)
 
-        threading.Thread(target=run, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=run, name=name, daemon=True).start()
+        except RuntimeError as error:
+            signal = _signal_in(error)
+            if signal is None:
+                raise
+            raise signal from None
         self._started += 1
 
     def __enter__(self) -> Crew:
@@ -132,3 +142,11 @@ class Crew:
                 signal = error
         if signal is not None:
             raise signal
+
+
+def _signal_in(error: BaseException) -> BaseException | None:
+    """The signal's exception that came while a thread was started, if it is one that Python made another of."""
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, KeyboardInterrupt):
+        behind = behind.__context__
+    return behind
