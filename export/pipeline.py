@@ -12,7 +12,7 @@ from defian_edge.calibration.photos import CalibrationSet, EvaluationPair, calib
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
 from defian_edge.export.artefacts import Artefact, Built, ExportResult, write
 from defian_edge.export.engine.build import BuiltEngine, EngineOptions, build_engine, require_target
-from defian_edge.export.engine.compiler import ANY, CURRENT, Target
+from defian_edge.export.engine.compiler import Target
 from defian_edge.export.engine.lowering import Eigen, inline_functions
 from defian_edge.export.engine.plan_cache import keep_plan, planned_traffic
 from defian_edge.export.graph import copy_of
@@ -29,6 +29,7 @@ from defian_edge.export.source.opening import open_source
 from defian_edge.export.stopwatch import Stopwatch
 from defian_edge.export.trace.network import Io
 from defian_edge.export.triton.repository import triton_repository
+from defian_edge.runtime.building.compiler import ANY, CURRENT
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder, write_whole
 from defian_edge.runtime.log import telling

@@ -10,7 +10,7 @@ be taken by mistake: an engine needs the plugin if and only if its manifest says
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -79,7 +79,7 @@ def offer_plugin(trt: ModuleType, graph: bytes) -> int:
             "Build with --eigen function.",
         )
     if trt.__name__ == "tensorrt_rtx":
-        from defian_edge.export.engine.rtx_parser import let_parser_find_plugins
+        from defian_edge.runtime.building.rtx_parser import let_parser_find_plugins
 
         if not let_parser_find_plugins():
             raise DefianError(
@@ -89,21 +89,6 @@ def offer_plugin(trt: ModuleType, graph: bytes) -> int:
             )
     register(trt)
     return wanted
-
-
-def require_plugin_layers(network: Any, trt: ModuleType, wanted: int) -> None:  # noqa: ANN401 - a TensorRT network
-    """Check that the parser took the lowering that was asked for.
-
-    Raises:
-        DefianError: the parsed network has another number of plugin layers than wanted.
-    """
-    kinds = [network.get_layer(index).type for index in range(network.num_layers)]
-    found = kinds.count(trt.LayerType.PLUGIN_V3)
-    if found != wanted:
-        raise DefianError(
-            f"Expected {wanted} plugin layers in the parsed network, found {found}.",
-            "This is a defect of defian-edge, or of this TensorRT's ONNX parser; please report it.",
-        )
 
 
 def _parsed(graph: bytes) -> onnx.ModelProto | None:

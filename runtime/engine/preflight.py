@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import DefianError
 from ..manifest import ANY_CAPABILITY, command_with
+from ..profile import ShapeProfile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..manifest import EngineFacts, Manifest
-    from ..profile import Shape, ShapeProfile
+    from ..profile import Shape
 
 MEBI = 1 << 20
 
@@ -120,14 +121,17 @@ def require_shape(manifest: Manifest, shape: Shape) -> None:
     raise DefianError(
         f"{manifest.file}: expected images inside the profile {profile} (batch x height x width), "
         f"found {'x'.join(map(str, shape))}; the nearest that fits is {nearest}.",
-        f"{way_out}: {command_with(manifest.command, '--profile', _widened(profile, shape))}",
+        f"{way_out}: {command_with(manifest.command, '--profile', str(widened(profile, shape)))}",
     )
 
 
-def _widened(profile: ShapeProfile, shape: Shape) -> str:
-    smallest = (min(pair) for pair in zip(profile.minimum, shape, strict=True))
-    largest = (max(pair) for pair in zip(profile.maximum, shape, strict=True))
-    return ",".join("x".join(map(str, each)) for each in (smallest, profile.optimum, largest))
+def widened(profile: ShapeProfile, shape: Shape) -> ShapeProfile:
+    """The least profile that takes what this one takes, and the shape."""
+    smallest, largest = (
+        tuple(pick(pair) for pair in zip(side, shape, strict=True))
+        for pick, side in ((min, profile.minimum), (max, profile.maximum))
+    )
+    return ShapeProfile((smallest[0], smallest[1], smallest[2]), profile.optimum, (largest[0], largest[1], largest[2]))
 
 
 def read_plan(path: Path) -> bytes:

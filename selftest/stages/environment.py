@@ -23,7 +23,6 @@ PACKAGES = (
     "cuda-bindings",
     "nvidia-cuda-nvrtc",
     "nvidia-ml-py",
-    "polygraphy",
     "onnx-ir",
     "onnxscript",
 )

@@ -1,20 +1,15 @@
 from __future__ import annotations
 
-import sys
-
 import pytest
 from rich.progress import Progress
 
 from defian_edge.calibration.photos import calibration_set
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import (
-    ANY,
-    CURRENT,
     Target,
     import_tensorrt,
     is_available,
     parse_sm,
-    require_supported,
 )
 from defian_edge.export.engine.memory_plan import planned_activation_bytes
 from defian_edge.export.engine.progress import BuildProgress
@@ -22,6 +17,7 @@ from defian_edge.export.precision import Precision
 from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.trace.network import Io
+from defian_edge.runtime.building.compiler import ANY, CURRENT, require_supported
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.manifest import ANY_CAPABILITY
 from defian_edge.runtime.profile import ShapeProfile
@@ -91,19 +87,10 @@ def test_a_graph_that_does_not_parse_is_reported_in_the_compilers_words():
 
 
 @pytest.mark.skipif(is_available(Target.TENSORRT), reason="TensorRT is installed here")
-def test_without_tensorrt_the_error_says_what_to_install(monkeypatch):
-    monkeypatch.delitem(sys.modules, "polygraphy.config", raising=False)  # nothing has chosen a flavour yet
-    monkeypatch.setenv("POLYGRAPHY_USE_TENSORRT_RTX", "0")
+def test_without_tensorrt_the_error_says_what_to_install():
     with pytest.raises(DefianError, match="needs the package 'tensorrt', which is not installed") as raised:
         import_tensorrt(Target.TENSORRT)
     assert "defian-edge[gpu]" in raised.value.hint
-
-
-def test_one_process_serves_one_flavour_of_tensorrt(monkeypatch):
-    monkeypatch.setitem(sys.modules, "polygraphy.config", object())
-    monkeypatch.setenv("POLYGRAPHY_USE_TENSORRT_RTX", "1")
-    with pytest.raises(DefianError, match="already used the other flavour"):
-        import_tensorrt(Target.TENSORRT)
 
 
 @pytest.mark.gpu
