@@ -85,7 +85,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory, which takes a process each")
     parser.add_argument("--no-energy", action="store_true", help="do not measure energy, which takes 2 s each")
-    parser.add_argument("--device", help="bounds for a device of the table, such as orin-nano, rtx4090 or h100")
+    parser.add_argument(
+        "--device", help="bounds for a device of the table, such as orin-nano, rtx4090 or h100; auto: this one"
+    )
     drift = parser.add_argument_group("drift")
     drift.add_argument(
         "--dataset", type=path_of("--dataset"), help="folder of HR images; LR is made by Pillow's bicubic"

@@ -65,12 +65,16 @@ def build_engine(graph: bytes, options: EngineOptions, progress: BuildProgress |
     return build_plan(graph, options.for_layers(plugins), None if progress is None else progress.monitor(trt))
 
 
-def require_target(options: EngineOptions) -> None:
+def require_target(options: EngineOptions) -> str:
     """Say before any work starts that an engine cannot be built here, or not for that GPU.
+
+    Returns:
+        the compute capability that it would be for, such as ``8.9``, or ``any``.
 
     Raises:
         DefianError: as ``build_engine``, for what does not depend on the graph.
     """
     trt = import_tensorrt(options.target)
-    capability_for(trt, options.for_layers())
+    capability = capability_for(trt, options.for_layers())
     open_builder(trt, CompilerLog(trt), options.target.value)
+    return capability
