@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from defian_edge.export.graph import with_shape
 from defian_edge.export.precision import Precision
 from defian_edge.runtime.backends import EngineBackend
+from defian_edge.runtime.hardware.device import SYSTEM
 from defian_edge.runtime.profile import ShapeProfile
 
 if TYPE_CHECKING:
@@ -19,11 +20,9 @@ if TYPE_CHECKING:
     from defian_edge.runtime.hardware.device import Device
     from defian_edge.runtime.profile import Shape
 
-MEBI, GIBI = 1 << 20, 1 << 30
+MEBI = 1 << 20
 OWN = 768 * MEBI
 """Allowance for a CUDA context, TensorRT's libraries and its kernels."""
-SYSTEM = 1536 * MEBI
-"""Allowance for the system and the program where CPU and GPU share the memory."""
 HALF_BYTES = 2
 OF_PLAN = {Precision.FP16: 1.0, Precision.BF16: 1.0, Precision.INT8: 1.41, Precision.FP32: 2.35}
 """Activations of a precision for those of FP16: 242.6 and 405.1 for 172.6 MB, planned for x2 (README.md)."""
@@ -61,11 +60,6 @@ class Need:
             f"{self.activations // MEBI} MiB of activations ({how}), {self.weights // MEBI} of weights, "
             f"{self.frames // MEBI} of frames, {OWN // MEBI} allowed for CUDA and TensorRT themselves"
         )
-
-
-def room_on(device: Device) -> int:
-    """Bytes of a device's memory that an engine may have."""
-    return device.memory - (SYSTEM if device.unified else 0)
 
 
 def needs_of(
@@ -125,15 +119,14 @@ def _bytes(value: ir.Value) -> int:
 
 def too_large(need: Need, precision: Precision, profile: ShapeProfile, device: Device) -> str:
     """What to say of an engine that does not fit a device, and the largest profile that does; empty if it fits."""
-    room = room_on(device)
-    if need.total <= room:
+    if need.total <= device.room:
         return ""
     shared = f", less {SYSTEM // MEBI} allowed for the system" if device.unified else ""
     said = (
         f"{device.name}: {precision.value} engines of up to {_shape(profile.maximum)} need {need.total // MEBI} MiB: "
         f"{need.words()}. It has {device.memory // MEBI} MiB{shared}."
     )
-    fitting = largest_profile(need, profile, room)
+    fitting = largest_profile(need, profile, device.room)
     if fitting is None:
         return f"{said} Not even {_shape(profile.minimum)} fits."
     return (

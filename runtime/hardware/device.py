@@ -7,6 +7,8 @@ from dataclasses import dataclass
 TERA, GIGA, GIBI = 1e12, 1e9, 1 << 30
 RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0))
 """What TensorRT-RTX 1.7 runs on, beside anything newer than the last; nothing between two of them (docs/gpu.md)."""
+SYSTEM = 1536 << 20
+"""Bytes, an allowance: for the system and the program itself where CPU and GPU share the memory."""
 NOT_PUBLISHED = "not published"
 
 
@@ -54,6 +56,11 @@ class Device:
     def sm(self) -> int:
         """The compute capability as ``--sm`` takes it, such as 87."""
         return 10 * self.capability[0] + self.capability[1]
+
+    @property
+    def room(self) -> int:
+        """Bytes of its memory that an engine may have."""
+        return self.memory - (SYSTEM if self.unified else 0)
 
     @property
     def takes_rtx(self) -> bool:
