@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import path_of
 from ..entry import carry_out, printable
 from ..files import require_writable_file, write_whole
+from ..hardware.here import device_name
 from ..log import add_verbose
 from ..producer import BUILT_BY
 from .findings import Level
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--device",
+        type=device_name,
         metavar="NAME",
         help="a device of docs/devices.md, or auto: say what it needs, and whether ENGINE runs there",
     )

@@ -82,7 +82,7 @@ def check_engine_on(path: Path, device: Device) -> Line:
 
 
 def facts_on(device: Device, version: str = "") -> Facts:
-    """What is known of the device without it: its GPU with what of its memory an engine may have, and the TensorRT of its JetPack.
+    """What is known of the device without it: its GPU, what of its memory an engine may have, and JetPack's TensorRT.
 
     Args:
         device: of the table.

@@ -23,6 +23,15 @@ def device_for(name: str) -> Device:
     return this_device() if name == AUTO else device_named(name)
 
 
+def device_name(text: str) -> str:
+    """A converter for ``--device``: the name as the table has it.
+
+    Raises:
+        DefianError: as ``device_for``.
+    """
+    return device_for(text).name
+
+
 def device_here() -> Device | None:
     """The device that this machine is; None if the table lacks it, or it has no NVIDIA GPU that can be asked."""
     return _found()[0]

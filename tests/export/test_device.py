@@ -105,7 +105,7 @@ def test_options_that_contradict_their_device_are_refused_from_python_too(tmp_pa
 def test_engines_that_this_machine_would_build_for_another_gpu_are_refused():
     require_capability(device_named("h100"), "9.0")
     require_capability(device_named("rtx4090"), "any")
-    with pytest.raises(DefianError, match="expected engines for compute capability 8.7, found .* builds for 8.9"):
+    with pytest.raises(DefianError, match=r"expected engines for compute capability 8.7, found .* builds for 8.9"):
         require_capability(device_named("orin-nano"), "8.9")
 
 
