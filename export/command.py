@@ -319,7 +319,9 @@ def run_and_show(source: Source, options: ExportOptions) -> ExportResult:
             options,
             say=lambda text: progress.update(task, description=escape(text)),
             progress=lambda description: BuildProgress(progress, description),
-            warn=lambda text: progress.console.print(f"[yellow]warning[/yellow] {escape(printable(text))}"),
+            warn=lambda text: progress.console.print(
+                f"[yellow]warning[/yellow] {escape(printable(text))}", soft_wrap=True
+            ),
         )
     show(result, options, console)
     return result

@@ -144,7 +144,11 @@ def _unfitting(graphs: Graphs, network: SourceNetwork, options: ExportOptions, d
     """One sentence for each precision whose engine does not fit the device, and the profile that would."""
     planned, profile = graphs.steps[-1].activation_bytes, options.profile
     needs = needs_of(graphs.whole, options.precisions, profile, network.scale, planned)
-    told = (too_large(need, each, profile, device) for each, need in zip(options.precisions, needs, strict=True))
+    fixed = network.fixed_profile is not None
+    told = (
+        too_large(need, each, profile, device, one_size=fixed)
+        for each, need in zip(options.precisions, needs, strict=True)
+    )
     return [text for text in told if text]
 
 

@@ -117,8 +117,13 @@ def _bytes(value: ir.Value) -> int:
     return int(prod(value.shape.numpy())) * HALF_BYTES
 
 
-def too_large(need: Need, precision: Precision, profile: ShapeProfile, device: Device) -> str:
-    """What to say of an engine that does not fit a device, and the largest profile that does; empty if it fits."""
+def too_large(
+    need: Need, precision: Precision, profile: ShapeProfile, device: Device, *, one_size: bool = False
+) -> str:
+    """What to say of an engine that does not fit a device, and the largest profile that does; empty if it fits.
+
+    ``one_size``: the network takes no other than the profile's one shape.
+    """
     if need.total <= device.room:
         return ""
     shared = f", less {SYSTEM // MEBI} allowed for the system" if device.unified else ""
@@ -126,6 +131,8 @@ def too_large(need: Need, precision: Precision, profile: ShapeProfile, device: D
         f"{device.name}: {precision.value} engines of up to {_shape(profile.maximum)} need {need.total // MEBI} MiB: "
         f"{need.words()}. It has {device.memory // MEBI} MiB{shared}."
     )
+    if one_size:
+        return f"{said} The network takes no other size."
     fitting = largest_profile(need, profile, device.room)
     if fitting is None:
         return f"{said} Not even {_shape(profile.minimum)} fits."
@@ -138,17 +145,21 @@ def too_large(need: Need, precision: Precision, profile: ShapeProfile, device: D
 def largest_profile(need: Need, profile: ShapeProfile, room: int) -> ShapeProfile | None:
     """The largest profile of the same smallest shape and aspect that fits into so many bytes; None if none does.
 
-    Activations and frames are taken to grow with the pixels. Images of a batch are given up before their size.
+    Activations and frames are taken to grow with the pixels. Images of a batch are given up before their size. A
+    profile of one shape stays one.
     """
+    static = profile.minimum == profile.maximum
     pixels = prod(profile.maximum)
     left = (room - need.weights - OWN) * pixels // max(need.activations + need.frames, 1)
-    least, (batch, height, width) = profile.minimum, profile.maximum
+    least, (batch, height, width) = (1, STEP, STEP) if static else profile.minimum, profile.maximum
     batch = max(min(batch, left // (height * width)), least[0])
     ratio = sqrt(min(left / (batch * height * width), 1.0)) if left > 0 else 0.0
     sides = [height, width] if ratio == 1.0 else [_down(height * ratio, least[1]), _down(width * ratio, least[2])]
     if batch * prod(sides) > left:
         return None
     maximum = (batch, sides[0], sides[1])
+    if static:
+        return ShapeProfile(maximum, maximum, maximum)
     middle = [min(pair) for pair in zip(profile.optimum, maximum, strict=True)]
     return ShapeProfile(least, (middle[0], middle[1], middle[2]), maximum)
 

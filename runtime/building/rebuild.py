@@ -16,10 +16,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..device.context import DeviceContext
-from ..engine.preflight import engine_facts, require_device, require_shape, require_version, widened
+from ..engine.preflight import engine_facts, read_plan, require_device, require_shape, require_version, widened
 from ..engine.trt_import import import_flavour
 from ..errors import DefianError
 from ..files import cannot_write, sha256_of, write_whole
+from ..interface import require_uint8_io
 from ..manifest import ANY_CAPABILITY, command_with, manifest_path, read_manifest
 from ..plugin import provide
 from ..producer import BUILT_BY
@@ -80,6 +81,7 @@ def engine_that_fits(path: Path, ordinal: int = 0, shape: Shape | None = None) -
             Or the compiler refuses the graph, or the folder cannot be written.
     """
     manifest = read_manifest(path)
+    require_uint8_io(manifest)
     facts = engine_facts(manifest)
     trt = import_flavour(facts.flavour, manifest.command)
     refusal = _refusal(lambda: require_version(manifest, trt.__version__))
@@ -98,7 +100,10 @@ def engine_that_fits(path: Path, ordinal: int = 0, shape: Shape | None = None) -
         graph = graph_beside(path, manifest)
         if graph is None or not _has_builder(trt, facts.flavour, capability):
             raise refusal
-        wanted = wanted_engine(manifest, trt, name, capability, shape)
+        try:
+            wanted = wanted_engine(manifest, trt, name, capability, shape)
+        except DefianError as error:
+            raise refusal from error
         return rebuilt(manifest, graph, wanted, trt, refusal)
 
 
@@ -128,6 +133,8 @@ def _has_builder(trt: ModuleType, flavour: str, capability: tuple[int, int]) -> 
     """Whether this TensorRT builds for this GPU: a runtime alone has no builder, and RTX does not take every GPU."""
     if not hasattr(trt, "Builder") or not hasattr(trt, "OnnxParser"):
         return False
+    if not hasattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED"):
+        return False  # TensorRT 8, which would choose precisions by itself
     try:
         open_builder(trt, CompilerLog(trt), flavour)
         if flavour == TENSORRT_RTX:
@@ -205,7 +212,7 @@ def _is_there(target: Path, manifest: Manifest, wanted: Wanted) -> bool:
 
 def _build(manifest: Manifest, graph: Path, target: Path, wanted: Wanted, trt: ModuleType) -> None:
     facts = engine_facts(manifest)
-    content = graph.read_bytes()
+    content = read_plan(graph)
     if hashlib.sha256(content).hexdigest() != manifest.parent_sha256:
         raise DefianError(f"{graph} has changed while {target.name} was to be built of it.", manifest.command)
     provide(trt, manifest.plugins, manifest.command, manifest.built_by)

@@ -117,21 +117,33 @@ def require_shape(manifest: Manifest, shape: Shape) -> None:
         return
     nearest = "x".join(map(str, profile.nearest(shape)))
     too_small = any(side < least for side, least in zip(shape, profile.minimum, strict=True))
+    shapes = (_least(profile.minimum, shape), profile.optimum, _most(profile.maximum, shape))
+    wider = ",".join("x".join(map(str, each)) for each in shapes)
     way_out = "Rebuild" if too_small else "Use tiles (--tile auto), or rebuild"
     raise DefianError(
         f"{manifest.file}: expected images inside the profile {profile} (batch x height x width), "
         f"found {'x'.join(map(str, shape))}; the nearest that fits is {nearest}.",
-        f"{way_out}: {command_with(manifest.command, '--profile', str(widened(profile, shape)))}",
+        f"{way_out}: {command_with(manifest.command, '--profile', wider)}",
     )
 
 
 def widened(profile: ShapeProfile, shape: Shape) -> ShapeProfile:
-    """The least profile that takes what this one takes, and the shape."""
-    smallest, largest = (
-        tuple(pick(pair) for pair in zip(side, shape, strict=True))
-        for pick, side in ((min, profile.minimum), (max, profile.maximum))
-    )
-    return ShapeProfile((smallest[0], smallest[1], smallest[2]), profile.optimum, (largest[0], largest[1], largest[2]))
+    """The least profile that takes what this one takes, and the shape.
+
+    Raises:
+        DefianError: no profile takes the shape.
+    """
+    return ShapeProfile(_least(profile.minimum, shape), profile.optimum, _most(profile.maximum, shape))
+
+
+def _least(one: Shape, other: Shape) -> Shape:
+    batch, height, width = (min(pair) for pair in zip(one, other, strict=True))
+    return batch, height, width
+
+
+def _most(one: Shape, other: Shape) -> Shape:
+    batch, height, width = (max(pair) for pair in zip(one, other, strict=True))
+    return batch, height, width
 
 
 def read_plan(path: Path) -> bytes:

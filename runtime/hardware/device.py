@@ -7,6 +7,8 @@ from dataclasses import dataclass
 TERA, GIGA, GIBI = 1e12, 1e9, 1 << 30
 RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0))
 """What TensorRT-RTX 1.7 runs on, beside anything newer than the last; nothing between two of them (docs/gpu.md)."""
+FIRST_BF16 = (8, 0)
+"""Compute capability of the first GPUs whose tensor cores multiply BF16 (Ampere)."""
 SYSTEM = 1536 << 20
 """Bytes, an allowance: for the system and the program itself where CPU and GPU share the memory."""
 NOT_PUBLISHED = "not published"
@@ -50,7 +52,8 @@ class Device:
 
         Tensor cores multiply BF16 as fast as FP16 where they know it, from compute capability 8.0 on.
         """
-        return {"fp32": self.fp32, "fp16": self.fp16, "bf16": self.fp16, "int8": self.int8}[precision]
+        bf16 = self.fp16 if self.capability >= FIRST_BF16 else None
+        return {"fp32": self.fp32, "fp16": self.fp16, "bf16": bf16, "int8": self.int8}[precision]
 
     @property
     def sm(self) -> int:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from defian_edge.runtime.backends import EngineBackend
 from defian_edge.runtime.building.rebuild import RebuiltEngineWarning
+from defian_edge.runtime.command import main
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.images import write_png
 from defian_edge.runtime.manifest import manifest_path, read_manifest
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.runtime.session import open_session
@@ -35,7 +38,7 @@ OTHER = {
 }
 
 
-def beside(folder: Path, graph: bytes | None = None, **changes: object) -> Path:
+def beside(folder: Path, graph: bytes | None = None, **changes: Any) -> Path:
     """An engine, and the graph that it was built of beside it."""
     content = GRAPH.read_bytes()
     engine = write_engine(folder, parent_sha256=hashlib.sha256(content).hexdigest(), **changes)
@@ -198,6 +201,37 @@ def test_a_graph_is_no_engine_that_could_be_built_again(tmp_path):
     known = {"file": graph.name, "engine": None, "sha256": hashlib.sha256(graph.read_bytes()).hexdigest()}
     manifest_path(graph).write_text(json.dumps(manifest | known))
     assert "expected an engine" in refused(graph, rebuild=True)
+
+
+def test_a_shape_that_no_engine_takes_is_refused_as_ever(tmp_path, trt):
+    engine = beside(tmp_path)
+    for shape in ((1, 1, 1), (0, 8, 8), (1, -3, 8)):
+        assert refused(engine, shape=shape, rebuild=True) == refused(engine, shape=shape)
+        assert "expected images inside the profile" in refused(engine, shape=shape)
+    assert trt.builds == []
+
+
+def test_a_tensorrt_that_knows_no_strong_types_builds_nothing(tmp_path, trt):
+    trt.__version__ = "8.6.2"
+    trt.NetworkDefinitionCreationFlag = SimpleNamespace(EXPLICIT_BATCH=0)
+    engine = beside(tmp_path)
+    assert refused(engine, rebuild=True) == refused(engine)
+    assert trt.builds == []
+
+
+def test_the_command_line_builds_again_and_goes_on(tmp_path, capsys, trt):
+    engine, photo = beside(tmp_path / "engines", version="10.16.1"), tmp_path / "photo.png"
+    write_png(photo, noise(8, 9, 3))
+    words = [str(photo), "--engine", str(engine), "--out", str(tmp_path / "sr")]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    with pytest.warns(RebuiltEngineWarning), pytest.raises(SystemExit) as ended:
+        main([*words, "--rebuild"])
+    assert ended.value.code == 0, capsys.readouterr().err
+    assert (tmp_path / "sr" / "photo.png").is_file()
+    assert (engine.parent / HERE).is_file()
+    assert len(trt.builds) == 1
 
 
 def test_the_command_that_rebuilds_is_kept(tmp_path):

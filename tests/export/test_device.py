@@ -200,6 +200,15 @@ def test_of_a_batch_images_are_given_up_before_their_size():
     assert found == ShapeProfile.parse("1x64x64,4x540x960,5x540x960")
 
 
+def test_a_profile_of_one_shape_stays_one_and_a_network_of_one_size_gets_none():
+    one, device = ShapeProfile.parse("1x1080x1920"), device_named("orin-nano-4")
+    told = too_large(need(9 * GIBI), Precision.FP16, one, device)
+    fitting = ShapeProfile.parse(re.findall(r"--profile (\S+);", told)[0])
+    assert fitting.minimum == fitting.maximum != one.maximum
+    told = too_large(need(9 * GIBI), Precision.FP16, one, device, one_size=True)
+    assert told.endswith("The network takes no other size.")
+
+
 def test_a_device_on_which_nothing_fits_is_told_so():
     device = replace(device_named("orin-nano-4"), memory=SYSTEM + OWN)
     told = too_large(need(10**9), Precision.FP32, PROFILE, device)
