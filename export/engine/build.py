@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from defian_edge.export.engine.compiler import Target, import_tensorrt
-from defian_edge.export.engine.lowering import offer_plugin, without_plugin
+from defian_edge.export.engine.lowering import offer_plugin
 from defian_edge.runtime.building.build import BuildOptions, BuiltEngine, build_plan, capability_for, open_builder
 from defian_edge.runtime.building.compiler import CompilerLog
+from defian_edge.runtime.building.function_only import without_plugin
 
 if TYPE_CHECKING:
     from defian_edge.export.engine.progress import BuildProgress

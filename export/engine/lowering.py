@@ -3,8 +3,9 @@
 One file serves the first two. Its eigenvalue nodes name the plugin in two attributes, and the model-local function
 of the same name stays in the file: ONNX Runtime runs the function, TensorRT takes the plugin if a creator of that
 name, version and namespace is registered, and inlines the function otherwise. A parser that is to take the function
-gets the nodes without these attributes, so that a plugin which something else registered in the same process cannot
-be taken by mistake: an engine needs the plugin if and only if its manifest says so.
+gets the nodes without these attributes (``runtime/building/function_only.py``), so that a plugin which something else
+registered in the same process cannot be taken by mistake: an engine needs the plugin if and only if its manifest says
+so.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx_ir.passes import common
 
-from defian_edge.export.trace.hessian_op import DOMAIN, NAME, PLUGIN_ATTRIBUTES
+from defian_edge.export.trace.hessian_op import DOMAIN, NAME
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.plugin import register
 
@@ -46,21 +47,6 @@ def inline_functions(model: ir.Model) -> ir.Model:
     common.RemoveUnusedFunctionsPass()(model)
     model.opset_imports.pop(DOMAIN, None)
     return model
-
-
-def without_plugin(graph: bytes) -> bytes:
-    """The serialised model with eigenvalue nodes that name no plugin, so that any parser takes the function.
-
-    Bytes that are no ONNX model are returned as they are: the compiler says what it thinks of them.
-    """
-    model = _parsed(graph)
-    if model is None:
-        return graph
-    for node in _eigenvalue_nodes(model):
-        kept = [attribute for attribute in node.attribute if attribute.name not in PLUGIN_ATTRIBUTES]
-        del node.attribute[:]
-        node.attribute.extend(kept)
-    return model.SerializeToString()
 
 
 def offer_plugin(trt: ModuleType, graph: bytes) -> int:

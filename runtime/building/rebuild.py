@@ -27,6 +27,7 @@ from ..producer import BUILT_BY
 from ..temporary import alone
 from .build import TENSORRT_RTX, BuildOptions, build_plan, open_builder
 from .compiler import ANY, CURRENT, CompilerLog, require_supported, targets
+from .function_only import without_plugin
 from .rtx_parser import let_parser_find_plugins
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def engine_that_fits(path: Path, ordinal: int = 0, shape: Shape | None = None) -
         if refusal is None:
             return path
         graph = graph_beside(path, manifest)
-        if graph is None or not _has_builder(trt, facts.flavour, capability):
+        if graph is None or not _has_builder(trt, facts.flavour, capability, plugin=bool(manifest.plugins)):
             raise refusal
         try:
             wanted = wanted_engine(manifest, trt, name, capability, shape)
@@ -129,7 +130,7 @@ def _is(graph: Path, sha256: str) -> bool:
         return False
 
 
-def _has_builder(trt: ModuleType, flavour: str, capability: tuple[int, int]) -> bool:
+def _has_builder(trt: ModuleType, flavour: str, capability: tuple[int, int], *, plugin: bool) -> bool:
     """Whether this TensorRT builds for this GPU: a runtime alone has no builder, and RTX does not take every GPU."""
     if not hasattr(trt, "Builder") or not hasattr(trt, "OnnxParser"):
         return False
@@ -139,7 +140,7 @@ def _has_builder(trt: ModuleType, flavour: str, capability: tuple[int, int]) -> 
         open_builder(trt, CompilerLog(trt), flavour)
         if flavour == TENSORRT_RTX:
             require_supported(trt, capability)
-            return let_parser_find_plugins()  # without them its parser ends the process at the eigenvalue nodes
+            return not plugin or let_parser_find_plugins()  # else its parser would end the process
     except DefianError as error:
         LOGGER.info("no builder here: %s", error.message)
         return False
@@ -216,6 +217,8 @@ def _build(manifest: Manifest, graph: Path, target: Path, wanted: Wanted, trt: M
     if hashlib.sha256(content).hexdigest() != manifest.parent_sha256:
         raise DefianError(f"{graph} has changed while {target.name} was to be built of it.", manifest.command)
     provide(trt, manifest.plugins, manifest.command, manifest.built_by)
+    if not manifest.plugins:
+        content = without_plugin(content)
     options = BuildOptions(
         flavour=facts.flavour,
         profile=wanted.profile,

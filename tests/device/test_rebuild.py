@@ -38,7 +38,7 @@ OTHER = {
 }
 
 
-def beside(folder: Path, graph: bytes | None = None, **changes: Any) -> Path:
+def beside(folder: Path, graph: bytes | None = None, **changes: Any) -> Path:  # noqa: ANN401
     """An engine, and the graph that it was built of beside it."""
     content = GRAPH.read_bytes()
     engine = write_engine(folder, parent_sha256=hashlib.sha256(content).hexdigest(), **changes)

@@ -20,7 +20,6 @@ from defian_edge.export.engine.lowering import (
     Eigen,
     inline_functions,
     offer_plugin,
-    without_plugin,
 )
 from defian_edge.export.engine.memory_plan import planned_activation_bytes
 from defian_edge.export.graph import copy_of
@@ -33,6 +32,7 @@ from defian_edge.models.bundled import bundled_models
 from defian_edge.models.checkpoint import load_checkpoint
 from defian_edge.runtime.building import rtx_parser
 from defian_edge.runtime.building.build import require_plugin_layers
+from defian_edge.runtime.building.function_only import without_plugin
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import write_png
 from defian_edge.runtime.manifest import read_manifest

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from defian_edge.runtime.building.build import BuildOptions, build_plan
+from defian_edge.runtime.building.function_only import without_plugin
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.manifest import EngineFacts, Manifest, read_manifest
 from defian_edge.runtime.profile import ShapeProfile
@@ -26,7 +27,6 @@ import sys, time, warnings
 from pathlib import Path
 import tensorrt_rtx as trt
 from defian_edge.runtime.building import rebuild
-from defian_edge.runtime.building.rtx_parser import let_parser_find_plugins
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.manifest import read_manifest
 
@@ -39,7 +39,6 @@ def slowly(*given):
     return build(*given)
 
 rebuild.build_plan = slowly
-let_parser_find_plugins()
 manifest = read_manifest(engine)
 graph = rebuild.graph_beside(engine, manifest)
 wanted = rebuild.wanted_engine(manifest, trt, "a GPU", (8, 6), None)
@@ -168,3 +167,30 @@ def test_without_locks_nobody_waits(tmp_path, monkeypatch):
     with alone(tmp_path / "a.engine"), alone(tmp_path / "a.engine"):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_but_the_names_of_the_plugin_is_taken_out_of_a_graph(tiny_graph):
+    """Held against onnx itself, where it is installed."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    expected, found = onnx.load_model_from_string(tiny_graph), without_plugin(tiny_graph)
+    nodes = [node for node in expected.graph.node if (node.domain, node.op_type) == ("defian", "MaxHessianEigenvalue")]
+    assert nodes
+    for node in nodes:
+        kept = [each for each in node.attribute if each.name not in ("plugin_namespace", "plugin_version")]
+        assert len(kept) == len(node.attribute) - 2
+        del node.attribute[:]
+        node.attribute.extend(kept)
+    assert onnx.load_model_from_string(found) == expected
+    assert without_plugin(found) == found
+
+
+@pytest.mark.parametrize("damage", ["cut", "noise", "empty", "not", "endless"])
+def test_what_is_no_graph_is_left_for_the_compiler_to_refuse(tiny_graph, damage):
+    made = {
+        "cut": tiny_graph[: len(tiny_graph) // 2],
+        "noise": bytes(range(256)) * 40,
+        "empty": b"",
+        "not": b"not a graph",
+        "endless": b"\xff" * 100,
+    }
+    assert without_plugin(made[damage]) == made[damage]
