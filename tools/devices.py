@@ -11,14 +11,17 @@ from defian_edge.runtime.hardware.table import ALIASES, DEVICES
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "devices.md"
 BEGIN, END = "<!-- by python -m tools.devices -->\n", "<!-- end -->\n"
+ARCHIVE = "https://developer.nvidia.com/embedded/jetpack-archive"
 HEADS = ("`--device`", "capability", "GB", "GB/s", "FP32", "FP16", "INT8", "FP8", "power", "TensorRT")
 HEADS = (*HEADS, "export", "source")
 
 
 def table() -> str:
-    """Every device, a line each."""
+    """Every device, a line each, and the TensorRT of every JetPack."""
     rows = [HEADS, ("---",) * len(HEADS), *(_row(device) for device in DEVICES.values())]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    lines = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    brought = ", ".join(f"{jetpack} has {version}" for jetpack, version in TENSORRT.items())
+    return f"{lines}\nTensorRT by JetPack ({ARCHIVE}): {brought}.\n"
 
 
 def page(text: str) -> str:
