@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -30,11 +32,18 @@ def is_available(target: Target) -> bool:
 
 
 def import_tensorrt(target: Target) -> ModuleType:
-    """The ``tensorrt`` or ``tensorrt_rtx`` module.
+    """The ``tensorrt`` or ``tensorrt_rtx`` module, with Polygraphy set to the same flavour.
 
     Raises:
-        DefianError: the package is missing, or its libraries do not load.
+        DefianError: the package is missing or its libraries do not load, or this process has already used
+            the other flavour (Polygraphy can serve only one per process).
     """
+    flavour = "1" if target is Target.TENSORRT_RTX else "0"
+    if "polygraphy.config" in sys.modules and os.environ.get("POLYGRAPHY_USE_TENSORRT_RTX", "0") != flavour:
+        raise DefianError(
+            f"This process has already used the other flavour of TensorRT; {target.value} needs a process of its own."
+        )
+    os.environ["POLYGRAPHY_USE_TENSORRT_RTX"] = flavour
     return import_module(target.value, f"--target {target.value}")
 
 

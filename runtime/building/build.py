@@ -1,13 +1,15 @@
-"""ONNX graph -> TensorRT engine, through TensorRT's own builder and parser.
+"""ONNX graph -> TensorRT engine, through TensorRT's own parser.
 
-Adds nothing to the graph: networks are strongly typed, so there are no precision flags. TF32 is off, so that FP32 is.
+Adds nothing to the graph: networks are strongly typed, so there are no precision flags. An export compiles the parsed
+network through Polygraphy (``export/engine/build.py``); a device that builds again may lack it, and does so by
+:func:`compile_network`.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engine.trt_import import import_module
 from ..errors import DefianError, MissingPackageError
@@ -67,13 +69,24 @@ class BuiltEngine:
     log: tuple[str, ...] = ()
 
 
-def build_plan(graph: bytes, options: BuildOptions, monitor: Any = None) -> BuiltEngine:  # noqa: ANN401
+class Compiler(Protocol):
+    """What makes a serialised plan of a parsed network; None if the compiler built none."""
+
+    def __call__(self, trt: ModuleType, builder: Any, network: Any, options: BuildOptions) -> Any: ...  # noqa: ANN401
+
+
+def compile_network(trt: ModuleType, builder: Any, network: Any, options: BuildOptions) -> Any:  # noqa: ANN401
+    """By TensorRT's own builder alone. TF32 is off, so that FP32 is what it says, as by Polygraphy."""
+    return builder.build_serialized_network(network, _config(trt, builder, network, options))
+
+
+def build_plan(graph: bytes, options: BuildOptions, compiler: Compiler = compile_network) -> BuiltEngine:
     """Compile a serialised ONNX model. Plugins that it is to take are registered already.
 
     Args:
         graph: the model.
         options: how.
-        monitor: an ``IProgressMonitor`` of the flavour's module; None for none.
+        compiler: what compiles the parsed network.
 
     Raises:
         DefianError: TensorRT is missing, has no GPU to build for, or refuses the graph, with its own words; or the
@@ -89,11 +102,8 @@ def build_plan(graph: bytes, options: BuildOptions, monitor: Any = None) -> Buil
         errors = "; ".join(parser.get_error(index).desc() for index in range(parser.num_errors))
         raise DefianError(f"{options.flavour} {trt.__version__} cannot parse the graph: {errors or log.complaints()}")
     require_plugin_layers(network, trt, options.plugin_layers)
-    config = _config(trt, builder, network, options)
-    if monitor is not None:
-        config.progress_monitor = monitor
     start = time.monotonic()
-    plan = builder.build_serialized_network(network, config)
+    plan = compiler(trt, builder, network, options)
     seconds = time.monotonic() - start
     if plan is None:
         raise DefianError(f"{options.flavour} {trt.__version__} built no engine: {log.complaints()}")
@@ -202,7 +212,7 @@ def _config(trt: ModuleType, builder: Any, network: Any, options: BuildOptions) 
         config.set_compute_capability(_target(trt, options.sm), 0)
     profile = builder.create_optimization_profile()
     shapes = (options.profile.minimum, options.profile.optimum, options.profile.maximum)
-    profile.set_shape(network.get_input(0).name, *(_with_channels(shape, uint8=options.uint8) for shape in shapes))
+    profile.set_shape(network.get_input(0).name, *(with_channels(shape, uint8=options.uint8) for shape in shapes))
     config.add_optimization_profile(profile)
     return config
 
@@ -213,6 +223,7 @@ def _target(trt: ModuleType, sm: int | str | None) -> Any:  # noqa: ANN401 - a C
     return getattr(trt.ComputeCapability, f"SM{sm}")
 
 
-def _with_channels(shape: Shape, *, uint8: bool) -> tuple[int, int, int, int]:
+def with_channels(shape: Shape, *, uint8: bool) -> tuple[int, int, int, int]:
+    """The network's input of a (batch, height, width): NHWC as uint8, NCHW as float."""
     batch, height, width = shape
     return (batch, height, width, 3) if uint8 else (batch, 3, height, width)

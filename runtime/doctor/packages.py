@@ -19,6 +19,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "onnx": "1.18",
         "onnx-ir": "0.1.12",
         "onnxscript": "0.5",
+        "polygraphy": "0.49.20",
         "rich": "13",
         "safetensors": "0.5",
         "scikit-image": "0.22",

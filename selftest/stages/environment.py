@@ -23,6 +23,7 @@ PACKAGES = (
     "cuda-bindings",
     "nvidia-cuda-nvrtc",
     "nvidia-ml-py",
+    "polygraphy",
     "onnx-ir",
     "onnxscript",
 )

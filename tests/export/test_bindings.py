@@ -1,6 +1,6 @@
-"""The engine builder on the real bindings of 10.3, 10.16 and 11.4, which find no GPU here.
+"""What the engine builder reaches through Polygraphy exists in the real bindings of 10.3, 10.16 and 11.4.
 
-That they have every name it uses is proved in ``tests/runtime/test_trt_names.py``.
+Its own names are proved in ``tests/runtime/test_trt_names.py``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,23 @@ import sys
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.doubles.trt_bindings import VERSIONS, BindingsUnavailableError, fetch
+from tests.doubles.trt_bindings import VERSIONS, BindingsUnavailableError, fetch, missing_names
+
+THROUGH_POLYGRAPHY = {
+    "Builder": ("create_network", "build_serialized_network", "create_builder_config", "create_optimization_profile"),
+    "IBuilderConfig": ("progress_monitor", "set_memory_pool_limit", "builder_optimization_level"),
+    "IOptimizationProfile": ("set_shape",),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_every_name_that_polygraphy_uses_for_us_exists(version):
+    names = {f"{owner}.{member}" for owner, members in THROUGH_POLYGRAPHY.items() for member in members}
+    try:
+        assert missing_names(version, names) == []
+        assert missing_names(version, {"Builder.no_such_thing"}) == ["Builder.no_such_thing"]
+    except BindingsUnavailableError as error:
+        pytest.skip(f"TensorRT {version}'s bindings are not available here: {error}")
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -108,7 +108,7 @@ def test_help_is_answered_without_loading_the_heavy_packages():
         "import sys\nfrom typer.testing import CliRunner\nfrom defian_edge.export.command import app\n"
         "result = CliRunner().invoke(app, ['--help'])\n"
         "assert result.exit_code == 0 and '--max-drift' in result.output\n"
-        "heavy = {'torch', 'onnx', 'onnxruntime', 'onnx_ir', 'tensorrt_rtx', 'skimage', 'numpy'}\n"
+        "heavy = {'torch', 'onnx', 'onnxruntime', 'onnx_ir', 'tensorrt_rtx', 'polygraphy', 'skimage', 'numpy'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=REPOSITORY)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
+
 import pytest
 from rich.progress import Progress
 
@@ -17,6 +20,7 @@ from defian_edge.export.precision import Precision
 from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.trace.network import Io
+from defian_edge.runtime.building.build import build_plan
 from defian_edge.runtime.building.compiler import ANY, CURRENT, require_supported
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.manifest import ANY_CAPABILITY
@@ -65,6 +69,14 @@ def test_float_io_and_a_batch_build_too(traced):
 
 
 @needs_rtx
+def test_a_device_without_polygraphy_builds_what_an_export_builds(rewritten):
+    graph = Variant(Precision.FP16, make_fp16(rewritten)).serialise()
+    for options in (rtx(), replace(rtx(), workspace_mib=1024)):
+        ours, theirs = build_plan(graph, options.for_layers()), build_engine(graph, options)
+        assert replace(ours.facts, build_seconds=0.0) == replace(theirs.facts, build_seconds=0.0)
+
+
+@needs_rtx
 def test_the_rewritten_network_needs_less_memory_by_the_compilers_word(traced, bundled_x2):
     plain, rewritten = traced(bundled_x2), traced(bundled_x2)
     apply_rewrites(rewritten)
@@ -87,10 +99,19 @@ def test_a_graph_that_does_not_parse_is_reported_in_the_compilers_words():
 
 
 @pytest.mark.skipif(is_available(Target.TENSORRT), reason="TensorRT is installed here")
-def test_without_tensorrt_the_error_says_what_to_install():
+def test_without_tensorrt_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.delitem(sys.modules, "polygraphy.config", raising=False)  # nothing has chosen a flavour yet
+    monkeypatch.setenv("POLYGRAPHY_USE_TENSORRT_RTX", "0")
     with pytest.raises(DefianError, match="needs the package 'tensorrt', which is not installed") as raised:
         import_tensorrt(Target.TENSORRT)
     assert "defian-edge[gpu]" in raised.value.hint
+
+
+def test_one_process_serves_one_flavour_of_tensorrt(monkeypatch):
+    monkeypatch.setitem(sys.modules, "polygraphy.config", object())
+    monkeypatch.setenv("POLYGRAPHY_USE_TENSORRT_RTX", "1")
+    with pytest.raises(DefianError, match="already used the other flavour"):
+        import_tensorrt(Target.TENSORRT)
 
 
 @pytest.mark.gpu
