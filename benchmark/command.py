@@ -29,6 +29,7 @@ from defian_edge.runtime.backends import PROVIDERS
 from defian_edge.runtime.entry import carry_out, printable
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.files import require_writable_file, require_writable_folder
+from defian_edge.runtime.hardware.here import device_name
 from defian_edge.runtime.log import add_verbose
 from defian_edge.runtime.profile import Shape, ShapeProfile
 from defian_edge.runtime.tiling import DEFAULT_OVERLAP, Tiling
@@ -85,7 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--no-memory", action="store_true", help="do not measure memory, which takes a process each")
     parser.add_argument("--no-energy", action="store_true", help="do not measure energy, which takes 2 s each")
-    parser.add_argument("--device", help="bounds for a device of the table, such as orin-nano, rtx4090 or h100")
+    parser.add_argument(
+        "--device",
+        type=device_name,
+        metavar="NAME",
+        help="bounds for a device of docs/devices.md, such as orin-nano, rtx4090 or h100; auto: this one",
+    )
     drift = parser.add_argument_group("drift")
     drift.add_argument(
         "--dataset", type=path_of("--dataset"), help="folder of HR images; LR is made by Pillow's bicubic"

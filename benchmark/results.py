@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from defian_edge.benchmark.statistics import DEFINITIONS, compare, summarise
-from defian_edge.export.roofline.devices import DEVICES
 from defian_edge.runtime.files import write_whole
+from defian_edge.runtime.hardware.table import DEVICES
 from defian_edge.runtime.json_values import json_ready
 
 if TYPE_CHECKING:

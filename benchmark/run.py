@@ -18,8 +18,9 @@ from defian_edge.benchmark.measure.memory import measure_memory
 from defian_edge.benchmark.measure.packed import reference_words
 from defian_edge.benchmark.results import BenchResult, Measured
 from defian_edge.calibration.drift.hard_images import hard_images
-from defian_edge.export.roofline.devices import device_named, device_of
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.hardware.here import device_for
+from defian_edge.runtime.hardware.table import device_of
 from defian_edge.runtime.log import telling
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from defian_edge.benchmark.measure.quality import Quality
     from defian_edge.benchmark.options import BenchOptions
     from defian_edge.export.roofline.bound import Work
-    from defian_edge.export.roofline.devices import Device
+    from defian_edge.runtime.hardware.device import Device
     from defian_edge.runtime.profile import Shape
 
 LOGGER = logging.getLogger(__name__)
@@ -134,7 +135,7 @@ def _device(options: BenchOptions, environment: dict[str, object]) -> tuple[Devi
     """The device to bound for, and whether it is the GPU of this machine."""
     gpu = environment["gpu"]
     own = device_of(str(gpu.get("name")) if isinstance(gpu, dict) else None, str(environment["board"] or ""))
-    device = own if options.device is None else device_named(options.device)
+    device = own if options.device is None else device_for(options.device)
     return device, device is not None and device == own
 
 

@@ -78,6 +78,7 @@ class ExportResult:
         pack_path: where it was written.
         served: what was added to the Triton repository, in the order of the artefacts.
         timings: seconds that the steps of the export took, by name and in order.
+        advice: which precision is recommended for the device of the options, and why; empty without one.
     """
 
     network: SourceNetwork
@@ -89,6 +90,7 @@ class ExportResult:
     pack_path: Path | None = None
     served: tuple[ServedModel, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+    advice: str = ""
 
     @property
     def files(self) -> tuple[Path, ...]:

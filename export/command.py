@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -31,6 +32,7 @@ except ImportError as error:  # the base installation runs on devices and has ne
 
 if TYPE_CHECKING:
     from defian_edge.export.artefacts import ExportResult
+    from defian_edge.export.engine.compiler import Target
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.source.opening import Source
 
@@ -62,7 +64,19 @@ def export(
     precision: Annotated[
         list[str] | None, typer.Option(help="fp32, fp16, bf16, int8; repeatable. Default: all but bf16.")
     ] = None,
-    target: Annotated[str, typer.Option(help="onnx, tensorrt (this device), tensorrt-rtx (ahead of time).")] = "onnx",
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Device of docs/devices.md, auto for this one: chooses target, sm, workspace, and looks at memory.",
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="onnx, tensorrt (this device), tensorrt-rtx (ahead of time). Default: onnx, or as --device needs."
+        ),
+    ] = None,
     sm: Annotated[
         str | None, typer.Option(help="For tensorrt-rtx: a compute capability such as 89; current (this GPU); any.")
     ] = None,
@@ -186,7 +200,6 @@ def export(
     ] = False,
 ) -> None:
     from defian_edge.calibration.ranges.estimators import RangeMethod
-    from defian_edge.export.engine.compiler import Target, parse_sm
     from defian_edge.export.engine.lowering import Eigen
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.precision import Precision
@@ -199,6 +212,7 @@ def export(
 
     if verbose:
         show_log()
+    built = _for_device(device, target, sm, workspace)
     options = ExportOptions(
         out=out,
         precisions=tuple(dict.fromkeys(_choice(Precision, text, "--precision") for text in precision or Precision)),
@@ -211,8 +225,9 @@ def export(
         ),
         scale=scale,
         io=_choice(Io, io, "--io"),
-        target=_choice(Target, target, "--target"),
-        sm=None if sm is None else parse_sm(sm),
+        device=built.device,
+        target=built.target,
+        sm=built.sm,
         profile=ShapeProfile.parse(profile),
         calibration=calibration,
         patches=patches,
@@ -228,7 +243,7 @@ def export(
         without=tuple(no_rewrite or ()),
         graph_for=None if graph_for is None else _choice(Use, graph_for, "--graph-for"),
         plain=plain,
-        workspace_mib=workspace,
+        workspace_mib=built.workspace_mib,
         optimisation_level=optimisation_level,
         reference_size=reference_size,
         rewrite_memory=rewrite_memory,
@@ -245,6 +260,32 @@ def export(
         finish(status)
     if not result.passed:
         raise typer.Exit(1)
+
+
+@dataclass(frozen=True)
+class _Built:
+    """What engines are built for, and how."""
+
+    device: str | None
+    target: Target
+    sm: int | str | None
+    workspace_mib: int | None
+
+
+def _for_device(device: str | None, target: str | None, sm: str | None, workspace: int | None) -> _Built:
+    """What the options say, and where they say nothing what the device needs, which is told."""
+    from defian_edge.export.device import choose
+    from defian_edge.export.engine.compiler import Target, parse_sm
+    from defian_edge.runtime.hardware.here import device_for, device_here
+
+    given = None if target is None else _choice(Target, target, "--target")
+    number = None if sm is None else parse_sm(sm)
+    if device is None:
+        return _Built(None, given or Target.ONNX, number, workspace)
+    known = device_for(device)
+    choice = choose(known, device_here(), given, number, workspace)
+    print(printable(choice.words(known)), flush=True)
+    return _Built(known.name, choice.target, choice.sm, choice.workspace_mib)
 
 
 def _choice(kind: type[Choice], text: str, option: str) -> Choice:
@@ -278,6 +319,9 @@ def run_and_show(source: Source, options: ExportOptions) -> ExportResult:
             options,
             say=lambda text: progress.update(task, description=escape(text)),
             progress=lambda description: BuildProgress(progress, description),
+            warn=lambda text: progress.console.print(
+                f"[yellow]warning[/yellow] {escape(printable(text))}", soft_wrap=True
+            ),
         )
     show(result, options, console)
     return result

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from defian_edge.calibration.photos import PATCHES
+from defian_edge.export.device import choose
 from defian_edge.export.engine.compiler import Target
 from defian_edge.export.engine.lowering import Eigen
 from defian_edge.export.pack import DEFAULT_SIZE
@@ -18,6 +19,7 @@ from defian_edge.export.trace.network import Io
 from defian_edge.export.triton.options import Served, TritonOptions, require_servable
 from defian_edge.runtime.arguments import shown
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.hardware.here import device_for
 from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 from defian_edge.runtime.verify.pack import MOST_BYTES
 
@@ -48,6 +50,9 @@ class ExportOptions:
             calibration photos held back for validation.
         plain: no rewrite at all; the files are called ``<model>.plain.<precision>``.
         without: names of rewrites that are switched off.
+        device: name in the table of devices; what cannot be built for it is an error, what does not fit its memory is
+            told, and a precision is recommended for it. It chooses neither target nor compute capability, as the
+            command line's does; see :func:`defian_edge.export.device.choose`. None for none.
         graph_for: which rewrites are chosen; None for what the target needs.
         workspace_mib, optimisation_level: see :class:`defian_edge.export.engine.build.EngineOptions`.
         reference_size: of the reference pack at most, MB; 0 for none. With float I/O there is none.
@@ -82,6 +87,7 @@ class ExportOptions:
     without: tuple[str, ...] = ()
     graph_for: Use | None = None
     plain: bool = False
+    device: str | None = None
     workspace_mib: int | None = None
     optimisation_level: int | None = None
     reference_size: float = DEFAULT_SIZE
@@ -114,6 +120,8 @@ class ExportOptions:
             raise DefianError(f"--sm goes with --target tensorrt-rtx; --target {self.target.value} does not need it.")
         if Precision.BF16 in self.precisions:
             self._require_bf16()
+        if self.device is not None:
+            choose(device_for(self.device), None, self.target, self.sm, self.workspace_mib)
         self._require_servable()
 
     def _require_bf16(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,12 @@ from defian_edge.calibration.drift.hard_images import hard_images_for
 from defian_edge.calibration.drift.verdict import DriftVerdict
 from defian_edge.calibration.photos import CalibrationSet, EvaluationPair, calibration_set, evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import beyond_fp16
+from defian_edge.export.advice import recommended
 from defian_edge.export.artefacts import Artefact, Built, ExportResult, write
+from defian_edge.export.device import require_capability
 from defian_edge.export.engine.build import BuiltEngine, EngineOptions, build_engine, require_target
-from defian_edge.export.engine.compiler import ANY, CURRENT, Target
+from defian_edge.export.engine.compiler import Target
+from defian_edge.export.engine.fit import needs_of, too_large
 from defian_edge.export.engine.lowering import Eigen, inline_functions
 from defian_edge.export.engine.plan_cache import keep_plan, planned_traffic
 from defian_edge.export.graph import copy_of
@@ -29,8 +33,10 @@ from defian_edge.export.source.opening import open_source
 from defian_edge.export.stopwatch import Stopwatch
 from defian_edge.export.trace.network import Io
 from defian_edge.export.triton.repository import triton_repository
+from defian_edge.runtime.building.compiler import ANY, CURRENT
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder, write_whole
+from defian_edge.runtime.hardware.here import device_for
 from defian_edge.runtime.log import telling
 
 if TYPE_CHECKING:
@@ -39,16 +45,22 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
     from defian_edge.export.engine.progress import BuildProgress
+    from defian_edge.export.graphs import Graphs
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.source.base import SourceNetwork
     from defian_edge.export.source.opening import Source
     from defian_edge.export.triton.repository import ServedModel
+    from defian_edge.runtime.hardware.device import Device
 
 LOGGER = logging.getLogger(__name__)
 
 
 RANGE_PHOTOS = 8
 """FP16's range is measured on so many of the images that drift is measured on, and on hard ones."""
+
+
+class DeviceWarning(UserWarning):
+    """An engine will not fit the device that it is for."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +77,7 @@ def run_export(
     options: ExportOptions,
     say: Callable[[str], None] = lambda _: None,
     progress: Callable[[str], BuildProgress] | None = None,
+    warn: Callable[[str], None] = lambda text: warnings.warn(text, DeviceWarning, stacklevel=3),
 ) -> ExportResult:
     """Export a network as the options say.
 
@@ -73,6 +86,7 @@ def run_export(
         options: what to make.
         say: told what is being done, one short line at a time.
         progress: makes a progress display for each engine build.
+        warn: told before the long work what of it will not fit ``options.device``.
 
     Raises:
         DefianError: an input is missing or unusable. All inputs are looked at before the work starts, and
@@ -85,6 +99,9 @@ def run_export(
     say(f"tracing {network.description}")
     with watch.step("trace and rewrites"):
         graphs = rewritten_graphs(network, inputs.rewrites, options, say)
+    device = None if options.device is None else device_for(options.device)
+    for text in [] if device is None else _unfitting(graphs, network, options, device):
+        warn(text)
     variants = []
     for precision in options.precisions:
         with watch.step(precision.value):
@@ -114,9 +131,25 @@ def run_export(
     if fp16 is None and Precision.INT8 in options.precisions:
         fp16 = shares_of(make_fp16(graphs.whole), graphs.features(Precision.FP16), options.profile.optimum)
     pack_path = None if pack is None else options.out / pack.name
+    advice = ""
+    if device is not None:
+        wide = options.target is Target.TENSORRT_RTX
+        advice = recommended(artefacts, device, options.profile, wide_results=wide)
     return ExportResult(
-        network, graphs.steps, tuple(artefacts), options.profile, fp16, pack, pack_path, served, watch.seconds
+        network, graphs.steps, tuple(artefacts), options.profile, fp16, pack, pack_path, served, watch.seconds, advice
     )
+
+
+def _unfitting(graphs: Graphs, network: SourceNetwork, options: ExportOptions, device: Device) -> list[str]:
+    """One sentence for each precision whose engine does not fit the device, and the profile that would."""
+    planned, profile = graphs.steps[-1].activation_bytes, options.profile
+    needs = needs_of(graphs.whole, options.precisions, profile, network.scale, planned)
+    fixed = network.fixed_profile is not None
+    told = (
+        too_large(need, each, profile, device, one_size=fixed)
+        for each, need in zip(options.precisions, needs, strict=True)
+    )
+    return [text for text in told if text]
 
 
 def _inputs(source: Source, options: ExportOptions) -> _Inputs:
@@ -147,7 +180,9 @@ def _inputs(source: Source, options: ExportOptions) -> _Inputs:
     if options.triton is not None:
         require_writable_folder(options.triton, "--triton")
     if options.target is not Target.ONNX:
-        require_target(_engine_options(options))
+        capability = require_target(_engine_options(options))
+        if options.device is not None:
+            require_capability(device_for(options.device), capability)
     return _Inputs(network, options, rewrites, pairs, patches)
 
 

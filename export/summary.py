@@ -31,7 +31,8 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
         show_table(tables.shares_table(result.artefacts), console)
     for line in [
         *tables.range_lines(result.artefacts),
-        *tables.int8_lines(result.artefacts, result.fp16, options.target),
+        *tables.int8_lines(result.artefacts, result.fp16, options.target, options.device),
+        *filter(None, [result.advice]),
     ]:
         console.print(escape(line), soft_wrap=True)
     if any(artefact.engine for artefact in result.artefacts):

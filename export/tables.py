@@ -9,6 +9,7 @@ from defian_edge.export.engine.compiler import Target
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.int8.sites import is_module
 from defian_edge.export.precision.shares import verdict
+from defian_edge.runtime.hardware.here import device_for
 from defian_edge.runtime.table import Table
 
 if TYPE_CHECKING:
@@ -137,8 +138,13 @@ def range_lines(artefacts: Sequence[Artefact]) -> list[str]:
     return lines
 
 
-def int8_lines(artefacts: Sequence[Artefact], fp16: GraphShares | None, target: Target) -> list[str]:
-    """What is INT8, what had to stay FP16, the ranking if it was made, and whether INT8 can be faster than ``fp16``."""
+def int8_lines(
+    artefacts: Sequence[Artefact], fp16: GraphShares | None, target: Target, device: str | None = None
+) -> list[str]:
+    """What is INT8, what had to stay FP16, the ranking if it was made, and whether INT8 can be faster than ``fp16``.
+
+    ``device`` is the one that the engines are for, by its name in the table; None where none was named.
+    """
     int8 = next((artefact for artefact in artefacts if artefact.variant.precision is Precision.INT8), None)
     if int8 is None:
         return []
@@ -158,7 +164,8 @@ def int8_lines(artefacts: Sequence[Artefact], fp16: GraphShares | None, target: 
     ]
     if fp16 is not None:
         capability = None if int8.engine is None else int8.engine.compute_capability
-        lines.append(verdict(int8.shares, fp16, capability, wide_results=target is Target.TENSORRT_RTX))
+        known = None if device is None else device_for(device)
+        lines.append(verdict(int8.shares, fp16, capability, known, wide_results=target is Target.TENSORRT_RTX))
     return lines
 
 

@@ -96,6 +96,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="WHEN",
         help=f"{', '.join(CHECKS)}: hold engines against a picture of PyTorch's; default once",
     )
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="build an engine of another TensorRT version, or for another GPU, again from the graph beside it",
+    )
     add_verbose(parser)
     return parser
 
@@ -148,6 +153,7 @@ def _opening(options: argparse.Namespace) -> Opening:
         options.overlap,
         cuda_graphs=not options.no_cuda_graphs,
         check=options.check,
+        rebuild=options.rebuild,
     )
 
 

@@ -21,6 +21,7 @@ ANY_CAPABILITY = "any"
 NoneType = type(None)
 REBUILD = "Rebuild it with export.py."
 TEXTS = ("file", "sha256", "model", "precision", "io", "checkpoint_sha256", "command", "parent_sha256", "eigen")
+FIGURES = ("activation_bytes", "weights_bytes", "kernels", "moved_bytes", "workspace_mib", "optimisation_level")
 LARGEST_SCALE = 16
 MOST_LETTERS = 80
 
@@ -32,7 +33,8 @@ class EngineFacts:
     ``flavour`` is ``tensorrt`` or ``tensorrt-rtx``; ``compute_capability`` is such as ``8.9``, or ``any``; sizes
     are bytes; ``layers`` and, of these, ``plugin_layers`` are the parsed network's. ``kernels`` and ``moved_bytes``,
     what one run at the profile's largest shape launches, and reads and writes in memory, are the compiler's plan; None
-    where it says neither, as TensorRT does.
+    where it says neither, as TensorRT does. ``workspace_mib`` and ``optimisation_level`` are what the compiler was
+    told; None for its own choice, and where the manifest is of a version that did not write them.
     """
 
     flavour: str
@@ -46,6 +48,8 @@ class EngineFacts:
     plugin_layers: int = 0
     kernels: int | None = None
     moved_bytes: int | None = None
+    workspace_mib: int | None = None
+    optimisation_level: int | None = None
 
 
 @dataclass(frozen=True)
@@ -193,9 +197,7 @@ def _parse(path: Path) -> Manifest:
     if manifest.engine is not None:
         _require_types(path, manifest.engine, ("flavour", "version", "compute_capability"), str)
         _require_types(path, manifest.engine, ("engine_bytes",), int)
-        _require_types(
-            path, manifest.engine, ("activation_bytes", "weights_bytes", "kernels", "moved_bytes"), (int, NoneType)
-        )
+        _require_types(path, manifest.engine, FIGURES, (int, NoneType))
     return manifest
 
 

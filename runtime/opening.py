@@ -31,6 +31,7 @@ class Opening:
         cuda_graphs: False if an engine is to run eagerly.
         check: when an engine is held against a picture of PyTorch's; None if nothing was said.
         threads: of the CPU, for a graph; 0 for ONNX Runtime's choice.
+        rebuild: an engine of another TensorRT version or for another compute capability is built again here.
     """
 
     engine: Path
@@ -40,6 +41,7 @@ class Opening:
     cuda_graphs: bool = True
     check: str | None = None
     threads: int = 0
+    rebuild: bool = False
 
     def open(self) -> Session:
         """The session.
@@ -49,7 +51,7 @@ class Opening:
         """
         sizes = "auto, off, or a size such as 192x192"
         tiling = None if self.tile in {AUTO, OFF} else Tiling.parse(self.tile, self.overlap, sizes)
-        session = open_session(self.engine, backend=self.backend())
+        session = open_session(self.engine, backend=self.backend(), rebuild=self.rebuild)
         try:
             if tiling is not None:
                 return TiledSession(session, tiling)
@@ -74,7 +76,8 @@ class Opening:
                     "Leave --provider out: TensorRT runs an engine. Or give the .onnx file.",
                 )
             return EngineBackend(cuda_graphs=self.cuda_graphs, check=self.check or EngineBackend.check)
-        for option, given in (("--no-cuda-graphs", not self.cuda_graphs), ("--check", self.check)):
+        of_engines = {"--no-cuda-graphs": not self.cuda_graphs, "--check": self.check, "--rebuild": self.rebuild}
+        for option, given in of_engines.items():
             if given:
                 raise DefianError(
                     f"{option}: expected an engine, found the graph {name}.",

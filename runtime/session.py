@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .backends import engine_backend, graph_backend
+from .building.rebuild import engine_that_fits
 from .engine.session import EngineSession
 from .errors import DefianError
 from .manifest import manifest_path, read_manifest
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 
 
-def open_session(path: Path | str, *, backend: Backend | None = None, shape: Shape | None = None) -> Session:
+def open_session(
+    path: Path | str, *, backend: Backend | None = None, shape: Shape | None = None, rebuild: bool = False
+) -> Session:
     """The session that fits the file, as its manifest says: a TensorRT plan, a TensorRT-RTX plan, or a graph.
 
     The first time that an engine is opened on a GPU, one small picture of its reference pack is held against PyTorch's;
@@ -32,6 +35,8 @@ def open_session(path: Path | str, *, backend: Backend | None = None, shape: Sha
         backend: how it is run: a :class:`~defian_edge.runtime.backends.GraphBackend` for a graph, an
             :class:`~defian_edge.runtime.backends.EngineBackend` for an engine.
         shape: a (batch, height, width) that will be asked for; what does not fit is told before anything is loaded.
+        rebuild: an engine of another TensorRT version, for another compute capability, or whose profile does not take
+            the shape, is built again from the graph beside it, as :mod:`defian_edge.runtime.building.rebuild` says.
 
     Raises:
         DefianError: the file has no manifest, does not fit it, this machine or its GPU; is no such file; is an
@@ -45,11 +50,19 @@ def open_session(path: Path | str, *, backend: Backend | None = None, shape: Sha
         )
     LOGGER.info("opening %s", path)
     if read_manifest(path, verify=False).engine is not None:
-        session = EngineSession(path, engine_backend(path.name, backend), shape)
+        options = engine_backend(path.name, backend)
+        if rebuild:
+            path = engine_that_fits(path, options.device, shape)
+        session = EngineSession(path, options, shape)
         try:
             require_right_picture(session, path)
         except BaseException:
             session.close()
             raise
         return session
+    if rebuild:
+        raise DefianError(
+            f"{path.name}: expected an engine, which can be built again, found a graph.",
+            "Leave rebuild=True out: ONNX Runtime runs a graph. Or give the .engine file.",
+        )
     return OnnxSession(path, graph_backend(path.name, backend))

@@ -7,6 +7,7 @@ locks (Windows, some network file systems) nothing is removed but what a run mad
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from contextlib import contextmanager, suppress
@@ -115,3 +116,46 @@ def held(path: Path, flags: int) -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+@contextmanager
+def alone(target: Path) -> Iterator[None]:
+    """One process at a time makes a result; the others wait until it has. The lock goes with its holder, if it dies.
+
+    The lock is an unfinished file of its own beside the result. Where there are no such locks, nobody waits.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
+    path = target.with_name(f"{PREFIX}{digest}.lock")
+    lock = _wait_for(path)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            path.unlink()
+        os.close(lock)
+
+
+def _wait_for(path: Path) -> int:
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        try:
+            if fcntl is None or not _locks(lock) or _is_still(path, lock):
+                return lock
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)  # its holder has removed it: the next one is another file
+
+
+def _locks(lock: int) -> bool:
+    """Wait for a lock; False at once where the file system knows none."""
+    if fcntl is None:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+    except OSError:
+        return False
+    return True

@@ -18,6 +18,7 @@ from PIL import Image
 from defian_edge.benchmark import command as bench_command
 from defian_edge.export import command as export_command
 from defian_edge.runtime import command as run_command
+from defian_edge.runtime.doctor import command as doctor_command
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.verify import command as verify_command
 from defian_edge.selftest import command as selftest_command
@@ -67,6 +68,7 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
             **dict.fromkeys(["--rounds", "--threads", "--overlap"], COUNT),
             "--shape": SIZE,
             "--tile": SIZE,
+            "--device": CHOICE,
             "--batch": ["", "x", "0", "1,", ",1", "1²", "inf", "-1", "9" * 5000],
             "--provider": CHOICE,
         },
@@ -85,8 +87,15 @@ COMMANDS: dict[str, tuple[Any, str, list[str], dict[str, list[str]]]] = {
             "--profile": PROFILE,
             **dict.fromkeys(["--precision", "--target", "--io", "--ranges", "--int8-scope", "--eigen"], CHOICE),
             "--int8-without": CHOICE,
+            "--device": CHOICE,
             "--sm": ["", "-1", "x", "8.9", "9" * 5000, "²"],
         },
+    ),
+    "doctor": (
+        doctor_command,
+        "doctor",
+        ["{photo}", "--no-smoke"],
+        {"--json": PATH, "--device": CHOICE},
     ),
     "selftest": (
         selftest_command,

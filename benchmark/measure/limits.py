@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from defian_edge.benchmark.candidates import Candidate
     from defian_edge.export.roofline.bound import Bound, Work
-    from defian_edge.export.roofline.devices import Device
+    from defian_edge.runtime.hardware.device import Device
     from defian_edge.runtime.profile import Shape
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from defian_edge.benchmark.report.table import Table
 from defian_edge.benchmark.words import megabytes, milliseconds, share_text, signless_zero
+from defian_edge.runtime.hardware.device import NOT_PUBLISHED
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,7 +171,7 @@ def bound_table(measured: Sequence[Measured], index: int, shape: str) -> Table:
             bound = each.bound[index]
             cells = (
                 *cells,
-                f"{1e3 * bound.compute:.3f}",
+                NOT_PUBLISHED if bound.compute is None else f"{1e3 * bound.compute:.3f}",
                 f"{1e3 * bound.memory:.3f}",
                 f"{1e3 * bound.seconds:.3f} {bound.limit}",
                 "-" if (share := each.share_of_bound(index)) is None else f"{share:.0%}",

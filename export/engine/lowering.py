@@ -3,20 +3,21 @@
 One file serves the first two. Its eigenvalue nodes name the plugin in two attributes, and the model-local function
 of the same name stays in the file: ONNX Runtime runs the function, TensorRT takes the plugin if a creator of that
 name, version and namespace is registered, and inlines the function otherwise. A parser that is to take the function
-gets the nodes without these attributes, so that a plugin which something else registered in the same process cannot
-be taken by mistake: an engine needs the plugin if and only if its manifest says so.
+gets the nodes without these attributes (``runtime/building/function_only.py``), so that a plugin which something else
+registered in the same process cannot be taken by mistake: an engine needs the plugin if and only if its manifest says
+so.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import onnx
 from google.protobuf.message import DecodeError
 from onnx_ir.passes import common
 
-from defian_edge.export.trace.hessian_op import DOMAIN, NAME, PLUGIN_ATTRIBUTES
+from defian_edge.export.trace.hessian_op import DOMAIN, NAME
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.plugin import register
 
@@ -48,21 +49,6 @@ def inline_functions(model: ir.Model) -> ir.Model:
     return model
 
 
-def without_plugin(graph: bytes) -> bytes:
-    """The serialised model with eigenvalue nodes that name no plugin, so that any parser takes the function.
-
-    Bytes that are no ONNX model are returned as they are: the compiler says what it thinks of them.
-    """
-    model = _parsed(graph)
-    if model is None:
-        return graph
-    for node in _eigenvalue_nodes(model):
-        kept = [attribute for attribute in node.attribute if attribute.name not in PLUGIN_ATTRIBUTES]
-        del node.attribute[:]
-        node.attribute.extend(kept)
-    return model.SerializeToString()
-
-
 def offer_plugin(trt: ModuleType, graph: bytes) -> int:
     """Let the ONNX parser of this TensorRT find the plugin; returns how many plugin layers it is to make of the graph.
 
@@ -79,7 +65,7 @@ def offer_plugin(trt: ModuleType, graph: bytes) -> int:
             "Build with --eigen function.",
         )
     if trt.__name__ == "tensorrt_rtx":
-        from defian_edge.export.engine.rtx_parser import let_parser_find_plugins
+        from defian_edge.runtime.building.rtx_parser import let_parser_find_plugins
 
         if not let_parser_find_plugins():
             raise DefianError(
@@ -89,21 +75,6 @@ def offer_plugin(trt: ModuleType, graph: bytes) -> int:
             )
     register(trt)
     return wanted
-
-
-def require_plugin_layers(network: Any, trt: ModuleType, wanted: int) -> None:  # noqa: ANN401 - a TensorRT network
-    """Check that the parser took the lowering that was asked for.
-
-    Raises:
-        DefianError: the parsed network has another number of plugin layers than wanted.
-    """
-    kinds = [network.get_layer(index).type for index in range(network.num_layers)]
-    found = kinds.count(trt.LayerType.PLUGIN_V3)
-    if found != wanted:
-        raise DefianError(
-            f"Expected {wanted} plugin layers in the parsed network, found {found}.",
-            "This is a defect of defian-edge, or of this TensorRT's ONNX parser; please report it.",
-        )
 
 
 def _parsed(graph: bytes) -> onnx.ModelProto | None:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import onnx
 import onnx_ir as ir
 
-from defian_edge.export.engine import build, compiler, kernels, lowering
+from defian_edge.export.engine import build, kernels, lowering
 from defian_edge.export.engine.build import build_engine
 from defian_edge.export.engine.kernels import Traffic, traffic_in
+from defian_edge.runtime.building import build as building
+from defian_edge.runtime.building import compiler, function_only
 from defian_edge.runtime.cache import cache_folder, keep, read_cached
 from defian_edge.runtime.plugin import hessian_plugin
 from defian_edge.runtime.profile import ShapeProfile
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 FOLDER = "plans"
 PACKAGE = "tensorrt-rtx"
-SOURCES = (build, compiler, lowering, kernels, hessian_plugin)
+SOURCES = (build, building, compiler, function_only, lowering, kernels, hessian_plugin)
 """What decides how a plan is asked for and read: a change of theirs makes every plan anew."""
 
 

@@ -14,16 +14,17 @@ from defian_edge.export.precision.int8.maps import rescaled
 from defian_edge.export.precision.int8.sites import Scope, find_sites
 from defian_edge.export.roofline.bound import FLOAT_BYTES, Work, bound_of, work_of
 from defian_edge.export.roofline.counts import TYPES, type_of
-from defian_edge.export.roofline.devices import DEVICES
+from defian_edge.runtime.hardware.table import DEVICES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from defian_edge.export.roofline.devices import Device
+    from defian_edge.runtime.hardware.device import Device
     from defian_edge.runtime.profile import Shape
 
 PLUMBING = {"QuantizeLinear", "DequantizeLinear", "Cast", "Constant", "Identity"}
-OF_CAPABILITY = {"8.0": "a100", "8.6": "rtx3090", "8.7": "agx-orin", "8.9": "rtx4090", "9.0": "h100"}
+OF_CAPABILITY = {"7.5": "rtx2080ti", "8.0": "a100", "8.6": "rtx3090", "8.7": "agx-orin", "8.9": "rtx4090"}
+OF_CAPABILITY |= {"9.0": "h100", "12.0": "rtx5090"}
 """A device of the table for a compute capability; the largest of its kind."""
 EDGE = "orin-nano"
 """Stands for the target when none is named."""
@@ -107,27 +108,31 @@ def _shares(counts: Counter[str] | dict[str, int]) -> dict[str, float]:
     return {kind: count / total for kind, count in sorted(counts.items())} if total else {}
 
 
-def verdict(int8: GraphShares, fp16: GraphShares, capability: str | None, *, wide_results: bool) -> str:
+def verdict(
+    int8: GraphShares, fp16: GraphShares, capability: str | None, target: Device | None = None, *, wide_results: bool
+) -> str:
     """Whether INT8 can be expected to be faster than FP16: from shares and published peaks, never from a guess.
 
     Args:
         int8: the INT8 graph.
         fp16: the FP16 graph that it could replace.
         capability: compute capability of the GPU that the engine was built on, such as ``8.7``; None without an engine.
+        target: the device that the engines are for, where one was named.
         wide_results: the compiler writes what INT8 convolutions compute as FP32, as TensorRT-RTX does.
     """
-    name = EDGE if capability is None else OF_CAPABILITY.get(capability, "")
-    if name not in DEVICES:
-        return f"No published peaks for a GPU of {capability} in the table: no expectation whether INT8 beats FP16."
-    device = DEVICES[name]
+    device = target or DEVICES.get(EDGE if capability is None else OF_CAPABILITY.get(capability, ""))
+    if device is None or device.fp16 is None or device.int8 is None:
+        what = f"a GPU of {capability}" if target is None else target.name
+        return f"No published peaks for {what} in the table: no expectation whether INT8 beats FP16."
     bounds = {"int8": int8.seconds(device, wide_results=wide_results), "fp16": fp16.seconds(device)}
     ratio = bounds["int8"] / bounds["fp16"]
     stands = ", which stands for a target that no engine names" if capability is None else ", the largest of its kind"
+    stands = stands if target is None else ""
     expected = "can be faster" if ratio < 0.95 else "cannot be expected to be faster"
     written = (
         " TensorRT-RTX writes what INT8 convolutions compute as FP32 (docs/quantisation.md)." if wide_results else ""
     )
     return (
-        f"INT8 {expected} than FP16 on {name}{stands}: roofline bound {1e3 * bounds['int8']:.2f} ms against "
+        f"INT8 {expected} than FP16 on {device.name}{stands}: roofline bound {1e3 * bounds['int8']:.2f} ms against "
         f"{1e3 * bounds['fp16']:.2f} ms, ratio {ratio:.2f}. A bound, not a measurement.{written}"
     )

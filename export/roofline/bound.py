@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import nn
 
-    from defian_edge.export.roofline.devices import Device
+    from defian_edge.runtime.hardware.device import Device
     from defian_edge.runtime.profile import Shape
 
 FLOAT_BYTES = 4
@@ -56,28 +56,33 @@ class Work:
 class Bound:
     """The least time a device needs for the work, seconds; each of the two parts alone, and the larger one.
 
+    ``compute`` is None where no rate of the device is published for a type of the work; memory alone then bounds it.
     ``in_use``: the device is the one that the candidate was timed on, so that a share of the bound means something.
     """
 
     device: str
-    compute: float
+    compute: float | None
     memory: float
     in_use: bool = False
 
     @property
     def seconds(self) -> float:
         """The bound: arithmetic and memory at their peaks, perfectly overlapped."""
-        return max(self.compute, self.memory)
+        return max(self.compute or 0.0, self.memory)
 
     @property
     def limit(self) -> str:
         """Which part decides: ``arithmetic`` or ``memory``."""
-        return "arithmetic" if self.compute >= self.memory else "memory"
+        return "arithmetic" if self.compute is not None and self.compute >= self.memory else "memory"
 
 
 def bound_of(work: Work, device: Device, *, in_use: bool = False) -> Bound:
     """The roofline bound of the work on a device at its published peaks."""
-    compute = sum(2 * macs / device.peak(precision) for precision, macs in work.macs.items())
+    peaks = {precision: device.peak(precision) for precision, macs in work.macs.items() if macs}
+    known = {precision: peak for precision, peak in peaks.items() if peak is not None}
+    compute = None
+    if len(known) == len(peaks):
+        compute = sum(2 * work.macs[precision] / peak for precision, peak in known.items())
     return Bound(device.name, compute, work.bound_bytes / device.bandwidth, in_use)
 
 

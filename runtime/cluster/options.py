@@ -73,6 +73,11 @@ def cluster_of(options: Namespace) -> Cluster | None:
             f"--ray {options.ray} and --shard {options.shard}: both divide the files among machines.",
             "Leave one of them out: they resume one another.",
         )
+    if options.rebuild:
+        raise DefianError(
+            f"--ray {options.ray} and --rebuild: every worker is to run the engine that was named.",
+            "Build it on a machine of each kind first: the same command with --rebuild and one INPUT, without --ray.",
+        )
     on_cpu = options.engine.suffix == ".onnx" and (options.provider or "cpu") == "cpu"
     gpus = options.gpus_per_worker
     if on_cpu and gpus:

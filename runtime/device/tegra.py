@@ -1,4 +1,4 @@
-"""A Jetson's power by ``tegrastats``, and its GPU's clock by devfreq."""
+"""A Jetson's board by the device tree, its power by ``tegrastats``, and its GPU's clock by devfreq."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+BOARD = Path("/proc/device-tree/model")
 DEVFREQ = Path("/sys/class/devfreq")
 GPUS = ("gpu", "ga10b", "gv11b", "gp10b", "gm20b")
 """How the GPU's entry in devfreq ends: Orin, Xavier, TX2, Nano, by kernel."""
@@ -27,6 +28,15 @@ _TEMPERATURE = re.compile(r"\b([A-Za-z][A-Za-z0-9_]*)@(-?[0-9.]+)C\b")
 _LOAD = re.compile(r"\bGR3D_FREQ (\d+)%")
 _NO_SENSOR = -200.0
 """tegrastats writes -256 C for a sensor whose part is switched off."""
+
+
+def board_of(path: Path | None = None) -> str:
+    """What the device tree calls the machine if it is a Jetson; empty on any other."""
+    try:
+        name = (path or BOARD).read_text(encoding="utf-8", errors="replace").strip("\0 \n")
+    except OSError:
+        return ""
+    return name if "Jetson" in name or any(word in name for word in ("Orin", "Xavier", "Thor")) else ""
 
 
 def rails(line: str) -> dict[str, float]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..arguments import path_of
 from ..entry import carry_out, printable
 from ..files import require_writable_file, write_whole
+from ..hardware.here import device_name
 from ..log import add_verbose
 from ..producer import BUILT_BY
 from .findings import Level
@@ -45,6 +46,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ENGINE",
         help="a .onnx or .engine file: say whether it runs here, and if not why and what rebuilds it",
     )
+    parser.add_argument(
+        "--device",
+        type=device_name,
+        metavar="NAME",
+        help="a device of docs/devices.md, or auto: say what it needs, and whether ENGINE runs there",
+    )
     parser.add_argument("--json", type=path_of("--json"), metavar="FILE", help="file for everything that was found")
     parser.add_argument("--no-smoke", action="store_true", help="run nothing: leave out the smoke test")
     add_verbose(parser)
@@ -54,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     if options.json is not None:
         require_writable_file(options.json, "--json")
-    found = doctor(options.engine, smoke=not options.no_smoke)
+    found = doctor(options.engine, smoke=not options.no_smoke, device=options.device)
     print(found.page(colour=_wants_colour()))
     if options.json is not None:
         write_whole(options.json, (json.dumps(as_json(found), indent=2) + "\n").encode(), "--json")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from ..device.tegra import temperatures
+from ..device.tegra import BOARD, board_of, temperatures
 from .facts import Jetson
 from .packages import version_key
 from .programs import said
 
-BOARD = Path("/proc/device-tree/model")
 RELEASE = Path("/etc/nv_tegra_release")
 MODES = Path("/etc/nvpmodel.conf")
 ZONES = Path("/sys/class/thermal")
@@ -20,15 +19,6 @@ CAPABILITIES = {"Thor": (11, 0), "Orin": (8, 7), "Xavier": (7, 2)}
 """Compute capability by a word of the board's name; https://developer.nvidia.com/cuda-gpus."""
 _RELEASE = re.compile(r"# R(\d+) \(release\), REVISION: (\d+)\.(\d+)")
 _MODE = re.compile(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+?)\s*>", re.MULTILINE)
-
-
-def board_of(path: Path | None = None) -> str:
-    """What the device tree calls the machine if it is a Jetson; empty on any other."""
-    try:
-        name = (path or BOARD).read_text(encoding="utf-8", errors="replace").strip("\0 \n")
-    except OSError:
-        return ""
-    return name if "Jetson" in name or any(word in name for word in ("Orin", "Xavier", "Thor")) else ""
 
 
 def capability_of(board: str) -> tuple[int, int] | None:
@@ -82,7 +72,7 @@ def find_jetson(line: str) -> Jetson | None:
     Args:
         line: a line of tegrastats; empty if there is none.
     """
-    board = board_of()
+    board = board_of(BOARD)
     if not board:
         return None
     asked = said("nvpmodel", "-q")

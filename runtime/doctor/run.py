@@ -8,7 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..hardware.here import device_for
 from .describe import described
+from .device import check_engine_on, device_line
 from .diagnosis import Diagnosis
 from .engine import check_engine
 from .findings import Finding, Level, Line
@@ -28,26 +30,34 @@ AREA = "smoke"
 CRASH_CURE = "python -m runtime doctor --no-smoke (what is red there comes first; then reinstall what is named here)"
 
 
-def doctor(engine: Path | str | None = None, *, smoke: bool = True) -> Diagnosis:
+def doctor(engine: Path | str | None = None, *, smoke: bool = True, device: str | None = None) -> Diagnosis:
     """What is on this device, what of it does not work, and what cures it.
 
     Args:
         engine: a graph or engine, its manifest beside it, to be told whether it runs here.
         smoke: use everything that is here once, in a process of its own: seconds, instead of one.
+        device: name of a device of the table, or ``auto``: what it needs and takes is told as well, and whether the
+            engine runs there instead of here. None for this machine alone.
 
     Returns:
         what was found; ``str()`` of it is the page, ``level`` the worst of it, ``findings`` what is yellow or red.
+
+    Raises:
+        DefianError: no such device.
     """
     begun = time.perf_counter()
     path = None if engine is None else Path(engine)
+    meant = None if device is None else device_for(device)
     facts = gather()
     lines = lines_of(facts)
+    if meant is not None:
+        lines.append(device_line(meant, facts))
     if path is not None:
-        lines.append(check_engine(path, facts))
+        lines.append(check_engine(path, facts) if meant is None else check_engine_on(path, meant))
     seconds = time.perf_counter() - begun
     if not smoke:
         return Diagnosis(tuple(lines), facts, seconds)
-    fits = path is not None and lines[-1].level < Level.RED
+    fits = path is not None and meant is None and lines[-1].level < Level.RED
     steps = run_steps("smoke", [str(path.resolve())] if path is not None and fits else [], SMOKE_SECONDS)
     lines += smoke_lines(steps)
     return Diagnosis(tuple(lines), facts, seconds, time.perf_counter() - begun - seconds)

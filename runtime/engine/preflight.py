@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import DefianError
 from ..manifest import ANY_CAPABILITY, command_with
+from ..profile import ShapeProfile
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..manifest import EngineFacts, Manifest
-    from ..profile import Shape, ShapeProfile
+    from ..profile import Shape
 
 MEBI = 1 << 20
 
@@ -116,18 +117,33 @@ def require_shape(manifest: Manifest, shape: Shape) -> None:
         return
     nearest = "x".join(map(str, profile.nearest(shape)))
     too_small = any(side < least for side, least in zip(shape, profile.minimum, strict=True))
+    shapes = (_least(profile.minimum, shape), profile.optimum, _most(profile.maximum, shape))
+    wider = ",".join("x".join(map(str, each)) for each in shapes)
     way_out = "Rebuild" if too_small else "Use tiles (--tile auto), or rebuild"
     raise DefianError(
         f"{manifest.file}: expected images inside the profile {profile} (batch x height x width), "
         f"found {'x'.join(map(str, shape))}; the nearest that fits is {nearest}.",
-        f"{way_out}: {command_with(manifest.command, '--profile', _widened(profile, shape))}",
+        f"{way_out}: {command_with(manifest.command, '--profile', wider)}",
     )
 
 
-def _widened(profile: ShapeProfile, shape: Shape) -> str:
-    smallest = (min(pair) for pair in zip(profile.minimum, shape, strict=True))
-    largest = (max(pair) for pair in zip(profile.maximum, shape, strict=True))
-    return ",".join("x".join(map(str, each)) for each in (smallest, profile.optimum, largest))
+def widened(profile: ShapeProfile, shape: Shape) -> ShapeProfile:
+    """The least profile that takes what this one takes, and the shape.
+
+    Raises:
+        DefianError: no profile takes the shape.
+    """
+    return ShapeProfile(_least(profile.minimum, shape), profile.optimum, _most(profile.maximum, shape))
+
+
+def _least(one: Shape, other: Shape) -> Shape:
+    batch, height, width = (min(pair) for pair in zip(one, other, strict=True))
+    return batch, height, width
+
+
+def _most(one: Shape, other: Shape) -> Shape:
+    batch, height, width = (max(pair) for pair in zip(one, other, strict=True))
+    return batch, height, width
 
 
 def read_plan(path: Path) -> bytes:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx_ir as ir
 
-from defian_edge.export.engine.compiler import ANY, CURRENT, CompilerLog, Target, import_tensorrt
+from defian_edge.export.engine.compiler import Target, import_tensorrt
+from defian_edge.runtime.building.compiler import ANY, CURRENT, CompilerLog
 from defian_edge.selftest.gpu import open_gpu
 from defian_edge.selftest.protocol import CannotRun, out_of_memory
 

@@ -11,8 +11,8 @@ from defian_edge.benchmark.command import main
 from defian_edge.benchmark.measure.memory import STATUS, Memory, measure_memory, probe
 from defian_edge.benchmark.words import milliseconds
 from defian_edge.export.engine.compiler import Target
-from defian_edge.export.roofline.devices import DEVICES
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.hardware.table import DEVICES
 from defian_edge.runtime.images import write_png
 from defian_edge.runtime.onnx_session import OnnxSession
 from defian_edge.runtime.profile import ShapeProfile

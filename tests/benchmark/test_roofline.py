@@ -15,10 +15,9 @@ from defian_edge.export.precision.variants import make_fp16
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.roofline.bound import Bound, Work, bound_of, work_of, work_of_network
 from defian_edge.export.roofline.counts import statistics
-from defian_edge.export.roofline.devices import DEVICES, device_named, device_of
-from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.hardware.table import device_named
 from defian_edge.runtime.manifest import read_manifest
-from tests.conftest import REPOSITORY, random_checkpoint, tiny
+from tests.conftest import random_checkpoint, tiny
 
 SHAPE = (2, 90, 160)
 
@@ -53,7 +52,7 @@ def test_the_bound_is_the_larger_part():
     work = Work({"fp16": 10**9, "int8": 10**9}, least_bytes=10**9, convolution_bytes=0)
     device = device_named("rtx4090")
     bound = bound_of(work, device)
-    assert bound.compute == pytest.approx(2e9 / 330.3e12 + 2e9 / 660.6e12)
+    assert bound.compute == pytest.approx(2e9 / 330.3e12 + 2e9 / 660.6e12, rel=1e-4)
     assert bound.memory == pytest.approx(1 / 1008)
     assert (bound.seconds, bound.limit) == (bound.memory, "memory")
     assert Bound("x", 2.0, 1.0).limit == "arithmetic"
@@ -90,52 +89,6 @@ def test_the_bundled_networks_work_is_the_one_counted_by_pytorch(bundled_x2):
     assert 2 * work_of_network(bundled_x2.network(), SHAPE).total_macs == counter.get_total_flops()
 
 
-def test_every_device_has_plausible_peaks_and_a_source():
-    for device in DEVICES.values():
-        assert 1e12 < device.fp32 <= device.fp16 < device.int8 < 3e15
-        assert 5e10 < device.bandwidth < 1e13
-        assert "NVIDIA" in device.source
-    # The modules' data sheets round to these.
-    assert DEVICES["agx-orin"].int8 == pytest.approx(85e12, rel=0.01)
-    assert DEVICES["orin-nano"].int8 == pytest.approx(20e12, rel=0.03)
-    assert DEVICES["orin-nano-super"].int8 == pytest.approx(33e12, rel=0.02)
-    assert DEVICES["orin-nx"].int8 == pytest.approx(30e12, rel=0.03)
-    assert DEVICES["orin-nx-super"].int8 == pytest.approx(38e12, rel=0.02)
-
-
-@pytest.mark.parametrize(
-    ("gpu", "board", "name"),
-    [
-        ("NVIDIA GeForce RTX 4090", "", "rtx4090"),
-        ("NVIDIA H100 80GB HBM3", "", "h100"),
-        ("NVIDIA A100-SXM4-80GB", "", "a100"),
-        ("NVIDIA GeForce RTX 4090 Laptop GPU", "", None),
-        ("NVIDIA H100 PCIe", "", None),
-        ("Something Else", "", None),
-        (None, "", None),
-        ("Orin (nvgpu)", "NVIDIA Jetson Orin NX Engineering Reference Developer Kit", "orin-nx-super"),
-        (None, "NVIDIA Jetson Orin Nano Developer Kit", "orin-nano-super"),
-        (None, "NVIDIA Jetson AGX Orin Developer Kit", "agx-orin"),
-        (None, "NVIDIA Jetson AGX Xavier", None),
-    ],
-)
-def test_this_machines_device_is_found_by_the_drivers_or_the_boards_whole_name(gpu, board, name):
-    found = device_of(gpu, board)
-    assert (found and found.name) == name
-
-
-def test_the_fastest_mode_of_a_board_is_the_one_that_bounds_it():
-    for fast, slow in (("orin-nano-super", "orin-nano"), ("orin-nx-super", "orin-nx")):
-        assert DEVICES[fast].int8 > DEVICES[slow].int8
-        assert DEVICES[fast].board
-        assert not DEVICES[slow].board
-
-
-def test_an_unknown_device_is_refused():
-    with pytest.raises(DefianError, match=r"No device 'rtx9090'.*orin-nano.*h100"):
-        device_named("rtx9090")
-
-
 def test_an_engine_is_counted_by_the_graph_it_was_built_from(artefacts):
     pytest.importorskip("tensorrt_rtx", reason="tensorrt-rtx is not installed")
     for precision in (Precision.FP32, Precision.INT8):
@@ -163,10 +116,9 @@ def test_the_bytes_of_a_plan_bound_an_engine_at_its_shape_and_by_pixels_at_anoth
         assert bound_of(work[0], device_named("h100")).memory == pytest.approx(counted / 3350e9)
 
 
-def test_the_table_in_the_documents_is_the_one_in_the_code():
-    text = (REPOSITORY / "docs" / "benchmark.md").read_text()
-    for device in DEVICES.values():
-        rates = " | ".join(f"{rate / 1e12:.1f}" for rate in (device.fp32, device.fp16, device.int8))
-        source, _, derived = device.source.partition("; its GPU clock")
-        assert f"| {device.name} | {rates} | {device.bandwidth / 1e9:g} | {source} |" in text
-        assert not derived or device.board or device.name in {"orin-nano", "orin-nx"}
+def test_where_a_rate_is_not_published_memory_alone_bounds():
+    work = Work({"fp32": 0, "fp16": 10**15}, least_bytes=10**9, convolution_bytes=0)
+    bound = bound_of(work, device_named("gb10"))
+    assert bound.compute is None
+    assert (bound.seconds, bound.limit) == (pytest.approx(1 / 273), "memory")
+    assert bound_of(replace(work, macs={"fp32": 0}), device_named("gb10")).compute == 0

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
+from tests.doubles.tensorrt_builder import NAMES, Builder, Parser
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -90,8 +92,8 @@ class Faults:
     """What shall go wrong.
 
     Enqueues from the nth on (0: none), results of replayed graphs, enqueues while a graph is captured, execution
-    contexts, the blob of compiled kernels, replayed graphs that give the result of their first replay, and what
-    ``spoil`` makes of every batch and its result.
+    contexts, the blob of compiled kernels, replayed graphs that give the result of their first replay, builders and
+    builds, and what ``spoil`` makes of every batch and its result.
     """
 
     refused_enqueue: int = 0
@@ -100,6 +102,8 @@ class Faults:
     refused_contexts: bool = False
     no_kernel_blob: bool = False
     stale_captures: bool = False
+    refused_builder: bool = False
+    refused_build: bool = False
     spoil: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
 
 
@@ -266,6 +270,14 @@ class TensorRt:
     late: int = 0
     configs: list[RuntimeConfig] = field(default_factory=list)
     loggers: list[ILogger] = field(default_factory=list)
+    builds: list[dict[str, Any]] = field(default_factory=list)
+    OnnxParser: type = Parser
+    NetworkDefinitionCreationFlag: Any = field(default_factory=lambda: NAMES["NetworkDefinitionCreationFlag"])
+    BuilderFlag: Any = field(default_factory=lambda: NAMES["BuilderFlag"])
+    ProfilingVerbosity: Any = field(default_factory=lambda: NAMES["ProfilingVerbosity"])
+    MemoryPoolType: Any = field(default_factory=lambda: NAMES["MemoryPoolType"])
+    LayerType: Any = field(default_factory=lambda: NAMES["LayerType"])
+    ComputeCapability: Any = field(default_factory=lambda: NAMES["ComputeCapability"])
     registry: PluginRegistry = field(default_factory=PluginRegistry)
     aborted: bool = False
     ILogger: type = ILogger
@@ -295,6 +307,12 @@ class TensorRt:
     def say(self, text: str) -> None:
         """Send an error to the logger, as TensorRT does."""
         self.loggers[-1].log(Severity.ERROR, text)
+
+    def Builder(self, logger: ILogger) -> Builder:  # noqa: N802
+        """The builder; as TensorRT's it cannot be made where there is nothing to build for."""
+        if self.faults.refused_builder:
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+        return Builder(self, logger)
 
     def Runtime(self, logger: ILogger) -> Any:  # noqa: ANN401, N802
         """The loader: an Engine from an ONNX model, nothing and an error message from anything else."""

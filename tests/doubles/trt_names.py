@@ -26,6 +26,9 @@ RESULTS = {
     "get_plugin_registry": "IPluginRegistry",
     "Builder.create_network": "INetworkDefinition",
     "INetworkDefinition.get_layer": "ILayer",
+    "INetworkDefinition.get_input": "ITensor",
+    "Builder.create_builder_config": "IBuilderConfig",
+    "Builder.create_optimization_profile": "IOptimizationProfile",
     "OnnxParser.get_error": "ParserError",
 }
 """What calls give that are not constructors."""
@@ -33,8 +36,7 @@ ELEMENTS = {"IPluginRegistry.all_creators": "IPluginCreatorV3One"}
 PARAMETERS = {
     "trt_engine.py": {"context": "IExecutionContext"},
     "rtx.py": {"engine": "ICudaEngine"},
-    "engine.py": {"builder": "Builder", "network": "INetworkDefinition"},
-    "lowering.py": {"network": "INetworkDefinition"},
+    "build.py": {"builder": "Builder", "network": "INetworkDefinition"},
     "hessian_plugin.py": {
         "described": "PluginTensorDesc",
         "exprBuilder": "IExprBuilder",

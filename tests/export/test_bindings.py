@@ -41,7 +41,9 @@ def test_without_a_gpu_real_bindings_say_so_and_what_to_do(version, tmp_path):
         "from tensorrt_bindings import *\nfrom tensorrt_bindings import __version__\n"
     )
     script = (
-        "from defian_edge.export.engine.build import *\nfrom defian_edge.runtime.profile import ShapeProfile\n"
+        "from defian_edge.export.engine.build import EngineOptions, build_engine\n"
+        "from defian_edge.export.engine.compiler import Target\nfrom defian_edge.runtime.errors import DefianError\n"
+        "from defian_edge.runtime.profile import ShapeProfile\n"
         "options = EngineOptions(Target.TENSORRT, ShapeProfile.parse('1x64x64'), uint8=True)\n"
         "try:\n    build_engine(b'', options)\nexcept DefianError as error:\n    print(error)\n"
     )

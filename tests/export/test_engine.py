@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.progress import Progress
@@ -8,13 +9,10 @@ from rich.progress import Progress
 from defian_edge.calibration.photos import calibration_set
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import (
-    ANY,
-    CURRENT,
     Target,
     import_tensorrt,
     is_available,
     parse_sm,
-    require_supported,
 )
 from defian_edge.export.engine.memory_plan import planned_activation_bytes
 from defian_edge.export.engine.progress import BuildProgress
@@ -22,6 +20,8 @@ from defian_edge.export.precision import Precision
 from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.trace.network import Io
+from defian_edge.runtime.building.build import build_plan
+from defian_edge.runtime.building.compiler import ANY, CURRENT, require_supported
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.manifest import ANY_CAPABILITY
 from defian_edge.runtime.profile import ShapeProfile
@@ -66,6 +66,14 @@ def test_float_io_and_a_batch_build_too(traced):
     profile = ShapeProfile.parse("1x8x8,2x64x64,4x128x96")
     graph = Variant(Precision.FP16, make_fp16(model)).serialise()
     assert build_engine(graph, rtx(profile, sm=86, uint8=False)).facts.compute_capability == "8.6"
+
+
+@needs_rtx
+def test_a_device_without_polygraphy_builds_what_an_export_builds(rewritten):
+    graph = Variant(Precision.FP16, make_fp16(rewritten)).serialise()
+    for options in (rtx(), replace(rtx(), workspace_mib=1024)):
+        ours, theirs = build_plan(graph, options.for_layers()), build_engine(graph, options)
+        assert replace(ours.facts, build_seconds=0.0) == replace(theirs.facts, build_seconds=0.0)
 
 
 @needs_rtx

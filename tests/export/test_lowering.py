@@ -14,15 +14,12 @@ import pytest
 import torch
 
 from defian_edge.calibration.photos import calibration_set
-from defian_edge.export.engine import rtx_parser
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import Target, import_tensorrt, is_available
 from defian_edge.export.engine.lowering import (
     Eigen,
     inline_functions,
     offer_plugin,
-    require_plugin_layers,
-    without_plugin,
 )
 from defian_edge.export.engine.memory_plan import planned_activation_bytes
 from defian_edge.export.graph import copy_of
@@ -33,6 +30,9 @@ from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.models.bundled import bundled_models
 from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.runtime.building import rtx_parser
+from defian_edge.runtime.building.build import require_plugin_layers
+from defian_edge.runtime.building.function_only import without_plugin
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import write_png
 from defian_edge.runtime.manifest import read_manifest

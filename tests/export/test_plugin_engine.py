@@ -10,7 +10,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from defian_edge.export.engine.rtx_parser import let_parser_find_plugins, stub_library
+from defian_edge.runtime.building.rtx_parser import let_parser_find_plugins, stub_library
 from defian_edge.runtime.plugin import hessian_plugin, is_registered, register
 from tests.export.hessian_cases import random_case, reference
 from tests.export.hessian_graph import model
@@ -115,7 +115,7 @@ def test_onnx_runtime_runs_the_function_of_the_same_file_to_the_reference(dtype:
 def test_the_stub_makes_the_parsers_library_loadable_and_leads_to_the_real_one() -> None:
     probe = """
 import ctypes, tensorrt_rtx
-from defian_edge.export.engine.rtx_parser import let_parser_find_plugins
+from defian_edge.runtime.building.rtx_parser import let_parser_find_plugins
 assert let_parser_find_plugins() and let_parser_find_plugins()
 assert ctypes.CDLL("libtensorrt_rtx.so").getPluginRegistry
 print("found")

@@ -37,7 +37,7 @@ def test_without_an_engine_the_device_is_named_as_a_stand_in():
 
 
 def test_a_gpu_without_published_peaks_gets_no_expectation():
-    assert "no expectation" in verdict(INT8, FP16, "12.0", wide_results=False)
+    assert "no expectation" in verdict(INT8, FP16, "12.1", wide_results=False)
 
 
 def test_what_tensorrt_rtx_writes_in_fp32_counts_against_it():

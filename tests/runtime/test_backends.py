@@ -46,6 +46,7 @@ def test_the_options_of_a_graph_are_refused_for_an_engine(tmp_path):
     [
         ("a.onnx", ["--no-cuda-graphs"]),
         ("a.onnx", ["--check", "never"]),
+        ("a.onnx", ["--rebuild"]),
         ("a.engine", ["--provider", "cuda"]),
     ],
 )

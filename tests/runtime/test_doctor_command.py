@@ -13,10 +13,13 @@ import pytest
 
 import defian_edge as de
 from defian_edge.runtime.doctor import command, run
+from defian_edge.runtime.doctor.device import check_engine_on, device_line
 from defian_edge.runtime.doctor.diagnosis import Diagnosis
 from defian_edge.runtime.doctor.engine import check_engine
+from defian_edge.runtime.doctor.facts import Package
 from defian_edge.runtime.doctor.findings import Finding, Level, Line
 from defian_edge.runtime.doctor.steps import CRASHED, DONE, Step
+from defian_edge.runtime.hardware.table import device_named
 from defian_edge.runtime.manifest import EngineFacts, Manifest
 from defian_edge.runtime.profile import ShapeProfile
 from tests.conftest import REPOSITORY
@@ -247,3 +250,63 @@ def test_the_page_of_a_machine_with_everything_is_one_screen():
     lines = tuple(run.lines_of(DESKTOP))
     assert len(str(Diagnosis(lines, DESKTOP, 0.1)).splitlines()) <= 24
     assert len(str(Diagnosis(tuple(run.lines_of(JETSON)), JETSON, 0.1)).splitlines()) <= 24
+
+
+@pytest.mark.parametrize(
+    ("name", "packages", "level", "words"),
+    [
+        ("orin-nano-super", {}, Level.GREEN, "8 GiB shared with the CPU, 102 GB/s, 7W, 15W, 25W, MAXN_SUPER; TensorRT"),
+        ("orin-nano-super", {"tensorrt-rtx": "1.7.1"}, Level.YELLOW, "makes no engine that it could run"),
+        ("rtx4070", {}, Level.YELLOW, "TensorRT-RTX, which builds engines for it on any machine, is not installed"),
+        ("rtx4070", {"tensorrt-rtx": "1.7.1"}, Level.GREEN, "8.9, 12 GiB, 504 GB/s, 200 W; TensorRT-RTX builds"),
+        ("h100", {}, Level.GREEN, "700 W; TensorRT on the device itself"),
+        ("xavier-nx", {}, Level.RED, "Engines need TensorRT 10.3; its last JetPack, 5.1, has 8.5.2."),
+    ],
+)
+def test_a_device_is_told_with_what_here_does_not_serve_it(name, packages, level, words):
+    there = {key: Package(key, version) for key, version in packages.items()}
+    line = device_line(device_named(name), replace(BARE, packages=there))
+    assert line.level == level
+    assert words in "\n".join([line.text, *(finding.text for finding in line.findings)])
+    assert all(finding.cure for finding in line.findings)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "words"),
+    [
+        ("orin-nano-super", {"version": "10.3.0", "compute_capability": "8.7"}, ""),
+        ("orin-nano-super", {"version": "10.16.1", "compute_capability": "8.7"}, "expected tensorrt 10.16.1"),
+        ("agx-orin", {"version": "8.6.2.1", "compute_capability": "8.7"}, ""),
+        ("thor", {"version": "10.13.3.9", "compute_capability": "11.0"}, ""),
+        ("thor", {"version": "10.1.0", "compute_capability": "11.0"}, "expected tensorrt 10.1.0"),
+        ("orin-nano-super", {"version": "10.3.0", "compute_capability": "8.9"}, "found orin-nano-super with 8.7"),
+        (
+            "orin-nano-4",
+            {"version": "10.3.0", "compute_capability": "8.7", "activation_bytes": 3 << 30},
+            "of free GPU memory, found 2560 MiB of 4096 MiB",
+        ),
+        ("rtx4090", {"flavour": "tensorrt-rtx", "version": "1.7.1", "compute_capability": "8.9"}, ""),
+        ("h100", {"flavour": "tensorrt-rtx", "compute_capability": "any"}, "loads no engine on compute capability 9.0"),
+    ],
+)
+def test_an_engine_is_judged_for_the_device_that_is_named(tmp_path, name, changes, words):
+    line = check_engine_on(write_engine(tmp_path, **changes), device_named(name))
+    assert f", on {name}" in line.text
+    assert [finding.text for finding in line.findings if words not in finding.text] == []
+    assert bool(line.findings) == bool(words)
+
+
+def test_a_file_that_is_no_engine_is_red_on_any_device(tmp_path):
+    assert check_engine_on(tmp_path / "none.engine", device_named("l4")).level == Level.RED
+    (tmp_path / "a.engine").write_bytes(b"plan")
+    assert check_engine_on(tmp_path / "a.engine", device_named("l4")).level == Level.RED
+
+
+def test_the_doctor_judges_an_engine_for_the_named_device_and_does_not_run_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "gather", lambda: DESKTOP)
+    asked = []
+    monkeypatch.setattr(run, "run_steps", lambda *given: asked.append(given[1]) or [])
+    found = run.doctor(write_engine(tmp_path), device="orin-nano-8")
+    assert asked == [[]]
+    assert any(line.text.startswith("orin-nano: ") for line in found.lines)
+    assert "found orin-nano with 8.7" in str(found)

@@ -53,6 +53,7 @@ def command(tmp_path) -> list[str]:
         (["--ray", "local", "--gpus-per-worker", "1"], r"--gpus-per-worker 1: g\.onnx runs on the CPU"),
         (["--ray", "local", "--gpus-per-worker", "0", "--provider", "cuda"], r"g\.onnx needs a GPU"),
         (["--ray", "local", "--shard", "0/4"], r"both divide the files.*they resume one another"),
+        (["--ray", "local", "--rebuild"], r"every worker is to run the engine that was named"),
         (["--workers", "2"], r"--workers is for a Ray cluster.*--ray local"),
         (["--gpus-per-worker", "1"], r"--gpus-per-worker is for a Ray cluster"),
         (["--ray", "local", "/dev/stdin"], r"INPUT /dev/stdin: workers are other processes"),

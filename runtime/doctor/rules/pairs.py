@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...hardware.device import takes_rtx
 from ..packages import RUNTIMES, those_there
 from .rule import Rule, Verdict, red, yellow
 
@@ -29,8 +30,6 @@ OTHER_CUDA = {
 }
 """What installs the same package for an older CUDA. onnxruntime-gpu 1.27 is the first on PyPI that asks for the
 libraries of CUDA 13 (its metadata, extra ``cuda``)."""
-RTX_CAPABILITIES = ((7, 5), (8, 0), (8, 6), (8, 9), (12, 0))
-"""What TensorRT-RTX 1.7 runs on, beside anything newer than the last; nothing between two of them (docs/gpu.md)."""
 LEAST_TENSORRT_CAPABILITY = (7, 5)
 
 
@@ -98,11 +97,6 @@ def rtx_runs_here(facts: Facts) -> Iterator[Verdict]:
             yield yellow(area, f"{text} TensorRT is here and does.", "python export.py --target tensorrt ...")
         else:
             yield red(area, text, "sudo apt install tensorrt python3-libnvinfer" if facts.jetson else cure)
-
-
-def takes_rtx(capability: tuple[int, int]) -> bool:
-    """Whether TensorRT-RTX runs on a compute capability."""
-    return capability in RTX_CAPABILITIES or capability > RTX_CAPABILITIES[-1]
 
 
 def tensorrt_runs_here(facts: Facts) -> Iterator[Verdict]:

@@ -1,0 +1,1 @@
+"""Building an engine from a graph: for ``export.py``, and for a device that has to build one again."""
