@@ -28,6 +28,7 @@ JETPACK = ("python3-venv", "python3-dev", "build-essential", "python3-libnvinfer
 PROGRAMS = {
     "uname": "echo ${MACHINE:-aarch64}",
     "id": "echo ${USER_ID:-1000}",
+    "stat": "echo ${OWNER:-root}",
     "df": "echo; echo x 99999 1 ${FREE_MIB:-50000} 1% /",
     "sudo": 'note "$@"; "$@"',
     "dpkg-query": 'grep -qx "${@: -1}" "$STATE/packages" && echo "install ok installed"',
@@ -101,7 +102,6 @@ class JetsonRoot:
             "DEFIAN_ROOT": str(self.root),
             "GPU": str(self.root / GPU),
             "STATE": str(self.state),
-            "SUDO_USER": None,
             **variables,
         }
         given = {name: value for name, value in environment.items() if value is not None}

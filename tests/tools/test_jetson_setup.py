@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 import shutil
 
 import pytest
 
+from tests.conftest import REPOSITORY
 from tests.doubles.jetson_root import JetsonRoot, jetson_root
 
+PAGE = (REPOSITORY / "docs" / "jetson.md").read_text(encoding="utf-8")
+SHOWN = re.findall(r"^(?:sudo \S*/)?tools/jetson/setup\.sh(.*?)(?:  #.*)?$", PAGE, re.MULTILINE)
 APT = "apt-get -o DPkg::Lock::Timeout=600 -qq"
 NEEDED = "python3-venv python3-dev build-essential python3-libnvinfer nvidia-jetpack"
 
@@ -175,10 +180,8 @@ def path_without_sudo(tmp_path) -> str:
     return f"{tmp_path / 'a new jetson' / 'programs'}:{folder}"
 
 
-def test_through_sudo_it_is_refused_and_as_root_it_needs_none(prepared, fresh):
-    refused(
-        prepared, "Expected to be run without sudo, which would make everything root's.", USER_ID="0", SUDO_USER="me"
-    )
+def test_as_root_it_needs_no_sudo_and_leaves_nothing_of_root_in_the_checkout_of_another(prepared, fresh):
+    refused(prepared, "Expected to be run by me, whose checkout this is, found root.", USER_ID="0", OWNER="me")
     assert fresh.run("--power", USER_ID="0", HOME=None).returncode == 0
     assert fresh.told(sudo=True) == []
 
@@ -244,3 +247,17 @@ def test_interrupted_while_the_environment_is_made_the_same_command_goes_on(prep
 def test_under_sh_it_runs_as_well(prepared):
     assert prepared.run(interpreter="sh").returncode == 0
     assert prepared.run("--help", interpreter="sh").stdout.startswith("usage: tools/jetson/setup.sh")
+
+
+def test_the_page_shows_the_script_with_options_that_it_has(prepared):
+    assert len(SHOWN) >= 3
+    for options in SHOWN:
+        words = [word.replace("/opt", str(prepared.folder)) for word in shlex.split(options)]
+        done = prepared.run(*words, *(() if "--dry-run" in words else ("--dry-run",)))
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_page_names_the_packages_that_the_script_installs(fresh):
+    install = next(line for line in fresh.run("--dry-run").stdout.splitlines() if " install -y " in line)
+    names = install.partition(" install -y ")[2].split()
+    assert all(re.search(rf"\b{name}\b", PAGE) for name in names)

@@ -75,9 +75,11 @@ require_jetson() {
 }
 
 require_user() {
+    local owner
+    owner=$(stat -c %U -- "$checkout")
     if [ "$(id -u)" = 0 ]; then
-        [ -z "${SUDO_USER:-}" ] || fail "Expected to be run without sudo, which would make everything root's." \
-            "Run it as yourself: it calls sudo for what needs it."
+        [ "$owner" = root ] || fail "Expected to be run by $owner, whose checkout this is, found root." \
+            "Run it without sudo: it calls sudo for what needs it."
     elif command -v sudo > /dev/null; then
         root=(sudo)
     else
