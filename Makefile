@@ -49,6 +49,7 @@ gpu:
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck .ci/run examples/scale/slurm-array.sh tools/gpu/unpack.sh tools/jetson/setup.sh
 	$(BIN)/python -m tools.link_rooms
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	cd build/lint && ../../$(BIN)/lint-imports

@@ -146,7 +146,7 @@ def chain_of(command: str) -> str:
 
 def _after_exports(command: str) -> tuple[int, str]:
     """Commands that read built files come after those that build them."""
-    readers = ("bench.py", "--against", "-m runtime", "-m tools.kernels", " verify ")
+    readers = ("bench.py", "--against", "-m runtime", "-m tools.kernels", "-m tools.jetson", " verify ")
     return sum(part in command for part in readers), command
 
 

@@ -40,7 +40,8 @@ PROGRAMS = {
             case "$*" in *nvidia-jetpack*) cp "$STATE/nvcc" "$DEFIAN_ROOT/usr/local/cuda/bin/nvcc" ;; esac
         esac""",
     "nvpmodel": """
-        if [ "$1" = -q ]; then echo "NV Power Mode: x"; cat "$STATE/mode"; exit; fi
+        [ -z "${BROKEN:-}" ] || exit 1
+        if [ "$1" = -q ]; then printf "NVPM WARN: no fan mode\\n\\nNV Power Mode: x\\n"; exec cat "$STATE/mode"; fi
         note "$@"
         echo "$2" > "$STATE/mode"
     """,

@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 from tests.conftest import REPOSITORY
-from tests.doubles.jetson_root import JetsonRoot, jetson_root
+from tests.doubles.jetson_root import JetsonRoot, jetson_root, program
 
 PAGE = (REPOSITORY / "docs" / "jetson.md").read_text(encoding="utf-8")
 SHOWN = re.findall(r"^(?:sudo \S*/)?tools/jetson/setup\.sh(.*?)(?:  #.*)?$", PAGE, re.MULTILINE)
@@ -225,6 +225,17 @@ def test_a_folder_of_other_things_is_refused_and_left_alone(prepared):
     (folder / "cat.jpg").touch()
     message = f"Expected a new folder or an environment at {folder}, found something else."
     refused(prepared, message, "--venv", str(folder))
+
+
+def test_what_fails_without_a_word_of_its_own_is_one_line_as_well(prepared):
+    done = prepared.run("--power", BROKEN="1")
+    assert done.returncode == 2
+    assert done.stderr == "error: nvpmodel -q failed.\n"
+    program(prepared.folder / "programs" / "df", "exit 1")
+    (prepared.checkout / ".venv" / ".defian-setup").unlink()
+    done = prepared.run()
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: This failed: .*df .*\n", done.stderr)
 
 
 @pytest.mark.parametrize("options", [("--venv",), ("--pwer",), ("venv",)])

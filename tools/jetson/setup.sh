@@ -5,7 +5,7 @@
 # Exit status: 0 done, 1 done but the doctor found something red, 2 it cannot be done here (one line says why), 130
 # interrupted. DEFIAN_ROOT is a folder that stands for / (tests).
 if [ -z "${BASH_VERSION:-}" ]; then exec bash "$0" "$@"; fi
-set -euo pipefail
+set -Eeuo pipefail
 unset CDPATH
 
 readonly LEAST_MAJOR=36 LEAST_MINOR=4   # Jetson Linux of JetPack 6.1, the first with TensorRT 10.3
@@ -49,7 +49,11 @@ read_options() {
             --dry-run) dry=yes ;;
             --export) export=yes ;;
             --power) power=yes ;;
-            --venv) [ -n "${2:-}" ] || fail "--venv needs a folder."; venv=$2; shift ;;
+            --venv)
+                case ${2:-} in '' | -*) fail "--venv needs a folder." ;; esac
+                venv=$2
+                shift
+                ;;
             -h | --help) usage; exit 0 ;;
             *) fail "There is no option or argument $1 here." "See: tools/jetson/setup.sh --help" ;;
         esac
@@ -95,6 +99,7 @@ require_room() {
     local folder=$venv least=$LEAST_MIB free
     [ "$export" = no ] || least=$LEAST_MIB_EXPORT
     while [ ! -d "$folder" ]; do folder=$(dirname -- "$folder"); done
+    [ -w "$folder" ] && [ -w "$checkout" ] || fail "Expected to be allowed to write to $folder and $checkout."
     free=$(df -Pm -- "$folder" | awk 'NR == 2 { print $4 }')
     [ "$free" -ge "$least" ] || fail "Expected $least MiB of free disk at $folder, found $free MiB." \
         "Free some, or choose another place with --venv DIR."
@@ -182,7 +187,7 @@ set_power() {
     [ -r "$base/etc/nvpmodel.conf" ] || fail "Expected the power modes in /etc/nvpmodel.conf, found none."
     require_root "Setting the power mode"
     fastest=$(fastest_mode)
-    now=$("${root[@]}" nvpmodel -q 2> /dev/null | tail -n 1)
+    now=$("${root[@]}" nvpmodel -q 2> /dev/null | sed -n '/^NV Power Mode:/{n;p;}') || fail "nvpmodel -q failed."
     if [ -z "$fastest" ]; then
         echo "This board has no mode without a limit; it stays in mode $now."
     elif [ "$now" != "$fastest" ]; then
@@ -199,6 +204,7 @@ set_power() {
 }
 
 main() {
+    trap '[ "$BASH_SUBSHELL" != 0 ] || fail "This failed: $BASH_COMMAND (line $LINENO)."' ERR
     trap 'echo "interrupted; the same command goes on" >&2; exit 130' INT TERM
     read_options "$@"
     require_jetson
