@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, needed
 from tools.needs import FOR_TESTS, NEWEST, OLDEST, main, obstacles, skipped
 
 if TYPE_CHECKING:
@@ -105,6 +105,17 @@ def test_programs_without_which_tests_skip_are_named_with_their_packages(monkeyp
     assert all(f"(apt-get install {each.package})" in line for each, line in zip(FOR_TESTS, lines, strict=True))
     (tmp_path / "google-chrome").symlink_to(sys.executable)
     assert not any("chromium" in line for line in skipped())
+
+
+def test_a_test_without_its_program_skips_with_the_package_and_fails_in_the_gate(monkeypatch, tmp_path):
+    assert needed("sh")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("DEFIAN_CI", raising=False)
+    with pytest.raises(pytest.skip.Exception, match="xz is not here: apt-get install xz-utils"):
+        needed("xz", "xz-utils")
+    monkeypatch.setenv("DEFIAN_CI", "1")
+    with pytest.raises(pytest.fail.Exception, match=re.escape("g++ is not here: apt-get install g++")):
+        needed("g++")
 
 
 def test_it_runs_on_the_standard_library_alone():
