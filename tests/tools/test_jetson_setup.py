@@ -32,7 +32,7 @@ def prepared(tmp_path) -> JetsonRoot:
 def refused(jetson: JetsonRoot, message: str, *options: str, **variables: str | None) -> None:
     """The script ends with status 2 and one line of error, and has changed nothing."""
     before = jetson.files()
-    done = jetson.run(*options, **variables)
+    done = jetson.run(*options, interpreter="bash", **variables)
     assert done.returncode == 2, done.stdout + done.stderr
     assert done.stderr.splitlines()[0] == f"error: {message}"
     assert jetson.files() == before
