@@ -37,7 +37,7 @@ FOR_TESTS = (
         ("g++",), "g++", "the eigenvalue kernel on the CPU, TensorRT's bindings, and the CUDA driver in host memory"
     ),
     Program(
-        ("nvcc",), "nvidia-cuda-toolkit (non-free)", "what nvcc makes of the kernel, and the CUDA driver in host memory"
+        ("nvcc",), "nvidia-cuda-toolkit, non-free", "what nvcc makes of the kernel, and the CUDA driver in host memory"
     ),
     Program(("chromium", "chromium-browser", "google-chrome"), "chromium", "the benchmark's page in a browser"),
     Program(("xz",), "xz-utils", "what travels to a GPU machine in pieces"),
