@@ -1,7 +1,8 @@
 # Everything a fresh machine needs: `make demo`, `make test`, `make lint`. On a machine with a GPU: `make gpu`.
-# torch is pinned because an unpinned torch on Linux pulls gigabytes of CUDA libraries.
+# torch comes from PyTorch's own index if that can be reached: PyPI's for Linux pulls gigabytes of CUDA libraries.
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 VENV := .venv
 BIN := $(VENV)/bin
 TRITON := .venv-triton
@@ -13,11 +14,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 env: $(READY)
 
 $(READY): pyproject.toml setup.py Makefile
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q "$(TORCH)"
+	@command -v $(PYTHON) > /dev/null || { echo "error: there is no $(PYTHON): apt-get install python3-venv" >&2; exit 2; }
+	@$(PYTHON) -m tools.needs
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --no-deps --retries 0 --extra-index-url $(TORCH_INDEX) "$(TORCH)"
 	$(BIN)/python -m pip install -q -e ".[export,cpu,report,test]"
 	$(BIN)/python -m pip install -q -e ".[rtx]" || echo "tensorrt-rtx is not available here; engine builds are skipped"
-	test -x $(TRITON)/bin/python || $(PYTHON) -m venv $(TRITON)
+	$(TRITON)/bin/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv $(TRITON)
 	$(TRITON)/bin/python -m pip install -q -e ".[cpu,triton]" || echo "no tritonserver here; its tests are skipped"
 	$(BIN)/python -m tests.doubles.standin
 	touch $@
@@ -26,6 +29,7 @@ demo: env
 	$(BIN)/python -m tools.demo --out build/demo
 
 test: env
+	@$(BIN)/python -m tools.needs --tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 
 # Not a part of `make test`: on Python 3.11, which has no cheap way to trace, it costs 1.6 times the processor time.
@@ -45,6 +49,7 @@ gpu:
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/shellcheck .ci/run examples/scale/slurm-array.sh tools/gpu/unpack.sh tools/jetson/setup.sh
 	$(BIN)/python -m tools.link_rooms
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	cd build/lint && ../../$(BIN)/lint-imports

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +41,22 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of minutes first, so that no worker is left alone with them at the end."""
     items.sort(key=lambda item: item.get_closest_marker("slowest") is None)
+
+
+def needed(program: str, package: str = "") -> str:
+    """The path of a program that a test cannot do without: without it the test skips, and in the gate it fails.
+
+    Args:
+        program: its name.
+        package: Debian's, if it has another one.
+    """
+    path = shutil.which(program)
+    if path is None:
+        why = f"{program} is not here: apt-get install {package or program}"
+        if os.environ.get("DEFIAN_CI"):
+            pytest.fail(why)
+        pytest.skip(why)
+    return path
 
 
 def random_checkpoint(architecture: Architecture, seed: int = 0) -> Checkpoint:

@@ -30,6 +30,25 @@ def test_pre_commit_runs_what_make_lint_runs_in_its_order():
     assert hooks.count("pass_filenames: false") == hooks.count("language: system") == len(entries)
 
 
+def test_every_shell_script_is_linted():
+    of_make = re.search(r"^\t\$\(BIN\)/shellcheck (.*)$", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
+    assert of_make is not None
+    rooms = (
+        "docs",
+        "examples",
+        "export",
+        "models",
+        "runtime",
+        "selftest",
+        "tools",
+        "tests",
+        "benchmark",
+        "calibration",
+    )
+    scripts = (str(path.relative_to(REPOSITORY)) for room in rooms for path in (REPOSITORY / room).rglob("*.sh"))
+    assert of_make[1].split() == sorted([".ci/run", *scripts])
+
+
 def test_the_changelog_begins_with_this_version_and_has_each_once():
     headings = re.findall(r"^## (\S+?),?(?: .*)?$", (REPOSITORY / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert headings[0] == __version__

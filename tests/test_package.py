@@ -25,7 +25,7 @@ from tests.export.given_graphs import gentle, written
 if TYPE_CHECKING:
     from pathlib import Path
 
-PINNED_TORCH = re.search(r"TORCH \?= (\S+)", (REPOSITORY / "Makefile").read_text())
+TORCH = re.search(r"^TORCH \?= (\S+)\nTORCH_INDEX \?= (\S+)", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +34,10 @@ def installed(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     wheel = build_wheel(folder)
     run(sys.executable, "-m", "venv", folder / "env", cwd=folder).check_returncode()
-    assert PINNED_TORCH is not None
-    for requirement in (PINNED_TORCH.group(1), f"{wheel}[export,cpu]"):
-        done = run(folder / "env/bin/python", "-m", "pip", "install", "-q", requirement, cwd=folder)
+    assert TORCH is not None
+    torch_alone = ("--no-deps", "--retries", "0", "--extra-index-url", TORCH[2], TORCH[1])  # as in the Makefile
+    for requirement in (torch_alone, (f"{wheel}[export,cpu]",)):
+        done = run(folder / "env/bin/python", "-m", "pip", "install", "-q", *requirement, cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder / "env" / "bin"
 
@@ -145,7 +146,7 @@ def chain_of(command: str) -> str:
 
 def _after_exports(command: str) -> tuple[int, str]:
     """Commands that read built files come after those that build them."""
-    readers = ("bench.py", "--against", "-m runtime", "-m tools.kernels", " verify ")
+    readers = ("bench.py", "--against", "-m runtime", "-m tools.kernels", "-m tools.jetson", " verify ")
     return sum(part in command for part in readers), command
 
 

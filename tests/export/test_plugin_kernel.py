@@ -12,6 +12,7 @@ import torch
 from defian_edge.export.plugin.cpu_kernel import CpuKernel, Variation, compile_cpu_kernel
 from defian_edge.runtime.plugin import launch
 from defian_edge.runtime.plugin.binary import source_folder
+from tests.conftest import needed
 from tests.export.hessian_cases import AROUND_A_VECTOR, SHAPES, checkpoint_case, photo_features, random_case, reference
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ HALF_MAX = 65504.0
 
 @pytest.fixture(scope="module")
 def cpu_kernel(tmp_path_factory: pytest.TempPathFactory) -> CpuKernel:
+    needed("g++")
     return CpuKernel(tmp_path_factory.mktemp("cpu_kernel"))
 
 
@@ -149,6 +151,7 @@ def test_linear_features_at_an_unaligned_address_give_the_same_bits(cpu_kernel: 
 def test_a_kernel_without_a_guard_of_its_wider_loads_is_caught(
     tmp_path: Path, name: str, guard: str, shape: tuple[int, int, int, int], offset: int
 ) -> None:
+    needed("g++")
     for header in source_folder().glob("*.h"):
         text = header.read_text()
         if header.name == name:
@@ -266,6 +269,7 @@ def test_fp32_is_rounded_to_nearest_even_and_saturates(cpu_kernel: CpuKernel) ->
 
 
 def test_no_access_leaves_its_buffer_and_every_output_is_written(tmp_path: Path) -> None:
+    needed("g++")
     flags = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-DDEFIAN_CPU_KERNEL_MAIN")
     program = compile_cpu_kernel(tmp_path / "cpu_kernel", *flags)
     done = subprocess.run([str(program)], check=False, capture_output=True, text=True, timeout=120)

@@ -7,6 +7,7 @@ import pytest
 from defian_edge.export.plugin.cpu_kernel import Cache, CpuKernel
 from defian_edge.export.plugin.occupancy import MULTIPROCESSORS
 from defian_edge.runtime.plugin.launch import Features, plan
+from tests.conftest import needed
 
 LAYOUTS = pytest.mark.parametrize("channels_last", [False, True], ids=["linear", "channels-last"])
 T4 = Cache(resident=40, l2_bytes=4096 * 1024)
@@ -15,6 +16,7 @@ GTX_1660 = Cache(resident=22, l2_bytes=1536 * 1024)
 
 @pytest.fixture(scope="module")
 def cpu_kernel(tmp_path_factory: pytest.TempPathFactory) -> CpuKernel:
+    needed("g++")
     return CpuKernel(tmp_path_factory.mktemp("cpu_kernel"))
 
 

@@ -17,6 +17,7 @@ from defian_edge.runtime.doctor.smoke_graph import smoke_graph
 from defian_edge.runtime.doctor.steps import Skipped
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.plugin.launch import KERNELS
+from tests.conftest import needed
 from tests.doubles.launch_driver import LaunchDriver, Status
 
 
@@ -122,6 +123,7 @@ class MemoryDriver(LaunchDriver):
 @pytest.fixture
 def driver(monkeypatch, tmp_path):
     """The double, with an image that it takes."""
+    needed("g++")
     image = b" ".join(name.encode() for name in KERNELS)
     monkeypatch.setattr("defian_edge.runtime.plugin.device.kernel_images", lambda _: [("this test", lambda: image)])
     return MemoryDriver(CpuKernel(tmp_path))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, needed
 from tests.doubles import standin
 from tests.doubles.standin import ToolkitMissingError, build
 
@@ -67,6 +67,8 @@ def test_without_a_toolkit_it_is_said_what_will_be_skipped_and_why(monkeypatch, 
     standin.main()
     assert "will be skipped: gcc and g++ are needed" in capsys.readouterr().out
     monkeypatch.undo()
+    needed("gcc")
+    needed("g++")
     monkeypatch.setattr(Path, "is_file", lambda _: False)
     standin.main()
     assert "will be skipped: no CUDA toolkit was found" in capsys.readouterr().out
@@ -80,7 +82,7 @@ def without_toolkit(tmp_path) -> dict[str, str]:
     tools = tmp_path / "tools"
     tools.mkdir()
     for name in ("gcc", "g++", "git"):
-        (tools / name).symlink_to(shutil.which(name) or "")
+        (tools / name).symlink_to(needed(name))
     changes = {"PATH": os.pathsep.join([str(tools), *folders]), "CUDA_HOME": "/nowhere", "DEFIAN_CACHE": str(tmp_path)}
     return {**kept, **changes}
 

@@ -14,6 +14,7 @@ from defian_edge.runtime.plugin import PLUGIN_KEY, binary, device, provide, regi
 from defian_edge.runtime.plugin.device import load_kernels
 from defian_edge.runtime.plugin.hessian_plugin import creator_class, format_is_supported, plugin_class
 from defian_edge.runtime.plugin.launch import KERNELS, Features, plan
+from tests.conftest import needed
 from tests.doubles.launch_driver import LaunchDriver, Status
 from tests.export.hessian_cases import random_case, reference
 
@@ -61,6 +62,7 @@ def trt() -> Any:  # noqa: ANN401
 
 @pytest.fixture(scope="module")
 def cpu_kernel(tmp_path_factory: pytest.TempPathFactory) -> CpuKernel:
+    needed("g++")
     return CpuKernel(tmp_path_factory.mktemp("cpu_kernel"))
 
 

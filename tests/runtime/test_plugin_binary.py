@@ -13,6 +13,7 @@ from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.plugin import binary
 from defian_edge.runtime.plugin.device import TOOLKIT_HINT, load_kernels
 from defian_edge.runtime.plugin.launch import KERNELS
+from tests.conftest import needed
 from tests.doubles.launch_driver import LaunchDriver
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ AHEAD, CACHED, COMPILED = (kind + NAMES for kind in (b"ahead of time", b"cached"
 
 @pytest.fixture(scope="module")
 def cpu_kernel(tmp_path_factory: pytest.TempPathFactory) -> CpuKernel:
+    needed("g++")
     return CpuKernel(tmp_path_factory.mktemp("cpu_kernel"))
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from defian_edge.selftest.report import SCHEMA_FILE
 from defian_edge.selftest.table import STAGES
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, needed
 from tests.doubles.standin import ToolkitMissingError, build
 
 PARTS = ("defian_edge", "selftest", "runtime", "tools", "benchmark", "calibration", "export", "models")
@@ -33,6 +33,7 @@ def other_python() -> str:
 
 def pieces_of(folder: Path, pieces: Path, name: str) -> list[Path]:
     """A folder as the document says: tar, xz, split; pieces of 1 KiB."""
+    needed("xz", "xz-utils")
     (pieces / name).mkdir(parents=True)
     command = f"tar -C {folder} -c . | xz -6 | split -b 1K - {pieces / name / name}.xz."
     subprocess.run([str(shutil.which("bash")), "-c", f"set -o pipefail; {command}"], check=True)

@@ -1,0 +1,1 @@
+"""What makes a Jetson ready, and what its other accelerator says to a graph: docs/jetson.md."""
