@@ -13,34 +13,34 @@ if TYPE_CHECKING:
 
 
 class Mark:
-    """A point in a stream's work: a CUDA event."""
+    """A point in a stream's work.
+
+    Attributes:
+        event: pycuda's CUDA event, for use within one expression: a variable would keep it.
+    """
 
     def __init__(self, cuda: Any) -> None:  # noqa: ANN401
-        self._event: Any = cuda.Event()
+        self.event: Any = cuda.Event()
 
     def record(self, stream: WorkStream) -> None:
         """Mark what the stream has been given so far."""
-        stream.record(self._event)
+        self.event.record(stream.stream)
 
     def wait(self) -> None:
         """Block until the marked work is done."""
-        self._event.synchronize()
+        self.event.synchronize()
 
     def hold(self, stream: WorkStream) -> None:
         """Let another stream's next work wait for the marked work."""
-        stream.wait_for(self._event)
+        stream.stream.wait_for_event(self.event)
 
     def seconds_since(self, earlier: Mark) -> float:
         """Time on the device between two marks whose work is done."""
-        return earlier.seconds_until(self._event)
-
-    def seconds_until(self, event: Any) -> float:  # noqa: ANN401
-        """Time on the device from this mark to a pycuda event."""
-        return event.time_since(self._event) / 1000
+        return self.event.time_since(earlier.event) / 1000
 
     def free(self) -> None:
         """Give the event back; again is harmless."""
-        self._event = None
+        self.event = None
 
 
 NON_BLOCKING = 1
@@ -49,38 +49,34 @@ would stand in line with ours, and fail while ours is being captured."""
 
 
 class WorkStream:
-    """A CUDA stream: work given to it is done in order, and later, whatever others do on the default stream."""
+    """A CUDA stream: work given to it is done in order, and later, whatever others do on the default stream.
+
+    Attributes:
+        stream: pycuda's, for use within one expression: a variable would keep it.
+    """
 
     def __init__(self, cuda: Any) -> None:  # noqa: ANN401
         self._cuda = cuda
-        self._stream: Any = cuda.Stream(NON_BLOCKING)
+        self.stream: Any = cuda.Stream(NON_BLOCKING)
 
     @property
     def handle(self) -> int:
         """The CUstream as an integer."""
-        return self._stream.handle
+        return self.stream.handle
 
     def upload(self, device: Any, host: np.ndarray) -> None:  # noqa: ANN401
         """Queue a copy from a pinned array to device memory."""
-        self._cuda.memcpy_htod_async(device, host, self._stream)
+        self._cuda.memcpy_htod_async(device, host, self.stream)
 
     def download(self, host: np.ndarray, device: Any) -> None:  # noqa: ANN401
         """Queue a copy from device memory to a pinned array, which is valid once the stream has been waited for."""
-        self._cuda.memcpy_dtoh_async(host, device, self._stream)
-
-    def record(self, event: Any) -> None:  # noqa: ANN401
-        """Queue the recording of a pycuda event."""
-        event.record(self._stream)
-
-    def wait_for(self, event: Any) -> None:  # noqa: ANN401
-        """Queue a wait for a pycuda event."""
-        self._stream.wait_for_event(event)
+        self._cuda.memcpy_dtoh_async(host, device, self.stream)
 
     def synchronize(self) -> None:
         """Block until all work is done."""
-        if self._stream is not None:
-            self._stream.synchronize()
+        if self.stream is not None:
+            self.stream.synchronize()
 
     def free(self) -> None:
         """Give the stream back; again is harmless."""
-        self._stream = None
+        self.stream = None
