@@ -1,8 +1,8 @@
 """The real Python bindings of several TensorRT versions, importable without TensorRT and without a GPU.
 
-Their wheels come from PyPI into ``.cache/trt-bindings/<version>``; the three libraries that they link against are
-empty but for nine C functions. Classes, methods and enums are then the real ones. ``missing_names`` says which of the
-names that our code uses (``trt_names.py``) a version does not have.
+Their wheels come from PyPI into ``.cache/trt-bindings/<Python>/<version>``; the three libraries that they link against
+are empty but for nine C functions. Classes, methods and enums are then the real ones. ``missing_names`` says which of
+the names that our code uses (``trt_names.py``) a version does not have.
 
     python -m tests.doubles.trt_bindings runtime/plugin export/engine/build.py
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-CACHE = REPOSITORY / ".cache" / "trt-bindings"
+CACHE = REPOSITORY / ".cache" / "trt-bindings" / sys.implementation.cache_tag
 VERSIONS = {
     "10.3.0": "tensorrt-cu12-bindings",
     "10.16.1.11": "tensorrt-cu12-bindings",

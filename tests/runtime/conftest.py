@@ -11,9 +11,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-collect_ignore = (
-    [] if importlib.util.find_spec("torch") else ["test_engine_gpu.py", "test_played_engine_gpu.py", "test_verify.py"]
-)
+WITH_TORCH = ["engine_gpu", "played_engine_gpu", "plugin", "triton_server", "verify"]
+collect_ignore = [] if importlib.util.find_spec("torch") else [f"test_{name}.py" for name in WITH_TORCH]
 """Files that need PyTorch to be read, which a device and ``make matrix`` do not have."""
 
 

@@ -14,6 +14,7 @@ from defian_edge.runtime.jobs import plan
 from defian_edge.runtime.video import upscale_video
 from defian_edge.runtime.video_encoder import ENCODERS, NVENC_SPEEDS, Encoding, require_encoder
 from defian_edge.runtime.video_hdr import LIGHT, MASTERING, Hdr
+from defian_edge.runtime.video_source import side_data_of
 from tests.conftest import noise
 from tests.doubles.enlarger import Enlarger
 
@@ -48,7 +49,7 @@ def seen(path: Path) -> tuple[int, str, str, dict[str, bytes]]:
     with av.open(str(path)) as reader:
         context = reader.streams.video[0].codec_context
         frames: list[Any] = list(reader.decode(video=0))
-        said = {each.type.name: bytes(each) for each in frames[0].side_data}
+        said = {kind: bytes(data) for kind, data in side_data_of(frames[0]).items()}
         return len(frames), context.codec.canonical_name, context.pix_fmt, said
 
 
