@@ -14,7 +14,7 @@ from PIL import Image
 from defian_edge.runtime.images import read_image
 from tests.device.engines import noise, write_engine
 from tests.device.packs import engine_with_pack
-from tests.doubles import tensorrt_module
+from tests.doubles import tensorrt_builder, tensorrt_module
 from tests.doubles.deployment import deploy, run_alone
 
 if TYPE_CHECKING:
@@ -32,11 +32,12 @@ def device(tmp_path) -> Callable[..., CompletedProcess[str]]:
     deploy(tmp_path)
     stand_ins = tmp_path / "site"
     stand_ins.mkdir()
+    files = {module.__name__: module.__file__ for module in (tensorrt_builder, tensorrt_module)}
     (stand_ins / "tensorrt.py").write_text(
-        "import importlib.util, sys\n"
-        f"spec = importlib.util.spec_from_file_location('double', {tensorrt_module.__file__!r})\n"
-        "double = importlib.util.module_from_spec(spec)\nsys.modules['double'] = double\n"
-        "spec.loader.exec_module(double)\nsys.modules['tensorrt'] = double.TensorRt()\n"
+        f"import importlib.util, sys\nfor name, file in {files!r}.items():\n"
+        "    spec = importlib.util.spec_from_file_location(name, file)\n"
+        "    double = sys.modules[name] = importlib.util.module_from_spec(spec)\n"
+        "    spec.loader.exec_module(double)\nsys.modules['tensorrt'] = double.TensorRt()\n"
     )
     path = f"{stand_ins}{os.pathsep}{os.environ['PYTHONPATH']}"
 
