@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
@@ -32,7 +31,7 @@ except ImportError as error:  # the base installation runs on devices and has ne
 
 if TYPE_CHECKING:
     from defian_edge.export.artefacts import ExportResult
-    from defian_edge.export.engine.compiler import Target
+    from defian_edge.export.device import EngineChoice
     from defian_edge.export.options import ExportOptions
     from defian_edge.export.source.opening import Source
 
@@ -212,7 +211,7 @@ def export(
 
     if verbose:
         show_log()
-    built = _for_device(device, target, sm, workspace)
+    device, built = _for_device(device, target, sm, workspace)
     options = ExportOptions(
         out=out,
         precisions=tuple(dict.fromkeys(_choice(Precision, text, "--precision") for text in precision or Precision)),
@@ -225,7 +224,7 @@ def export(
         ),
         scale=scale,
         io=_choice(Io, io, "--io"),
-        device=built.device,
+        device=device,
         target=built.target,
         sm=built.sm,
         profile=ShapeProfile.parse(profile),
@@ -262,30 +261,22 @@ def export(
         raise typer.Exit(1)
 
 
-@dataclass(frozen=True)
-class _Built:
-    """What engines are built for, and how."""
-
-    device: str | None
-    target: Target
-    sm: int | str | None
-    workspace_mib: int | None
-
-
-def _for_device(device: str | None, target: str | None, sm: str | None, workspace: int | None) -> _Built:
-    """What the options say, and where they say nothing what the device needs, which is told."""
-    from defian_edge.export.device import choose
+def _for_device(
+    device: str | None, target: str | None, sm: str | None, workspace: int | None
+) -> tuple[str | None, EngineChoice]:
+    """The device's name, and what the options say, and where they say nothing what the device needs, which is told."""
+    from defian_edge.export.device import EngineChoice, choose
     from defian_edge.export.engine.compiler import Target, parse_sm
     from defian_edge.runtime.hardware.here import device_for, device_here
 
     given = None if target is None else _choice(Target, target, "--target")
     number = None if sm is None else parse_sm(sm)
     if device is None:
-        return _Built(None, given or Target.ONNX, number, workspace)
+        return None, EngineChoice(given or Target.ONNX, number, workspace, "")
     known = device_for(device)
     choice = choose(known, device_here(), given, number, workspace)
     print(printable(choice.words(known)), flush=True)
-    return _Built(known.name, choice.target, choice.sm, choice.workspace_mib)
+    return known.name, choice
 
 
 def _choice(kind: type[Choice], text: str, option: str) -> Choice:

@@ -21,7 +21,7 @@ WORKSPACE_SHARE = 8
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineChoice:
     """Target, compute capability and workspace of an export, and in a sentence why."""
 
     target: Target
@@ -43,7 +43,7 @@ def choose(
     target: Target | None = None,
     sm: int | str | None = None,
     workspace_mib: int | None = None,
-) -> Choice:
+) -> EngineChoice:
     """What an export for a device is. What is given stays as it is, if the device can have it.
 
     Args:
@@ -70,7 +70,7 @@ def choose(
         )
     if workspace_mib is None and target is Target.TENSORRT and device.unified and device.memory <= SMALL:
         workspace_mib = device.memory // WORKSPACE_SHARE // MEBI
-    return Choice(target, sm, workspace_mib, why)
+    return EngineChoice(target, sm, workspace_mib, why)
 
 
 def _target(device: Device, here: Device | None) -> tuple[Target, str]:
