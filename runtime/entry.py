@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, NoReturn, TextIO
@@ -143,8 +144,29 @@ def finish(status: int) -> NoReturn:
     raise SystemExit(status)
 
 
-def _terminate(number: int, _frame: FrameType | None) -> None:
+def leave_if_importing(frame: FrameType | None, status: int) -> None:
+    """For a signal's handler: end the process here if the signal came while a module is being imported.
+
+    An exception is no way out of there. A module's compiled part may abort the process by it or make it another one,
+    and packages catch what their own imports raise; and an import leaves nothing behind that has to be tidied.
+
+    Args:
+        frame: what the signal interrupted, as the handler was given it.
+        status: of the process.
+    """
+    while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
+        frame = frame.f_back
+    if frame is not None:
+        with suppress(OSError):
+            os.write(2, f"{_word_for(status)}\n".encode())
+        with suppress(OSError, ValueError, RuntimeError):  # the last if the signal came in the midst of a write
+            sys.stdout.flush()
+        os._exit(status)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
     """End the command, once: a terminal that closes sends two signals together; the second would end the ending."""
+    leave_if_importing(frame, 128 + number)
     now = time.monotonic()
     if now - Terminated.raised > AT_ONCE:
         Terminated.raised = now
@@ -157,10 +179,14 @@ def _top(kind: type[BaseException], error: BaseException, trace: TracebackType |
         sys.__excepthook__(kind, error, trace)
         return
     if status != NOBODY_READS:
-        print("interrupted" if status == INTERRUPTED else "terminated", file=sys.stderr)
+        print(_word_for(status), file=sys.stderr)
     for stream in (sys.stdout, sys.stderr):
         _flush_or_drop(stream)
     os._exit(status)
+
+
+def _word_for(status: int) -> str:
+    return "interrupted" if status == INTERRUPTED else "terminated"
 
 
 def _flush_or_drop(stream: TextIO) -> None:

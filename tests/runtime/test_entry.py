@@ -51,3 +51,45 @@ def test_a_second_signal_at_once_does_not_end_the_ending(meanwhile, status, tidi
         timeout=60,
     )
     assert (done.returncode, done.stdout, done.stderr) == (status, tidied, "stopped\n")
+
+
+LOADS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from defian_edge.runtime.entry import begin, carry_out
+begin()
+
+def work():
+    import worse
+    return 0
+
+carry_out(work, "stopped")
+"""
+
+WORSE = """
+import os, signal
+print("loading")
+try:
+    os.kill(os.getpid(), signal.{number})
+    os.getpid()
+except BaseException:
+    os.abort()
+"""
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "said"), [("SIGTERM", 143, "terminated\n"), ("SIGINT", 130, "interrupted\n")]
+)
+def test_no_exception_is_raised_into_a_module_that_is_being_imported(tmp_path, number, status, said):
+    """A module's compiled part may abort the process by one: loading PyTorch has been seen to."""
+    (tmp_path / "worse.py").write_text(WORSE.format(number=number))
+    done = subprocess.run(
+        [sys.executable, "-c", LOADS, str(tmp_path)],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (status, "loading\n", said)

@@ -11,8 +11,11 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from defian_edge.runtime.entry import leave_if_importing
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 Stop = Callable[[], bool]
 """Asked behind every few steps."""
@@ -55,11 +58,12 @@ class Asked:
         self.begun = True
         return self.number is not None
 
-    def handle(self, number: int, _: object) -> None:
+    def handle(self, number: int, frame: FrameType | None) -> None:
         """A signal arrived and Python is free to act."""
         if self.begun and self.number is None:
             self.number = number
             return
+        leave_if_importing(frame, 128 + number)
         self.obeyed = number
         raise StoppedError(number)
 
@@ -91,7 +95,7 @@ def stop_on_signals() -> Iterator[Asked]:
     try:
         yield asked
         asked.over = True
-    except BaseException as error:  # while a package is loaded, it may arrive here as quite another error
+    except BaseException as error:  # a compiler may make quite another error of it
         if asked.obeyed is None:
             raise
         raise StoppedError(asked.obeyed) from error
