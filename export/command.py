@@ -110,12 +110,14 @@ def export(
             parser=count_of("--patches", 1, 100_000), metavar="N", help="LR calibration patches of 96x96 pixels."
         ),
     ] = 64,
-    ranges: Annotated[str, typer.Option(help="Activation ranges: mse, percentile (99.999), entropy, minmax.")] = "mse",
+    ranges: Annotated[
+        str, typer.Option(help="Activation ranges: robust, mse, percentile (99.999), entropy, minmax.")
+    ] = "robust",
     int8_scope: Annotated[
         str, typer.Option(help="convolutions, or features: every feature map of C channels as well.")
     ] = "convolutions",
     int8_without: Annotated[
-        list[str] | None, typer.Option(help="Leave a helper out: equalise, channels, side, basis; repeatable.")
+        list[str] | None, typer.Option(help="Leave a helper out: equalise, channels, side, basis, residue; repeatable.")
     ] = None,
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Measure what each part of the network costs in INT8.")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from defian_edge.export import tables
+from defian_edge.export.range_table import overshoot_lines, overshoot_table
 from defian_edge.export.terminal import show_table
 from defian_edge.runtime.entry import printable
 
@@ -27,10 +28,14 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
         console.print(escape(line), soft_wrap=True)
     if any(artefact.drift for artefact in result.artefacts):
         show_table(tables.drift_table(result.artefacts, options.max_drift, result.network.reference), console)
+    ranges = overshoot_table(result.artefacts)
+    if ranges is not None:
+        show_table(ranges, console)
     if any(artefact.shares for artefact in result.artefacts):
         show_table(tables.shares_table(result.artefacts), console)
     for line in [
         *tables.range_lines(result.artefacts),
+        *overshoot_lines(result.artefacts, options.calibration),
         *tables.int8_lines(result.artefacts, result.fp16, options.target, options.device),
         *filter(None, [result.advice]),
     ]:

@@ -66,22 +66,25 @@ class Row:
 def trials() -> Iterator[Trial]:
     """Every estimator and every helper left out, in both scopes; then what learning could still gain."""
     base = Recipe()
+    method = base.method.value
     for scope in Scope:
-        for method in RangeMethod:
-            yield Trial(f"{scope.value}, {method.value}", replace(base, scope=scope, method=method))
+        for each in RangeMethod:
+            yield Trial(f"{scope.value}, {each.value}", replace(base, scope=scope, method=each))
     for scope in Scope:
         recipe = replace(base, scope=scope)
         for name, field in HELPERS.items():
-            if field == "channels" and not recipe.scales_channels:
+            if (field == "channels" and not recipe.scales_channels) or (field == "residue" and not recipe.two_terms):
                 continue
-            yield Trial(f"{scope.value}, mse, without {name}", replace(recipe, **{field: False}))
-        yield Trial(f"{scope.value}, mse, no helper", replace(recipe, **dict.fromkeys(HELPERS.values(), False)))
+            yield Trial(f"{scope.value}, {method}, without {name}", replace(recipe, **{field: False}))
+        yield Trial(f"{scope.value}, {method}, no helper", replace(recipe, **dict.fromkeys(HELPERS.values(), False)))
     for scope in Scope:
         recipe = replace(base, scope=scope)
         for factor in (0.8, 1.25):
-            yield Trial(f"{scope.value}, mse, ranges x {factor:g}", recipe, lambda c, f=factor: with_ranges(c, f))
+            yield Trial(f"{scope.value}, {method}, ranges x {factor:g}", recipe, lambda c, f=factor: with_ranges(c, f))
         for weight in (1.0, 3.0, 6.0):
-            yield Trial(f"{scope.value}, mse, clipping x {weight:g}", replace(recipe, clipping=weight))
+            yield Trial(f"{scope.value}, {method}, clipping x {weight:g}", replace(recipe, clipping=weight))
+        for weight in (0.0, 1e-3, 1e-2):
+            yield Trial(f"{scope.value}, {method}, drawn x {weight:g}", replace(recipe, drawn=weight))
         yield Trial(f"{scope.value}, weights alone, activations FP16", recipe, with_weights_alone)
 
 

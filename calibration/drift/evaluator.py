@@ -9,6 +9,7 @@ import onnx_ir as ir
 
 from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.fp16_emulation import emulate_fp16
+from defian_edge.calibration.drift.overshoot import RangeProbes
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.onnx_runtime import import_onnxruntime
 
@@ -22,23 +23,27 @@ KEEPS_PLACES = ("Round", "Cast", "Identity")
 
 
 class GraphEvaluator:
-    """Evaluates a uint8 graph of any precision, image by image."""
+    """Evaluates a uint8 graph of any precision, image by image; of one with INT8 also what its ranges clip."""
 
     def __init__(self, model: ir.Model, threads: int = 0) -> None:
         emulated = emulate_fp16(model)
         clip = next((node for node in emulated.graph if ends_the_picture(node)), None)
         if clip is not None and clip.inputs[0] is not None:
             emulated.graph.outputs.append(_unclamped(emulated.graph, clip, clip.inputs[0]))
-        self._session = session_of(emulated, threads)
+        self._shown = len(emulated.graph.outputs)
+        self._ranges = RangeProbes(emulated.graph)
+        self._session = session_of(emulated, threads, probed=len(self._ranges) > 0)
 
     def __call__(self, lr: np.ndarray) -> Evaluation:
         """Upscale uint8 RGB [H, W, 3]."""
         results = self._session.run(None, {self._session.get_inputs()[0].name: lr[None]})
-        upscaled, *unclamped = (np.asarray(result) for result in results)
+        upscaled, *unclamped = (np.asarray(result) for result in results[: self._shown])
+        overshoot = self._ranges.read([float(np.asarray(result)) for result in results[self._shown :]])
         if not unclamped:
-            return Evaluation(upscaled[0], finite=True)
+            return Evaluation(upscaled[0], finite=True, overshoot=overshoot)
         values = unclamped[0][0]
-        return Evaluation(upscaled[0], bool(np.isfinite(values).all()), np.clip(values, 0.0, 255.0))
+        finite = bool(np.isfinite(values).all())
+        return Evaluation(upscaled[0], finite, np.clip(values, 0.0, 255.0), overshoot)
 
 
 def ends_the_picture(node: ir.Node) -> bool:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from defian_edge.calibration.drift.evaluation import Evaluation
     from defian_edge.calibration.drift.hard_images import HardPicture
+    from defian_edge.calibration.drift.overshoot import Overshoot
     from defian_edge.calibration.drift.reference import Reference
     from defian_edge.calibration.photos import EvaluationPair
 
@@ -37,6 +38,7 @@ class ImageDrift:
         unrounded_to_reference: as ``psnr_to_reference``, of the values before they were rounded to 8 bits; NaN
             where either has none to show. Two roundings turn an error of a tenth of a step into a whole step in every
             tenth pixel, so this is the one to compare methods by.
+        overshoot: the INT8 range that suits the image least; None of a variant without, or that shows none.
     """
 
     name: str
@@ -47,6 +49,7 @@ class ImageDrift:
     psnr_to_reference: float
     fault: str = ""
     unrounded_to_reference: float = math.nan
+    overshoot: Overshoot | None = None
 
     @property
     def drift(self) -> float:
@@ -107,6 +110,12 @@ class DriftReport:
     def faults(self) -> list[ImageDrift]:
         """Images on which a guard fired."""
         return [image for image in self.images if image.fault]
+
+    @property
+    def uncovered(self) -> list[ImageDrift]:
+        """Images of which an INT8 range clips more than rounding costs, the worst first."""
+        found = [(each.overshoot.clipping, each) for each in self.images if each.overshoot is not None]
+        return [image for power, image in sorted(found, key=lambda one: -one[0]) if power > 1.0]
 
     def over(self, budget: float) -> list[ImageDrift]:
         """Images that lost more than ``budget`` dB, the worst first."""
@@ -189,6 +198,7 @@ def report_of(
                 psnr_to_reference=psnr(result.image, reference.image),
                 fault=fault_of(result, reference.image),
                 unrounded_to_reference=psnr(result.values, reference.values) if both_show else math.nan,
+                overshoot=result.overshoot,
             )
         )
     return DriftReport(variant, tuple(images))

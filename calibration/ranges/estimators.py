@@ -1,12 +1,13 @@
 """Range estimators: which magnitude the largest integer of a symmetric INT8 quantiser stands for.
 
-All of them read a running :class:`~calibration.ranges.histogram.Histogram`, so none needs the activations again, and
-all are independent of the order and the batches in which the activations came.
+All of them read running statistics, so none needs the activations again, and all are independent of the order in
+which the pictures came.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,12 @@ CLIPPING = 2.0
 """How much a squared error of clipping weighs against one of rounding in MSE, because other photos clip more than the
 calibration's. ``python -m tools.ablation`` tries others (docs/quantisation.md has the table).
 """
+DRAWN = 0.01
+"""How much a squared error of clipping in the pictures drawn by code weighs against one of rounding in photos. Lines
+and lights at full contrast reach up to ten times as far as photos do (docs/quantisation.md has others).
+"""
+LIMITS = 2.0 ** (np.arange(-24 * 16, 24 * 16 + 1) / 16)
+"""Limits [K] of which it is known what each clips in single pictures, 4.4 % apart."""
 SMALLEST_PROBABILITY = 1e-12
 """Stands for zero where the quantised distribution has none of what the clipped one has."""
 
@@ -36,34 +43,65 @@ SMALLEST_PROBABILITY = 1e-12
 class RangeMethod(str, Enum):
     """How the range is chosen from the magnitudes seen.
 
-    ``minmax``: the largest. ``percentile``: 99.999 % of the values do not exceed it. ``mse``: least mean squared
-    error of rounding and clipping together, clipping weighted by :data:`CLIPPING`. ``entropy``: least Kullback-Leibler
-    divergence between the clipped distribution and its quantised form (S. Migacz, 8-bit inference with TensorRT,
-    GTC 2017).
+    ``robust``: least sum of the mean squared errors of rounding in all photos, of clipping in the photo that is clipped
+    most, weighted by :data:`CLIPPING`, and of clipping in drawn pictures, weighted by :data:`DRAWN`: what no photo of
+    the calibration shows is clipped in others, and most in pictures of more contrast. ``minmax``: the largest.
+    ``percentile``: 99.999 % of the values do not exceed it. ``mse``: least mean squared error of rounding and clipping
+    together over all photos, clipping weighted by :data:`CLIPPING`. ``entropy``: least Kullback-Leibler divergence
+    between the clipped distribution and its quantised form (S. Migacz, 8-bit inference with TensorRT, GTC 2017).
     """
 
+    ROBUST = "robust"
     MINMAX = "minmax"
     PERCENTILE = "percentile"
     MSE = "mse"
     ENTROPY = "entropy"
 
 
-def range_of(histogram: Histogram, method: RangeMethod, roundings: float = 1.0, clipping: float = CLIPPING) -> float:
+@dataclass(frozen=True)
+class Clipped:
+    """What each of :data:`LIMITS` clips in a tensor, as mean squared errors [K].
+
+    Attributes:
+        worst: of the photo that is clipped most.
+        drawn: of the pictures drawn by code, on average.
+        largest: magnitude in any of these.
+    """
+
+    worst: np.ndarray
+    drawn: np.ndarray
+    largest: float
+
+
+def range_of(
+    histogram: Histogram,
+    method: RangeMethod,
+    roundings: float = 1.0,
+    clipping: float = CLIPPING,
+    clipped: Clipped | None = None,
+    drawn: float = DRAWN,
+) -> float:
     """Largest magnitude to represent, > 0 and never above the largest seen.
 
     Args:
         histogram: magnitudes of the tensor.
         method: the estimator.
-        roundings: how often the values are rounded on their way, for MSE. In a residual stream each block rounds
-            again, and the errors add up, while what was clipped once stays clipped.
-        clipping: weight of a squared error of clipping against one of rounding, for MSE.
+        roundings: how often the values are rounded on their way, for MSE and robust ranges. In a residual stream each
+            block rounds again, and the errors add up, while what was clipped once stays clipped.
+        clipping: weight of a squared error of clipping against one of rounding, for the same.
+        clipped: what is clipped in single pictures, for robust ranges; without it all values count as one picture's.
+        drawn: weight of what is clipped in drawn pictures, for robust ranges.
 
     A tensor that is zero everywhere gets the range 1: any scale represents it exactly.
     """
+    if histogram.largest <= 0.0 and method is RangeMethod.ROBUST and clipped is not None and clipped.largest > 0.0:
+        return clipped.largest
     if histogram.largest <= 0.0:
         return 1.0
     if method is RangeMethod.PERCENTILE:
         limit = histogram.percentile(LARGEST_PERCENTILE)
+    elif method is RangeMethod.ROBUST:
+        limit = _robust(histogram, clipped or _as_one(histogram), roundings, clipping, drawn)
     elif method is RangeMethod.MSE:
         limit = _least(lambda seen, limit: _squared_error(seen, limit, roundings, clipping), histogram)
     elif method is RangeMethod.ENTROPY:
@@ -78,6 +116,21 @@ def _least(cost: Callable[[Histogram, float], float], histogram: Histogram) -> f
     candidates = histogram.largest * np.linspace(1.0, SMALLEST_SHARE, CANDIDATES)
     costs = [cost(histogram, float(limit)) for limit in candidates]
     return float(candidates[int(np.argmin(costs))])
+
+
+def _as_one(histogram: Histogram) -> Clipped:
+    return Clipped(histogram.clipped(LIMITS), np.zeros(len(LIMITS)), histogram.largest)
+
+
+def _robust(histogram: Histogram, clipped: Clipped, roundings: float, clipping: float, drawn: float) -> float:
+    """The one of :data:`LIMITS`, or the largest magnitude seen, of least cost; of equals the largest."""
+    largest = max(histogram.largest, clipped.largest)
+    first, last = np.searchsorted(LIMITS, [SMALLEST_SHARE * histogram.largest, largest])
+    inside = np.arange(first, last)[::-1]
+    candidates = np.append(largest, LIMITS[inside])
+    lost = np.append(0.0, (clipping * clipped.worst + drawn * clipped.drawn)[inside])
+    rounded = [_squared_error(histogram, float(limit), roundings, 0.0) for limit in candidates]
+    return float(candidates[int(np.argmin(np.asarray(rounded) / histogram.total + lost))])
 
 
 def _squared_error(histogram: Histogram, limit: float, roundings: float, clipping: float) -> float:

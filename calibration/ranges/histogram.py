@@ -36,14 +36,45 @@ class Histogram:
         largest = float(magnitudes.max())
         if not math.isfinite(largest):
             raise ValueError("expected finite activations, found NaN or Inf")
+        self._reach(largest)
         self.largest = max(self.largest, largest)
-        while largest >= 2.0**self.exponent:
-            self.counts[: BINS // 2] = self.counts.reshape(-1, 2).sum(axis=1)
-            self.counts[BINS // 2 :] = 0
-            self.exponent += 1
         # A power of two as factor is exact, so that equal values always meet in the same bin.
         indices = (magnitudes * np.float32(BINS * 2.0**-self.exponent)).astype(np.int32)
         self.counts += np.bincount(indices, minlength=BINS)
+
+    def merge(self, other: Histogram) -> None:
+        """Count what another histogram has counted; that one is not changed."""
+        wider = Histogram(other.exponent, other.counts.copy(), other.largest)
+        self._reach(2.0 ** (wider.exponent - 1))
+        wider._reach(2.0 ** (self.exponent - 1))
+        self.largest = max(self.largest, other.largest)
+        self.counts += wider.counts
+
+    def _reach(self, magnitude: float) -> None:
+        """Double the range until a magnitude lies inside."""
+        doublings = math.frexp(magnitude)[1] - self.exponent if magnitude > 0.0 else 0
+        if doublings <= 0:
+            return
+        for _ in range(doublings if self.largest > 0.0 else 0):  # zeros stay in the first bin
+            self.counts[: BINS // 2] = self.counts.reshape(-1, 2).sum(axis=1)
+            self.counts[BINS // 2 :] = 0
+        self.exponent += doublings
+
+    def clipped(self, limits: np.ndarray) -> np.ndarray:
+        """Mean squared error of clipping at each limit, float64 of the shape of ``limits``; 0 of an empty histogram."""
+        if self.total == 0:
+            return np.zeros(np.shape(limits))
+        used = np.flatnonzero(self.counts)
+        centres = np.minimum(self.centres[used], self.largest)
+        counts = self.counts[used] / self.total
+        above = np.searchsorted(centres, limits)
+        number, first, second = (
+            np.append(np.cumsum(moment[::-1])[::-1], 0.0)[above]
+            for moment in (counts, counts * centres, counts * centres**2)
+        )
+        return np.where(
+            limits >= self.largest, 0.0, np.maximum(second - 2.0 * limits * first + limits**2 * number, 0.0)
+        )
 
     @property
     def total(self) -> int:

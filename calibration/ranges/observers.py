@@ -8,6 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.calibration.ranges.estimators import LIMITS
+from defian_edge.calibration.ranges.histogram import Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +30,31 @@ class ChannelMaxima:
 
     def add(self, values: np.ndarray) -> None:
         self.maxima = np.maximum(self.maxima, np.abs(values).max(axis=(0, 2, 3)))
+
+
+class Magnitudes:
+    """Magnitudes of a tensor over all pictures, and what each limit of a range clips in single ones.
+
+    ``histogram`` counts all of them. ``worst`` [K] is the most that clipping at each of :data:`LIMITS` costs any
+    picture, ``mean`` [K] what it costs them on average, both as mean squared errors. A picture is what one call sees.
+    """
+
+    def __init__(self) -> None:
+        self.histogram = Histogram()
+        self.worst, self._sum, self._pictures = np.zeros(len(LIMITS)), np.zeros(len(LIMITS)), 0
+
+    def add(self, values: np.ndarray) -> None:
+        picture = Histogram()
+        picture.add(values)
+        self.histogram.merge(picture)
+        clipped = picture.clipped(LIMITS)
+        self.worst = np.maximum(self.worst, clipped)
+        self._sum += clipped
+        self._pictures += 1
+
+    @property
+    def mean(self) -> np.ndarray:
+        return self._sum / max(self._pictures, 1)
 
 
 class JointMoment:

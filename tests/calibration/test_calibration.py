@@ -41,6 +41,28 @@ def test_a_histogram_does_not_depend_on_order_or_batch_size(values, cut):
     assert whole.largest == parts.largest
 
 
+@given(magnitudes, st.integers(0, 400), st.booleans())
+@settings(deadline=None, max_examples=60)
+def test_merged_histograms_are_those_of_all_values(values, cut, first):
+    parts = [histogram_of(values[:cut]), histogram_of(values[cut:])]
+    merged, other = parts if first else parts[::-1]
+    merged.merge(other)
+    whole = histogram_of(values)
+    assert (merged.exponent, merged.largest) == (whole.exponent, whole.largest)
+    assert np.array_equal(merged.counts, whole.counts)
+
+
+@given(magnitudes)
+@settings(deadline=None, max_examples=60)
+def test_what_a_limit_clips_is_its_mean_squared_error(values):
+    histogram = histogram_of(values)
+    limits = np.array([1e-3, 1.0, 100.0, 1e4, 1e5])
+    exact = np.mean(np.maximum(np.abs(values.astype(np.float64))[:, None] - limits, 0.0) ** 2, axis=0)
+    # The histogram knows a value to half a bin.
+    within = histogram.bin_width * np.sqrt(exact) + histogram.bin_width**2
+    assert (np.abs(histogram.clipped(limits) - exact) <= within * (1 + 1e-6)).all()
+
+
 def test_memory_of_a_histogram_does_not_grow():
     histogram = histogram_of(*(np.full(10, 10.0**power, np.float32) for power in range(-6, 6)))
     assert histogram.counts.size == BINS

@@ -15,10 +15,12 @@ from defian_edge.calibration.ranges.estimators import (
     LARGEST_PERCENTILE,
     LEVELS,
     SMALLEST_SHARE,
+    Clipped,
     RangeMethod,
     range_of,
 )
 from defian_edge.calibration.ranges.histogram import BINS, Histogram
+from defian_edge.calibration.ranges.observers import Magnitudes
 
 magnitudes = arrays(np.float32, st.integers(1, 400), elements=st.floats(-1e4, 1e4, width=32))
 
@@ -122,3 +124,46 @@ def test_entropy_clips_a_long_thin_tail_and_ignores_zeros_behind_a_relu():
     assert 2.5 < limit < 0.5 * float(np.abs(values).max())
     with_zeros = range_of(histogram_of(values, np.zeros(2_000_000, np.float32)), RangeMethod.ENTROPY)
     assert with_zeros == pytest.approx(limit, rel=0.05)
+
+
+def magnitudes_of(*pictures):
+    observer = Magnitudes()
+    for picture in pictures:
+        observer.add(picture)
+    return observer
+
+
+def clipped_of(photos, drawn):
+    photos, drawn = magnitudes_of(*photos), magnitudes_of(*drawn)
+    return photos.histogram, Clipped(photos.worst, drawn.mean, max(photos.histogram.largest, drawn.histogram.largest))
+
+
+def test_a_robust_range_spares_the_photo_that_is_clipped_most():
+    random = np.random.default_rng(7)
+    dull = [random.normal(0, 1.0, 20_000).astype(np.float32) for _ in range(63)]
+    bright = random.normal(0, 4.0, 20_000).astype(np.float32)
+    histogram, clipped = clipped_of([*dull, bright], [])
+    robust, pooled = (range_of(histogram, method, clipped=clipped) for method in (RangeMethod.ROBUST, RangeMethod.MSE))
+    alone = range_of(histogram_of(bright), RangeMethod.MSE)
+    assert pooled < 0.85 * alone
+    assert 0.95 * alone < robust <= float(np.abs(bright).max())
+    same, clipped_same = clipped_of([bright, *dull], [])
+    assert robust == range_of(same, RangeMethod.ROBUST, clipped=clipped_same)
+
+
+def test_drawn_pictures_widen_a_robust_range_and_only_that():
+    random = np.random.default_rng(7)
+    photos = [random.normal(0, 1.0, 20_000).astype(np.float32) for _ in range(4)]
+    drawn = [random.normal(0, 8.0, 20_000).astype(np.float32)]
+    plain, without = clipped_of(photos, [])
+    histogram, clipped = clipped_of(photos, drawn)
+    assert range_of(plain, RangeMethod.ROBUST, clipped=without) < range_of(
+        histogram, RangeMethod.ROBUST, clipped=clipped
+    )
+    for method in set(RangeMethod) - {RangeMethod.ROBUST}:
+        assert range_of(plain, method) == range_of(histogram, method, clipped=clipped)
+
+
+def test_a_tensor_that_only_drawn_pictures_wake_has_their_range():
+    histogram, clipped = clipped_of([np.zeros(100, np.float32)], [np.full(100, 3.0, np.float32)])
+    assert range_of(histogram, RangeMethod.ROBUST, clipped=clipped) == 3.0

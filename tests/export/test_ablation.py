@@ -20,7 +20,7 @@ def pairs():
 
 def test_every_estimator_helper_scope_and_bound_has_a_row():
     labels = [trial.label for trial in trials()]
-    assert len(labels) == len(set(labels)) == 2 * 4 + (3 + 1) + (4 + 1) + 2 * 2 + 2 * 3 + 2
+    assert len(labels) == len(set(labels)) == 2 * 5 + 2 * (4 + 1) + 2 * 2 + 2 * 3 + 2 * 3 + 2
 
 
 def unrounded(row):
@@ -31,23 +31,23 @@ def unrounded(row):
 def rows(pairs):
     patches = replace(calibration_set(None, 2, patches=1), size=32)
     found = {}
-    for wanted in ("convolutions, m", "alone"):
+    for wanted in ("convolutions, robust", "convolutions, mse", "alone"):
         found |= {row.label: row for row in ablate(random_checkpoint(tiny()), patches, pairs, wanted)}
     return found
 
 
 def test_a_row_has_drift_psnr_and_time(rows):
-    assert list(rows)[:2] == ["convolutions, minmax", "convolutions, mse"]
+    assert list(rows)[:2] == ["convolutions, robust", "convolutions, robust, without equalise"]
     assert all(unrounded(row) > row.report.psnr_to_reference - 1.0 > 10.0 for row in rows.values())
     assert all(row.seconds > 0 and 0.0 <= row.constant <= 1.0 for row in rows.values())
 
 
 def test_trials_change_what_they_name(rows):
-    base = unrounded(rows["convolutions, mse"])
+    base = unrounded(rows["convolutions, robust"])
     assert unrounded(rows["convolutions, weights alone, activations FP16"]) > base
     for factor in ("0.8", "1.25"):
-        assert unrounded(rows[f"convolutions, mse, ranges x {factor}"]) != base
-    assert unrounded(rows["convolutions, mse, clipping x 6"]) != base
+        assert unrounded(rows[f"convolutions, robust, ranges x {factor}"]) != base
+    assert unrounded(rows["convolutions, robust, drawn x 0"]) != base
 
 
 def test_the_constant_share_is_that_of_a_shift():

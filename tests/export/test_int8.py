@@ -225,8 +225,8 @@ def test_rewrites_do_not_raise_what_int8_costs(traced, bundled_x2):
         model = traced(bundled_x2)
         if rewrite:
             apply_rewrites(model)
-        # The sum in front of the upscaling is linear on both sides only in the rewritten graph.
-        int8 = make_int8(model, patches, side=False, basis=False)
+        # The sum in front of the upscaling is linear on both sides only in the rewritten graph, and few enough MACs.
+        int8 = make_int8(model, patches, side=False, basis=False, residue=False)
         drifts.append(measure_drift("int8", GraphEvaluator(int8.model), Reference(pairs, references, 2)))
     assert drifts[1].mean < drifts[0].mean + 0.005
     assert drifts[1].unrounded_to_reference > drifts[0].unrounded_to_reference - 0.5

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from defian_edge.calibration.ranges import cache
-from defian_edge.calibration.ranges.estimators import range_of
-from defian_edge.calibration.ranges.histogram import Histogram
+from defian_edge.calibration.ranges.estimators import RangeMethod, range_of
 from defian_edge.export.graph import array_of, copy_of, settle
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING
 from defian_edge.export.precision.int8.groups import named
-from defian_edge.export.precision.int8.measure import equalise, helped, measured
+from defian_edge.export.precision.int8.measure import equalise, helped, measured, statistics_of
 from defian_edge.export.precision.int8.qdq import QuantisationPlan, insert_qdq
+from defian_edge.export.precision.int8.residue import REACH, read_in_two_terms
 from defian_edge.export.precision.int8.rounding import round_to_nearest
 from defian_edge.export.precision.int8.sites import Scope, Sites, find_sites, is_stream
 from defian_edge.export.precision.int8.structure import AXES, Structure
@@ -27,7 +27,7 @@ from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.runtime.onnx_runtime import import_onnxruntime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     import numpy as np
 
@@ -40,7 +40,7 @@ LOGGER = logging.getLogger(__name__)
 STREAM_ROUNDINGS = 2.0
 """Weight of rounding against clipping in a residual stream, which every block rounds again (docs/quantisation.md)."""
 
-CHOSEN_AFTERWARDS = ("method", "clipping")
+CHOSEN_AFTERWARDS = ("method", "clipping", "drawn", "residue")
 """What of a recipe changes no measurement: ranges are chosen from histograms that are at hand."""
 
 
@@ -114,16 +114,21 @@ def calibrate(
     model = copy_of(rewritten)
     sites = equalise(model, arrays, recipe, features)
     streams = {site.tensor for site in sites.features if is_stream(site.group)}
-    limits = {
-        name: range_of(
-            _histogram(arrays, name), recipe.method, STREAM_ROUNDINGS if name in streams else 1.0, recipe.clipping
-        )
-        for name in sites.tensors
-    }
+    two_terms = read_in_two_terms(model, sites) if recipe.two_terms else frozenset()
+    far = {site.tensor for site in sites.convolutions if site.node in two_terms}
+    limits = {}
+    for name in sites.tensors:
+        histogram, clipped = statistics_of(arrays, name)
+        if name in far:
+            limits[name] = REACH * range_of(histogram, RangeMethod.MINMAX)
+            continue
+        roundings = STREAM_ROUNDINGS if name in streams else 1.0
+        limits[name] = range_of(histogram, recipe.method, roundings, recipe.clipping, clipped, recipe.drawn_weight)
     for name, limit in limits.items():
         LOGGER.debug("%s: INT8 up to %g", name, limit)
     record = {
         **recipe.described(),
+        "drawn": recipe.drawn_weight,
         "photos": len(patches.photos),
         "patches": patches.patches,
         "patch_size": patches.size,
@@ -134,7 +139,7 @@ def calibrate(
         "helped": helped(rewritten, recipe, features),
         "left_out": dict(Counter(Structure(rewritten.graph).left_out.values())),
     }
-    calibrated = Calibrated(model, sites, QuantisationPlan(sites, limits, _weights(model, sites)), record)
+    calibrated = Calibrated(model, sites, QuantisationPlan(sites, limits, _weights(model, sites), two_terms), record)
     return calibrated.keeping_wide(NOTHING)
 
 
@@ -142,11 +147,6 @@ def _sources() -> list[Path]:
     """The source files that decide what is measured."""
     precision, calibration = Path(__file__).parent.parent, Path(cache.__file__).parent.parent
     return sorted({precision.parent / "graph.py", *precision.rglob("*.py"), *calibration.rglob("*.py")})
-
-
-def _histogram(arrays: Mapping[str, np.ndarray], name: str) -> Histogram:
-    exponent, largest = arrays[f"range/{name}"]
-    return Histogram(int(exponent), arrays[f"counts/{name}"], float(largest))
 
 
 def _weights(model: ir.Model, sites: Sites) -> dict[str, tuple[np.ndarray, np.ndarray]]:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from defian_edge.calibration.drawn import drawn_patches
+from defian_edge.calibration.ranges.estimators import Clipped
 from defian_edge.calibration.ranges.histogram import Histogram
-from defian_edge.calibration.ranges.observers import ChannelMaxima, JointMoment, observe
+from defian_edge.calibration.ranges.observers import ChannelMaxima, JointMoment, Magnitudes, observe
 from defian_edge.export.graph import array_of, copy_of, settle
 from defian_edge.export.precision.int8.channel_scaling import scalable, scale_channels
 from defian_edge.export.precision.int8.equalisation import equalisable, equalise_blocks
+from defian_edge.export.precision.int8.residue import read_in_two_terms
 from defian_edge.export.precision.int8.sites import Sites, find_sites
 from defian_edge.export.precision.int8.upscale_basis import WINDOW, LinearSum
 
@@ -36,7 +40,8 @@ def measured(
 
     Yields:
         ``maxima/<tensor>`` [C], ``moment``, ``counts/<tensor>`` [BINS] with ``range/<tensor>`` (exponent, largest
-        magnitude).
+        magnitude in photos, and in drawn pictures), ``clipped/<tensor>`` [2, K] (of the photo that each limit clips
+        most, and of drawn pictures on average).
     """
     model = copy_of(rewritten)
     maxima = {}
@@ -60,13 +65,24 @@ def measured(
 
 
 def _ranges(model: ir.Model, patches: CalibrationSet, sites: Sites) -> Iterator[tuple[str, np.ndarray]]:
-    histograms = {name: Histogram() for name in sites.tensors}
-    observers: list[tuple[list[str], Any]] = [([name], histogram) for name, histogram in histograms.items()]
-    if observers:
-        observe(model, observers, patches)
-    for name, histogram in histograms.items():
+    if not sites.tensors:
+        return
+    photos, drawn = ({name: Magnitudes() for name in sites.tensors} for _ in range(2))
+    for seen, pictures in ((photos, patches), (drawn, drawn_patches(patches.scale, patches.size))):
+        observe(model, [([name], magnitudes) for name, magnitudes in seen.items()], pictures)
+    for name in sites.tensors:
+        histogram = photos[name].histogram
         yield f"counts/{name}", histogram.counts
-        yield f"range/{name}", np.asarray([histogram.exponent, histogram.largest])
+        yield f"range/{name}", np.asarray([histogram.exponent, histogram.largest, drawn[name].histogram.largest])
+        yield f"clipped/{name}", np.stack([photos[name].worst, drawn[name].mean])
+
+
+def statistics_of(arrays: Mapping[str, np.ndarray], name: str) -> tuple[Histogram, Clipped]:
+    """What :func:`measured` found of one tensor."""
+    exponent, largest, drawn = arrays[f"range/{name}"]
+    histogram = Histogram(int(exponent), arrays[f"counts/{name}"], float(largest))
+    worst, mean = arrays[f"clipped/{name}"]
+    return histogram, Clipped(worst, mean, float(max(largest, drawn)))
 
 
 def equalise(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe, sites: Sites) -> Sites:
@@ -108,7 +124,12 @@ def helped(model: ir.Model, recipe: Recipe, sites: Sites) -> dict[str, str | int
     linear: str | int = 1
     if not LinearSum(model).found:
         linear = "the last sum is not that of two convolutions, one of the image, read by convolutions alone"
-    return found | {name: linear for name in ("side", "basis") if getattr(recipe, name)}
+    found |= {name: linear for name in ("side", "basis") if getattr(recipe, name)}
+    if recipe.two_terms:
+        found["residue"] = (
+            len(read_in_two_terms(model, replace(sites, features=()))) or "nothing cheap is that near the picture"
+        )
+    return found
 
 
 def _channels(node: ir.Node) -> int:

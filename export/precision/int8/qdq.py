@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from defian_edge.calibration.ranges.estimators import LEVELS
 from defian_edge.export.graph import Emitter, array_of, replace_value
 from defian_edge.export.precision.int8.rounding import fp16_scale
 from defian_edge.export.precision.int8.sites import Sites
@@ -23,6 +24,10 @@ from defian_edge.export.precision.int8.structure import AXES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+RESIDUE = ".residue"
+MOST_LEFT = 0.5 + LEVELS / 2048
+"""Of a step, the most that rounding leaves: half of it, and FP16's own rounding of what was taken off."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +38,20 @@ class QuantisationPlan:
         sites: the convolutions and feature maps.
         limits: tensor name -> largest magnitude that its INT8 form represents.
         weights: convolution name -> int8 weights [O, I, kh, kw], or [I, O] of a product, and their FP16 scales [O].
+        two_terms: names of the convolutions that read what rounding leaves as a second term (see ``residue``).
     """
 
     sites: Sites = field(default_factory=lambda: Sites((), ()))
     limits: Mapping[str, float] = field(default_factory=dict)
     weights: Mapping[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    two_terms: frozenset[str] = frozenset()
 
 
 def insert_qdq(model: ir.Model, plan: QuantisationPlan) -> int:
     """Insert the plan's Q/DQ into a FP16 graph, in place; returns the number of INT8 convolutions.
 
     A tensor is quantised once at most: a feature map for all its readers, another for the INT8 convolutions among
-    them.
+    them. Convolutions that read two terms count as one.
 
     Raises:
         ValueError: the graph has no such convolution or tensor, it is not FP16, or the plan has no range for it.
@@ -63,6 +70,8 @@ def insert_qdq(model: ir.Model, plan: QuantisationPlan) -> int:
         weight.name = f"{site.node}.weight.dequantised"
         emit.insert_before(node)
         node.replace_input_with(1, weight)
+        if site.node in plan.two_terms:
+            _add_second_term(node, pairs.residue(site.tensor))
     return len(plan.sites.convolutions)
 
 
@@ -91,6 +100,19 @@ class _Pairs:
                 replace_value(use.node.outputs[0], self._wide(pair))
             else:
                 use.node.replace_input_with(use.idx, pair)
+
+    def residue(self, tensor: str) -> ir.Value:
+        """What rounding a tensor to INT8 leaves of it, itself rounded to INT8."""
+        source, rounded = self._values[tensor], self._pairs[tensor]
+        quantise = rounded.producer()
+        scale = None if quantise is None else array_of(quantise.inputs[1])
+        if scale is None:
+            raise ValueError(f"{tensor} has no scale")
+        emit = Emitter()
+        left = emit("Sub", source, rounded)
+        left.name, left.shape, left.type = f"{tensor}{RESIDUE}", source.shape, source.type
+        self._graph.insert_after(rounded.producer(), emit.nodes)
+        return self._insert(left, float(scale) * MOST_LEFT)
 
     def _pair(self, tensor: str) -> ir.Value:
         if tensor not in self._pairs:
@@ -127,6 +149,24 @@ class _Pairs:
             raise ValueError(f"{source.name} is an input of the graph and cannot be quantised")
         self._graph.insert_after(producer, emit.nodes)
         return dequantised
+
+
+def _add_second_term(node: ir.Node, residue: ir.Value) -> None:
+    """Convolve what rounding left as well, without bias, and add."""
+    emit = Emitter()
+    result = node.outputs[0]
+    second = emit("Conv", residue, node.inputs[1], **{name: each.value for name, each in node.attributes.items()})
+    emit.nodes[-1].name = f"{node.name}{RESIDUE}"
+    total = emit("Add", result, second)
+    for value in (second, total):
+        value.shape, value.type = result.shape, result.type
+    second.name, total.name = f"{result.name}{RESIDUE}", f"{result.name}.both"
+    addition = emit.nodes[-1]
+    replace_value(result, total)
+    addition.replace_input_with(0, result)
+    if node.graph is None:
+        raise ValueError(f"{node.name} is in no graph")
+    node.graph.insert_after(node, emit.nodes)
 
 
 def _weight(emit: Emitter, integers: np.ndarray, scale: np.ndarray, axis: int) -> ir.Value:
