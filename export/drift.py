@@ -38,7 +38,7 @@ def graph_evaluator(path: Path) -> Evaluate:
 
     from defian_edge.calibration.drift.evaluator import GraphEvaluator
 
-    return GraphEvaluator(ir.load(path))
+    return GraphEvaluator(ir.load(path), ranges=True)
 
 
 def session_evaluator(run: Callable[[np.ndarray], np.ndarray]) -> Evaluate:

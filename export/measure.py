@@ -66,7 +66,7 @@ def measure(
     for variant in variants:
         name = variant.precision.value
         say(f"measuring the drift of {name}")
-        seen = _Seen(GraphEvaluator(variant.model), pack)
+        seen = _Seen(GraphEvaluator(variant.model, ranges=True), pack)
         report = measure_drift(name, seen, reference)
         measured.append(Measured(report, None if pack is None else pack.promise(seen.remembered)))
     return pack, measured

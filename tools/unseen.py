@@ -91,7 +91,10 @@ def measure(
     """Make every recipe's graph, then run all of them picture by picture; only figures are kept."""
     graph, scale, network = trace(checkpoint), checkpoint.architecture.scale, checkpoint.network()
     apply_rewrites(graph)
-    rows = [Row(label, GraphEvaluator(calibrate(graph, chosen, recipe).variant().model)) for label, recipe in wanted]
+    rows = [
+        Row(label, GraphEvaluator(calibrate(graph, chosen, recipe).variant().model, ranges=True))
+        for label, recipe in wanted
+    ]
     for pair in pairs:
         reference = reference_evaluations(network, [pair.lr])
         for row in rows:

@@ -23,22 +23,29 @@ KEEPS_PLACES = ("Round", "Cast", "Identity")
 
 
 class GraphEvaluator:
-    """Evaluates a uint8 graph of any precision, image by image; of one with INT8 also what its ranges clip."""
+    """Evaluates a uint8 graph of any precision, image by image.
 
-    def __init__(self, model: ir.Model, threads: int = 0) -> None:
+    Args:
+        model: the graph; it is not changed.
+        threads: 0 for all.
+        ranges: look at what INT8 ranges clip as well, which takes half as long again.
+    """
+
+    def __init__(self, model: ir.Model, threads: int = 0, *, ranges: bool = False) -> None:
         emulated = emulate_fp16(model)
         clip = next((node for node in emulated.graph if ends_the_picture(node)), None)
         if clip is not None and clip.inputs[0] is not None:
             emulated.graph.outputs.append(_unclamped(emulated.graph, clip, clip.inputs[0]))
         self._shown = len(emulated.graph.outputs)
-        self._ranges = RangeProbes(emulated.graph)
-        self._session = session_of(emulated, threads, probed=len(self._ranges) > 0)
+        self._ranges = RangeProbes(emulated.graph) if ranges else None
+        self._session = session_of(emulated, threads, probed=ranges)
 
     def __call__(self, lr: np.ndarray) -> Evaluation:
         """Upscale uint8 RGB [H, W, 3]."""
         results = self._session.run(None, {self._session.get_inputs()[0].name: lr[None]})
         upscaled, *unclamped = (np.asarray(result) for result in results[: self._shown])
-        overshoot = self._ranges.read([float(np.asarray(result)) for result in results[self._shown :]])
+        scalars = [float(np.asarray(result)) for result in results[self._shown :]]
+        overshoot = None if self._ranges is None else self._ranges.read(scalars)
         if not unclamped:
             return Evaluation(upscaled[0], finite=True, overshoot=overshoot)
         values = unclamped[0][0]

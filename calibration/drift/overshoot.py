@@ -42,7 +42,7 @@ class RangeProbes:
     """Scalars that are added to a graph: of each quantised activation how far it reaches and what is clipped.
 
     Args:
-        graph: a FP32 graph with QuantizeLinear; it is changed.
+        graph: a FP32 graph; behind its outputs it gets three more for each QuantizeLinear.
     """
 
     def __init__(self, graph: ir.Graph) -> None:
@@ -63,10 +63,6 @@ class RangeProbes:
                 graph.outputs.append(value)
             graph.insert_before(node, added)
             self._tensors.append((node.outputs[0].name or "").removesuffix(QUANTISED))
-
-    def __len__(self) -> int:
-        """How many tensors are looked at; the graph has three more outputs of each."""
-        return len(self._tensors)
 
     def read(self, scalars: Sequence[float]) -> Overshoot | None:
         """The range that an image suits least, from what the added outputs gave; None without INT8 activations."""

@@ -40,7 +40,7 @@ def grey(*levels):
 
 
 def test_the_range_that_suits_an_image_least_is_told():
-    evaluate = GraphEvaluator(quantising(4.0, 1.0))
+    evaluate = GraphEvaluator(quantising(4.0, 1.0), ranges=True)
     quiet, loud = evaluate(grey(0, 30, 60, 120)).overshoot, evaluate(grey(0, 30, 200, 255)).overshoot
     assert quiet is not None
     assert loud is not None
@@ -52,13 +52,14 @@ def test_the_range_that_suits_an_image_least_is_told():
 
 
 def test_what_still_rounds_to_the_last_integer_is_not_clipped():
-    seen = GraphEvaluator(quantising(1.0))(grey(127, 127)).overshoot
+    seen = GraphEvaluator(quantising(1.0), ranges=True)(grey(127, 127)).overshoot
     assert seen == Overshoot("map0", pytest.approx(127 / REACH), 0.0, 0.0)  # type: ignore[arg-type]
 
 
 def test_a_graph_without_int8_shows_none_and_the_picture_is_the_same():
-    assert GraphEvaluator(quantising())(grey(1, 2)).overshoot is None
-    assert GraphEvaluator(quantising(1.0))(grey(1, 255)).image.tolist() == grey(1, 127).tolist()
+    assert GraphEvaluator(quantising(), ranges=True)(grey(1, 2)).overshoot is None
+    assert GraphEvaluator(quantising(1.0))(grey(1, 255)).overshoot is None
+    assert GraphEvaluator(quantising(1.0), ranges=True)(grey(1, 255)).image.tolist() == grey(1, 127).tolist()
 
 
 def test_a_report_names_the_images_that_calibration_did_not_cover_and_an_export_warns():
@@ -67,8 +68,8 @@ def test_a_report_names_the_images_that_calibration_did_not_cover_and_an_export_
         EvaluationPair(name, np.repeat(lr, 24, 0).repeat(12, 1), np.repeat(lr, 24, 0).repeat(12, 1))
         for name, lr in photos.items()
     ]
-    reference = Reference(pairs, [GraphEvaluator(quantising())(pair.lr) for pair in pairs], 1)
-    report = measure_drift("int8", GraphEvaluator(quantising(1.0)), reference)
+    reference = Reference(pairs, [GraphEvaluator(quantising(), ranges=True)(pair.lr) for pair in pairs], 1)
+    report = measure_drift("int8", GraphEvaluator(quantising(1.0), ranges=True), reference)
     assert [image.name for image in report.uncovered] == ["brighter", "bright"]
     kept = report.summary()["images"][1]["overshoot"]
     assert kept == {
