@@ -73,9 +73,9 @@ def recipes(method: str, scope: str) -> Iterator[tuple[str, Recipe]]:
                 yield f"{each.value}, {label}", replace(Recipe(scope=each), **changes)  # type: ignore[arg-type]
 
 
-def pairs_of(folder: Path, scale: int, every: int, crop: int) -> Iterator[EvaluationPair]:
-    """Every so many-th picture of a folder, its middle cropped, with its LR."""
-    for path in images_in(folder)[::every]:
+def pairs_of(paths: Iterable[Path], scale: int, crop: int) -> Iterator[EvaluationPair]:
+    """Pictures, their middle cropped, with their LR; one is in memory at a time."""
+    for path in paths:
         picture = read_image(path)
         top, left = ((side - min(crop, side)) // 2 for side in picture.shape[:2])
         lr, hr = downscale(picture[top : top + crop, left : left + crop], scale)
@@ -118,7 +118,7 @@ def main() -> None:
     with table_or_error(table):
         checkpoint = load_checkpoint(resolve_model(options.model))
         scale = checkpoint.architecture.scale
-        pairs = pairs_of(options.pictures, scale, max(1, options.every), options.crop)
+        pairs = pairs_of(images_in(options.pictures)[:: max(1, options.every)], scale, options.crop)
         chosen = calibration_set(options.calibration, scale, options.patches)
         for row in measure(checkpoint, chosen, pairs, recipes(options.method, options.scope)):
             table.add_row(*row.cells())

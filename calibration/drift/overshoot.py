@@ -9,15 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
-from defian_edge.calibration.ranges.estimators import LEVELS
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 QUANTISED = ".quantised"
 """Suffix of an INT8 tensor's name behind that of what was quantised."""
-REACH = LEVELS + 0.5
-"""Steps from zero that rounding still brings to the largest integer."""
+REACH = 127.5
+"""Steps from zero that rounding still brings to INT8's largest integer, 127."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,8 @@ class RangeProbes:
     def __init__(self, graph: ir.Graph) -> None:
         self._tensors: list[str] = []
         for node in [node for node in graph if node.op_type == "QuantizeLinear"]:
-            source, scale = node.inputs[0], ir.convenience.get_const_tensor(node.inputs[1])
+            source, step = node.inputs[0], node.inputs[1]
+            scale = None if step is None else ir.convenience.get_const_tensor(step)
             if source is None or source.is_initializer() or scale is None or scale.size != 1:
                 continue
             limit = float(scale.numpy()) * REACH

@@ -23,7 +23,7 @@ def quantising(*steps):
     image = ir.Value(name="image", shape=ir.Shape(["n", "h", "w", 3]), type=ir.TensorType(ir.DataType.UINT8))
     value = emit("Cast", image, to=int(ir.DataType.FLOAT))
     for index, step in enumerate(steps):
-        scale, zero = emit.constant(np.float32(step)[()]), emit.constant(np.zeros((), np.int8))
+        scale, zero = emit.constant(np.array(step, np.float32)), emit.constant(np.zeros((), np.int8))
         integers = emit("QuantizeLinear", value, scale, zero)
         integers.name, integers.type = f"map{index}.quantised", ir.TensorType(ir.DataType.INT8)
         value = emit("DequantizeLinear", integers, scale, zero)

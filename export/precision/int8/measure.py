@@ -69,7 +69,8 @@ def _ranges(model: ir.Model, patches: CalibrationSet, sites: Sites) -> Iterator[
         return
     photos, drawn = ({name: Magnitudes() for name in sites.tensors} for _ in range(2))
     for seen, pictures in ((photos, patches), (drawn, drawn_patches(patches.scale, patches.size))):
-        observe(model, [([name], magnitudes) for name, magnitudes in seen.items()], pictures)
+        observers: list[tuple[list[str], Any]] = [([name], magnitudes) for name, magnitudes in seen.items()]
+        observe(model, observers, pictures)
     for name in sites.tensors:
         histogram = photos[name].histogram
         yield f"counts/{name}", histogram.counts

@@ -104,14 +104,14 @@ class _Pairs:
     def residue(self, tensor: str) -> ir.Value:
         """What rounding a tensor to INT8 leaves of it, itself rounded to INT8."""
         source, rounded = self._values[tensor], self._pairs[tensor]
-        quantise = rounded.producer()
-        scale = None if quantise is None else array_of(quantise.inputs[1])
-        if scale is None:
+        dequantise = rounded.producer()
+        scale = None if dequantise is None else array_of(dequantise.inputs[1])
+        if dequantise is None or scale is None:
             raise ValueError(f"{tensor} has no scale")
         emit = Emitter()
         left = emit("Sub", source, rounded)
         left.name, left.shape, left.type = f"{tensor}{RESIDUE}", source.shape, source.type
-        self._graph.insert_after(rounded.producer(), emit.nodes)
+        self._graph.insert_after(dequantise, emit.nodes)
         return self._insert(left, float(scale) * MOST_LEFT)
 
     def _pair(self, tensor: str) -> ir.Value:
