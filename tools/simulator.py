@@ -13,6 +13,7 @@ from torch.nn import functional
 from defian_edge.calibration.drift.evaluator import ends_the_picture
 from defian_edge.calibration.ranges.estimators import LEVELS
 from defian_edge.export.graph import array_of, inlined
+from defian_edge.export.precision.int8.qdq import MOST_LEFT
 from defian_edge.export.precision.int8.sites import block_sum
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ class Simulator:
         }
         self._maps = {site.tensor for site in calibrated.sites.features}
         self._reads = {site.node: site.tensor for site in calibrated.sites.convolutions}
+        self._two_terms = {
+            site.tensor for site in calibrated.sites.convolutions if site.node in calibrated.plan.two_terms
+        }
         self._groups = {site.node: site.group for site in calibrated.sites.convolutions}
         limits = calibrated.plan.limits
         self.log_limits = {name: torch.tensor(math.log(limits[name])) for name in calibrated.sites.tensors}
@@ -110,10 +114,10 @@ class Simulator:
         return (self._floors[name] + (upward if soft else upward.round())).clamp(-LEVELS, LEVELS)
 
     def _quantised(self, name: str, value: torch.Tensor) -> torch.Tensor:
-        """Rounded with the tensor's range; the slope of rounding is taken as 1."""
+        """Rounded with the tensor's range, in two terms where the graph has two."""
         scale = torch.exp(self.log_limits[name]) / LEVELS
-        steps = (value / scale).clamp(-LEVELS, LEVELS)
-        return (steps + (steps.round() - steps).detach()) * scale
+        rounded = _rounded(value, scale)
+        return rounded + _rounded(value - rounded, scale * MOST_LEFT / LEVELS) if name in self._two_terms else rounded
 
     def __call__(
         self,
@@ -199,6 +203,12 @@ class Simulator:
     def _is_int8(self, node: ir.Node, index: int, name: str) -> bool:
         """Whether the node reads this input from INT8."""
         return name in self._maps or (index == 0 and self._reads.get(node.name or "") == name)
+
+
+def _rounded(value: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    """To whole steps, as far as INT8 reaches; the slope of rounding is taken as 1."""
+    steps = (value / scale).clamp(-LEVELS, LEVELS)
+    return (steps + (steps.round() - steps).detach()) * scale
 
 
 def _up_to_the_picture(graph: ir.Graph) -> tuple[list[ir.Node], str]:

@@ -10,7 +10,9 @@ import torch
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.photos import PATCH, calibration_set, evaluation_pairs
+from defian_edge.calibration.ranges.estimators import RangeMethod
 from defian_edge.export.graph import copy_of
+from defian_edge.export.precision.int8 import residue
 from defian_edge.export.precision.int8.calibrate import calibrate
 from defian_edge.export.precision.int8.qdq import insert_qdq
 from defian_edge.export.precision.int8.recipe import Recipe
@@ -30,11 +32,12 @@ def calibrated(request):
     graph = trace(random_checkpoint(tiny()))
     apply_rewrites(graph)
     patches = replace(calibration_set(None, 2, patches=6), size=24)
-    return calibrate(graph, patches, Recipe(scope=request.param)), Learning(list(patches), 40)
+    recipe = Recipe(scope=request.param, method=RangeMethod.MSE)  # which clips, so that there is something to learn
+    return calibrate(graph, patches, recipe), Learning(list(patches), 40)
 
 
 def picture(calibrated, image, *, int8):
-    return Simulator(calibrated)(torch.tensor(image[None]), int8=int8).detach().numpy()
+    return Simulator(calibrated[0])(torch.tensor(image[None]), int8=int8).detach().numpy()
 
 
 def as_graph(values, scale=2):
@@ -46,19 +49,34 @@ def as_graph(values, scale=2):
 def test_the_simulator_is_the_fp32_graph(calibrated):
     image = calibrated[1].patches[0]
     expected = GraphEvaluator(calibrated[0].model)(image).values
-    assert np.abs(as_graph(picture(calibrated[0], image, int8=False)) - expected).max() < 0.02
+    assert np.abs(as_graph(picture(calibrated, image, int8=False)) - expected).max() < 0.02
+
+
+def distances(calibrated, image, *simulated):
+    """Mean squared differences of simulated pictures to that of the INT8 graph."""
+    model = make_fp16(calibrated.model)
+    insert_qdq(model, calibrated.plan)
+    int8 = GraphEvaluator(copy_of(model))(image).values
+    return [np.square(as_graph(each) - int8).mean() for each in simulated]
 
 
 def test_the_simulated_int8_is_nearer_to_the_int8_graph_than_fp32_is(calibrated):
     image = calibrated[1].patches[0]
-    model = make_fp16(calibrated[0].model)
-    insert_qdq(model, calibrated[0].plan)
-    int8 = GraphEvaluator(copy_of(model))(image).values
+    both = (picture(calibrated, image, int8=quantised) for quantised in (True, False))
+    int8, fp32 = distances(calibrated[0], image, *both)
+    assert int8 < 0.5 * fp32
 
-    def distance(*, quantised):
-        return np.square(as_graph(picture(calibrated[0], image, int8=quantised)) - int8).mean()
 
-    assert distance(quantised=True) < 0.5 * distance(quantised=False)
+@pytest.mark.parametrize("calibrated", [Scope.CONVOLUTIONS], indirect=True)
+def test_two_terms_are_simulated_as_two(calibrated, monkeypatch):
+    monkeypatch.setattr(residue, "MOST_MACS", 1.0)  # which in so small a network they exceed
+    patches = replace(calibration_set(None, 2, patches=6), size=24)
+    found, image = calibrate(calibrated[0].model, patches, Recipe(side=False, basis=False)), calibrated[1].patches[0]
+    assert found.plan.two_terms == {"tail", "upscale"}
+    one_term = replace(found, plan=replace(found.plan, two_terms=frozenset()))
+    simulated = (picture((each,), image, int8=True) for each in (found, one_term))
+    two, one = distances(found, image, *simulated)
+    assert two < 0.5 * one
 
 
 def training_error(calibrated, learning):
