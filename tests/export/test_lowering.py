@@ -123,7 +123,8 @@ def test_the_inlined_graph_has_no_function_and_gives_the_same_picture(variants, 
 def test_a_real_build_with_dynamic_shapes_takes_five_plugins_for_s(variants, precision):
     graph = variants[precision].serialise()
     with_qdq = sum(node.op_type == "QuantizeLinear" for node in onnx.load_model_from_string(graph).graph.node)
-    assert with_qdq == (112 if precision is Precision.INT8 else 0)
+    # What 112 convolutions read, and what rounding left of it for the two in front of the picture.
+    assert with_qdq == (112 + 2 if precision is Precision.INT8 else 0)
     built = build_engine(graph, rtx(plugin=True))
     assert built.facts.plugin_layers == 5
     assert built.plan.count(b"MaxHessianEigenvalue") >= 1
