@@ -14,12 +14,15 @@ from PIL import Image, ImageDraw
 from defian_edge.runtime.images import downscale
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
+
+    Paint = Callable[[ImageDraw.ImageDraw, int, Sequence["Colour"], np.random.Generator], None]
 
 SEED = 0
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 COLOURS = ((255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0), (0, 255, 255), (255, 0, 255))
 ANGLES = 24
+Colour = tuple[int, int, int]
 
 
 def drawn_patches(scale: int, size: int) -> Iterator[np.ndarray]:
@@ -30,9 +33,9 @@ def drawn_patches(scale: int, size: int) -> Iterator[np.ndarray]:
     random = np.random.default_rng(SEED)
     for ground, ink in ((WHITE, BLACK), (BLACK, WHITE)):
         for draw in (_lines, _fan, _strokes, _spots):
-            yield _reduced(draw(size * scale, ground, [ink], random), scale)
-    yield _reduced(_lines(size * scale, COLOURS[0], list(COLOURS[1:]), random), scale)
-    yield _reduced(_spots(size * scale, BLACK, [WHITE, *COLOURS], random), scale)
+            yield _reduced(_painted(draw, size * scale, ground, [ink], random), scale)
+    yield _reduced(_painted(_lines, size * scale, COLOURS[0], COLOURS[1:], random), scale)
+    yield _reduced(_painted(_spots, size * scale, BLACK, [WHITE, *COLOURS], random), scale)
     yield _reduced(_fields(size * scale, random), scale)
     yield _reduced(_halftone(size * scale), scale)
 
@@ -41,41 +44,33 @@ def _reduced(picture: Image.Image | np.ndarray, scale: int) -> np.ndarray:
     return downscale(np.asarray(picture), scale)[0]
 
 
-def _canvas(size: int, ground: tuple[int, int, int]) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    picture = Image.new("RGB", (size, size), ground)
-    return picture, ImageDraw.Draw(picture)
-
-
-def _lines(
-    size: int, ground: tuple[int, int, int], inks: list[tuple[int, int, int]], _: np.random.Generator
+def _painted(
+    paint: Paint, size: int, ground: Colour, inks: Sequence[Colour], random: np.random.Generator
 ) -> Image.Image:
+    picture = Image.new("RGB", (size, size), ground)
+    paint(ImageDraw.Draw(picture), size, inks, random)
+    return picture
+
+
+def _lines(draw: ImageDraw.ImageDraw, size: int, inks: Sequence[Colour], _: np.random.Generator) -> None:
     """Short lines of every angle, 1 to 4 pixels wide."""
-    picture, draw = _canvas(size, ground)
     for index in range(ANGLES):
         middle = (np.array([index % 5, index // 5]) + 0.5) * size / 5
         angle = np.pi * index / ANGLES
         reach = np.array([np.cos(angle), np.sin(angle)]) * size / 9
         draw.line([*(middle - reach), *(middle + reach)], fill=inks[index % len(inks)], width=1 + index % 4)
-    return picture
 
 
-def _fan(
-    size: int, ground: tuple[int, int, int], inks: list[tuple[int, int, int]], _: np.random.Generator
-) -> Image.Image:
+def _fan(draw: ImageDraw.ImageDraw, size: int, inks: Sequence[Colour], _: np.random.Generator) -> None:
     """Lines that meet in a corner, so that there is every distance between them."""
-    picture, draw = _canvas(size, ground)
     for index in range(30):
         angle = np.radians(3 * index)
         end = np.array([np.cos(angle), np.sin(angle)]) * 2 * size
         draw.line([0, 0, *end], fill=inks[index % len(inks)], width=1 + index % 3)
-    return picture
 
 
-def _strokes(
-    size: int, ground: tuple[int, int, int], inks: list[tuple[int, int, int]], random: np.random.Generator
-) -> Image.Image:
+def _strokes(draw: ImageDraw.ImageDraw, size: int, inks: Sequence[Colour], random: np.random.Generator) -> None:
     """Rows of strokes and bows, like print from 6 pixels high on."""
-    picture, draw = _canvas(size, ground)
     top, height = 2, 6
     while top + height < size:
         left = 2
@@ -91,18 +86,13 @@ def _strokes(
                 draw.arc(box, float(random.integers(360)), float(random.integers(360)), fill=inks[0], width=width)
             left += int(0.6 * height) + 3
         top, height = top + int(1.5 * height), height + 4
-    return picture
 
 
-def _spots(
-    size: int, ground: tuple[int, int, int], inks: list[tuple[int, int, int]], random: np.random.Generator
-) -> Image.Image:
+def _spots(draw: ImageDraw.ImageDraw, size: int, inks: Sequence[Colour], random: np.random.Generator) -> None:
     """Dots of 1 to 13 pixels: lights at night, dust on paper."""
-    picture, draw = _canvas(size, ground)
     for index in range(40):
         radius, (x, y) = (0, 1, 2, 3, 6)[index % 5], random.integers(0, size, 2).tolist()
         draw.ellipse([x - radius, y - radius, x + radius, y + radius], fill=inks[index % len(inks)])
-    return picture
 
 
 def _fields(size: int, random: np.random.Generator) -> np.ndarray:

@@ -157,11 +157,7 @@ def leave_if_importing(frame: FrameType | None, status: int) -> None:
     while frame is not None and frame.f_code.co_filename != "<frozen importlib._bootstrap>":
         frame = frame.f_back
     if frame is not None:
-        with suppress(OSError):
-            os.write(2, f"{_word_for(status)}\n".encode())
-        with suppress(OSError, ValueError, RuntimeError):  # the last if the signal came in the midst of a write
-            sys.stdout.flush()
-        os._exit(status)
+        _leave(status)
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
@@ -178,15 +174,18 @@ def _top(kind: type[BaseException], error: BaseException, trace: TracebackType |
     if status is None:
         sys.__excepthook__(kind, error, trace)
         return
-    if status != NOBODY_READS:
-        print(_word_for(status), file=sys.stderr)
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process here, its output written as far as anybody reads it, and say what ended it."""
     for stream in (sys.stdout, sys.stderr):
-        _flush_or_drop(stream)
+        with suppress(RuntimeError):  # a signal came in the midst of a write
+            _flush_or_drop(stream)
+    if status != NOBODY_READS:
+        with suppress(OSError):
+            os.write(2, b"interrupted\n" if status == INTERRUPTED else b"terminated\n")
     os._exit(status)
-
-
-def _word_for(status: int) -> str:
-    return "interrupted" if status == INTERRUPTED else "terminated"
 
 
 def _flush_or_drop(stream: TextIO) -> None:

@@ -22,6 +22,7 @@ from defian_edge.calibration.ranges.estimators import RangeMethod
 from defian_edge.export.precision.int8.calibrate import calibrate
 from defian_edge.export.precision.int8.recipe import Recipe
 from defian_edge.export.precision.int8.sites import Scope
+from defian_edge.export.range_table import OVERSHOOT_COLUMNS, overshoot_cells
 from defian_edge.export.reference import reference_evaluations
 from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.trace.network import trace
@@ -114,8 +115,8 @@ def main() -> None:
     add_calibration(parser)
     options = parser.parse_args()
     table = Table("recipe", "images", "mean dB", "95 %", "99 %", "worst", "worst image", "least PSNR to reference")
-    worst = Table("recipe", "image", "dB", "PSNR to reference", "tensor", "reaches", "clipped", "clipping : rounding")
-    with table_or_error(table):
+    worst = Table("recipe", "image", "dB", "PSNR to reference", *OVERSHOOT_COLUMNS)
+    with table_or_error(worst), table_or_error(table):
         checkpoint = load_checkpoint(resolve_model(options.model))
         scale = checkpoint.architecture.scale
         pairs = pairs_of(images_in(options.pictures)[:: max(1, options.every)], scale, options.crop)
@@ -123,17 +124,9 @@ def main() -> None:
         for row in measure(checkpoint, chosen, pairs, recipes(options.method, options.scope)):
             table.add_row(*row.cells())
             for image in sorted(row.counted, key=lambda image: -image.drift)[:WORST]:
-                worst.add_row(row.label, *_where(image))
-    with table_or_error(worst):
-        pass
-
-
-def _where(image: ImageDrift) -> tuple[str, ...]:
-    seen = image.overshoot
-    figures = (image.name, f"{image.drift:.4f}", f"{image.unrounded_to_reference:.1f}")
-    if seen is None:
-        return (*figures, "", "", "", "")
-    return (*figures, seen.tensor, f"{seen.times:.2f}", f"{100 * seen.share:.4f}%", f"{seen.clipping:.2f}")
+                cells = () if image.overshoot is None else overshoot_cells(image.overshoot)
+                least = f"{image.unrounded_to_reference:.1f}"
+                worst.add_row(row.label, image.name, f"{image.drift:.4f}", least, *cells)
 
 
 if __name__ == "__main__":

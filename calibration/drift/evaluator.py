@@ -38,7 +38,7 @@ class GraphEvaluator:
             emulated.graph.outputs.append(_unclamped(emulated.graph, clip, clip.inputs[0]))
         self._shown = len(emulated.graph.outputs)
         self._ranges = RangeProbes(emulated.graph) if ranges else None
-        self._session = session_of(emulated, threads, probed=ranges)
+        self._session = session_of(emulated, threads, probed=len(emulated.graph.outputs) > self._shown)
 
     def __call__(self, lr: np.ndarray) -> Evaluation:
         """Upscale uint8 RGB [H, W, 3]."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from defian_edge.calibration.drift.probes import added_to
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,6 +37,11 @@ class Overshoot:
     share: float
     clipping: float
 
+    @property
+    def weight(self) -> tuple[float, float]:
+        """Grows with what is clipped, and among equals with how near to being clipped the largest magnitude is."""
+        return self.clipping, self.times
+
 
 class RangeProbes:
     """Scalars that are added to a graph: of each quantised activation how far it reaches and what is clipped.
@@ -52,11 +59,11 @@ class RangeProbes:
                 continue
             limit = float(scale.numpy()) * REACH
             added: list[ir.Node] = []
-            parts = _new(added, "Abs", _new(added, "Div", source, _scalar(graph, limit)))
-            largest = _new(added, "ReduceMax", parts, keepdims=0)
-            beyond = _new(added, "Relu", _new(added, "Sub", parts, _scalar(graph, 1.0)))
-            share = _new(added, "ReduceMean", _new(added, "Sign", beyond), keepdims=0)
-            power = _new(added, "ReduceMean", _new(added, "Mul", beyond, beyond), keepdims=0)
+            parts = added_to(added, "Abs", added_to(added, "Div", source, _scalar(graph, limit)))
+            largest = added_to(added, "ReduceMax", parts, keepdims=0)
+            beyond = added_to(added, "Relu", added_to(added, "Sub", parts, _scalar(graph, 1.0)))
+            share = added_to(added, "ReduceMean", added_to(added, "Sign", beyond), keepdims=0)
+            power = added_to(added, "ReduceMean", added_to(added, "Mul", beyond, beyond), keepdims=0)
             for name, value in (("largest", largest), ("share", share), ("power", power)):
                 value.name, value.shape = f"range.{name}.{len(self._tensors)}", ir.Shape(())
                 graph.outputs.append(value)
@@ -72,7 +79,7 @@ class RangeProbes:
             )
         ]
         finite = [each for each in found if math.isfinite(each.times) and math.isfinite(each.clipping)]
-        return max(finite, key=lambda each: (each.clipping, each.times), default=None)
+        return max(finite, key=lambda each: each.weight, default=None)
 
 
 def _scalar(graph: ir.Graph, number: float) -> ir.Value:
@@ -82,10 +89,3 @@ def _scalar(graph: ir.Graph, number: float) -> ir.Value:
         value.shape, value.type = ir.Shape(()), ir.TensorType(ir.DataType.FLOAT)
         graph.register_initializer(value)
     return graph.initializers[name]
-
-
-def _new(added: list[ir.Node], op_type: str, *inputs: ir.Value, **attributes: int) -> ir.Value:
-    node = ir.node(op_type, list(inputs), attributes)
-    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)
-    added.append(node)
-    return node.outputs[0]

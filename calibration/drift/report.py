@@ -112,10 +112,15 @@ class DriftReport:
         return [image for image in self.images if image.fault]
 
     @property
+    def overshoots(self) -> list[tuple[Overshoot, ImageDrift]]:
+        """Images of which it is known, with the INT8 range that suits each least; those that suit least first."""
+        found = [(image.overshoot, image) for image in self.images if image.overshoot is not None]
+        return sorted(found, key=lambda pair: pair[0].weight, reverse=True)
+
+    @property
     def uncovered(self) -> list[ImageDrift]:
         """Images of which an INT8 range clips more than rounding costs, the worst first."""
-        found = [(each.overshoot.clipping, each) for each in self.images if each.overshoot is not None]
-        return [image for power, image in sorted(found, key=lambda one: -one[0]) if power > 1.0]
+        return [image for seen, image in self.overshoots if seen.clipping > 1.0]
 
     def over(self, budget: float) -> list[ImageDrift]:
         """Images that lost more than ``budget`` dB, the worst first."""

@@ -32,7 +32,8 @@ calibration's. ``python -m tools.ablation`` tries others (docs/quantisation.md h
 """
 DRAWN = 0.01
 """How much a squared error of clipping in the pictures drawn by code weighs against one of rounding in photos. Lines
-and lights at full contrast reach up to ten times as far as photos do (docs/quantisation.md has others).
+and lights at full contrast reach up to ten times as far as photos do. ``python -m tools.ablation --only drawn`` tries
+others.
 """
 LIMITS = 2.0 ** (np.arange(-24 * 16, 24 * 16 + 1) / 16)
 """Limits [K] of which it is known what each clips in single pictures, 4.4 % apart."""
@@ -65,7 +66,7 @@ class Clipped:
     Attributes:
         worst: of the photo that is clipped most.
         drawn: of the pictures drawn by code, on average.
-        largest: magnitude in any of these.
+        largest: magnitude in any of these pictures, photos included.
     """
 
     worst: np.ndarray
@@ -94,9 +95,8 @@ def range_of(
 
     A tensor that is zero everywhere gets the range 1: any scale represents it exactly.
     """
-    if histogram.largest <= 0.0 and method is RangeMethod.ROBUST and clipped is not None and clipped.largest > 0.0:
-        return clipped.largest
-    if histogram.largest <= 0.0:
+    seen = clipped if method is RangeMethod.ROBUST and clipped is not None else histogram
+    if seen.largest <= 0.0:
         return 1.0
     if method is RangeMethod.PERCENTILE:
         limit = histogram.percentile(LARGEST_PERCENTILE)
@@ -124,10 +124,9 @@ def _as_one(histogram: Histogram) -> Clipped:
 
 def _robust(histogram: Histogram, clipped: Clipped, roundings: float, clipping: float, drawn: float) -> float:
     """The one of :data:`LIMITS`, or the largest magnitude seen, of least cost; of equals the largest."""
-    largest = max(histogram.largest, clipped.largest)
-    first, last = np.searchsorted(LIMITS, [SMALLEST_SHARE * histogram.largest, largest])
+    first, last = np.searchsorted(LIMITS, [SMALLEST_SHARE * histogram.largest, clipped.largest])
     inside = np.arange(first, last)[::-1]
-    candidates = np.append(largest, LIMITS[inside])
+    candidates = np.append(clipped.largest, LIMITS[inside])
     lost = np.append(0.0, (clipping * clipped.worst + drawn * clipped.drawn)[inside])
     rounded = [_squared_error(histogram, float(limit), roundings, 0.0) for limit in candidates]
     return float(candidates[int(np.argmin(np.asarray(rounded) / histogram.total + lost))])

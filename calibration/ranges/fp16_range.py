@@ -10,6 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.calibration.drift.probes import added_to
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -84,24 +85,17 @@ def _probes(graph: ir.Graph) -> Iterator[_Probe]:
                 yield _Probe(value.name, _largest(graph, added, value))
         source, result = (node.inputs or [None])[0], node.outputs[0]
         if node.op_type == "ReduceMean" and source is not None and result.name:
-            sums = _new(added, "ReduceSum", _new(added, "Abs", source), *node.inputs[1:])
+            sums = added_to(added, "ReduceSum", added_to(added, "Abs", source), *node.inputs[1:])
             yield _Probe(result.name, _largest(graph, added, sums), summed=True)
         graph.insert_after(node, added)
 
 
 def _largest(graph: ir.Graph, added: list[ir.Node], value: ir.Value) -> str:
     """Name of a new output: the largest magnitude, or NaN if there is one, which ReduceMax alone passes over."""
-    magnitudes = _new(added, "Abs", value)
-    mean = _new(added, "ReduceMean", magnitudes, keepdims=0)
-    largest = _new(added, "ReduceMax", magnitudes, keepdims=0)
-    scalar = _new(added, "Add", largest, _new(added, "Sub", mean, mean))
+    magnitudes = added_to(added, "Abs", value)
+    mean = added_to(added, "ReduceMean", magnitudes, keepdims=0)
+    largest = added_to(added, "ReduceMax", magnitudes, keepdims=0)
+    scalar = added_to(added, "Add", largest, added_to(added, "Sub", mean, mean))
     scalar.name, scalar.shape = f"probe.{len(graph.outputs)}", ir.Shape(())
     graph.outputs.append(scalar)
     return scalar.name
-
-
-def _new(added: list[ir.Node], op_type: str, *inputs: ir.Value | None, **attributes: int) -> ir.Value:
-    node = ir.node(op_type, list(inputs), attributes)
-    node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT)  # a shape is not kept without a type
-    added.append(node)
-    return node.outputs[0]

@@ -36,7 +36,8 @@ class Histogram:
         largest = float(magnitudes.max())
         if not math.isfinite(largest):
             raise ValueError("expected finite activations, found NaN or Inf")
-        self._reach(largest)
+        if largest > 0.0:
+            self._widen(math.frexp(largest)[1])
         self.largest = max(self.largest, largest)
         # A power of two as factor is exact, so that equal values always meet in the same bin.
         indices = (magnitudes * np.float32(BINS * 2.0**-self.exponent)).astype(np.int32)
@@ -45,20 +46,18 @@ class Histogram:
     def merge(self, other: Histogram) -> None:
         """Count what another histogram has counted; that one is not changed."""
         wider = Histogram(other.exponent, other.counts.copy(), other.largest)
-        self._reach(2.0 ** (wider.exponent - 1))
-        wider._reach(2.0 ** (self.exponent - 1))
+        self._widen(wider.exponent)
+        wider._widen(self.exponent)
         self.largest = max(self.largest, other.largest)
         self.counts += wider.counts
 
-    def _reach(self, magnitude: float) -> None:
-        """Double the range until a magnitude lies inside."""
-        doublings = math.frexp(magnitude)[1] - self.exponent if magnitude > 0.0 else 0
-        if doublings <= 0:
-            return
-        for _ in range(doublings if self.largest > 0.0 else 0):  # zeros stay in the first bin
-            self.counts[: BINS // 2] = self.counts.reshape(-1, 2).sum(axis=1)
-            self.counts[BINS // 2 :] = 0
-        self.exponent += doublings
+    def _widen(self, exponent: int) -> None:
+        """Double the range until it is ``2**exponent``."""
+        if self.largest > 0.0:  # zeros stay in the first bin
+            for _ in range(exponent - self.exponent):
+                self.counts[: BINS // 2] = self.counts.reshape(-1, 2).sum(axis=1)
+                self.counts[BINS // 2 :] = 0
+        self.exponent = max(self.exponent, exponent)
 
     def clipped(self, limits: np.ndarray) -> np.ndarray:
         """Mean squared error of clipping at each limit, float64 of the shape of ``limits``; 0 of an empty histogram."""

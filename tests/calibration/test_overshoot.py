@@ -11,7 +11,7 @@ import pytest
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.overshoot import REACH, Overshoot
 from defian_edge.calibration.drift.reference import Reference
-from defian_edge.calibration.drift.report import measure_drift
+from defian_edge.calibration.drift.report import DriftReport, ImageDrift, measure_drift
 from defian_edge.calibration.photos import EvaluationPair
 from defian_edge.export.graph import Emitter
 from defian_edge.export.range_table import SHOWN, overshoot_lines, overshoot_table
@@ -92,10 +92,10 @@ def test_a_report_names_the_images_that_calibration_did_not_cover_and_an_export_
 def test_without_int8_nothing_is_said_and_of_many_images_the_least_suited():
     assert overshoot_table([SimpleNamespace(drift=None)]) is None  # type: ignore[list-item]
     images = [
-        SimpleNamespace(name=f"{i}", drift=0.0, overshoot=Overshoot("x", 1 + i / 10, 1e-3, float(i)))
+        ImageDrift(f"{i}", 30.0, 30.0, 0.9, 0.9, 60.0, overshoot=Overshoot("x", 1 + i / 10, 1e-3, float(i)))
         for i in range(SHOWN + 2)
     ]
-    report = SimpleNamespace(variant="int8", images=images)
+    report = DriftReport("int8", tuple(images))
     table = overshoot_table([SimpleNamespace(drift=report)])  # type: ignore[list-item]
     assert table is not None
     assert [row[0] for row in table.rows] == [f"{i}" for i in range(SHOWN + 1, 1, -1)]

@@ -25,11 +25,14 @@ from defian_edge.calibration.ranges.observers import Magnitudes
 magnitudes = arrays(np.float32, st.integers(1, 400), elements=st.floats(-1e4, 1e4, width=32))
 
 
-def histogram_of(*parts):
-    histogram = Histogram()
+def shown(watching, parts):
     for part in parts:
-        histogram.add(part)
-    return histogram
+        watching.add(part)
+    return watching
+
+
+def histogram_of(*parts):
+    return shown(Histogram(), parts)
 
 
 def squared_error(values, limit):
@@ -126,15 +129,8 @@ def test_entropy_clips_a_long_thin_tail_and_ignores_zeros_behind_a_relu():
     assert with_zeros == pytest.approx(limit, rel=0.05)
 
 
-def magnitudes_of(*pictures):
-    observer = Magnitudes()
-    for picture in pictures:
-        observer.add(picture)
-    return observer
-
-
 def clipped_of(photos, drawn):
-    photos, drawn = magnitudes_of(*photos), magnitudes_of(*drawn)
+    photos, drawn = shown(Magnitudes(), photos), shown(Magnitudes(), drawn)
     return photos.histogram, Clipped(photos.worst, drawn.mean, max(photos.histogram.largest, drawn.histogram.largest))
 
 

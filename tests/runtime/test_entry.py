@@ -31,6 +31,19 @@ def work():
 carry_out(work, "stopped")
 """
 
+
+def run_python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
 HANG_UP = "os.kill(os.getpid(), signal.SIGHUP)"
 
 
@@ -41,15 +54,7 @@ HANG_UP = "os.kill(os.getpid(), signal.SIGHUP)"
 )
 def test_a_second_signal_at_once_does_not_end_the_ending(meanwhile, status, tidied):
     """A terminal that closes sends SIGTERM and SIGHUP together; a second Ctrl-C means: at once."""
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD.format(meanwhile=meanwhile)],
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run_python(CHILD.format(meanwhile=meanwhile))
     assert (done.returncode, done.stdout, done.stderr) == (status, tidied, "stopped\n")
 
 
@@ -83,13 +88,5 @@ except BaseException:
 def test_no_exception_is_raised_into_a_module_that_is_being_imported(tmp_path, number, status, said):
     """A module's compiled part may abort the process by one: loading PyTorch has been seen to."""
     (tmp_path / "worse.py").write_text(WORSE.format(number=number))
-    done = subprocess.run(
-        [sys.executable, "-c", LOADS, str(tmp_path)],
-        cwd=REPOSITORY,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    done = run_python(LOADS, str(tmp_path))
     assert (done.returncode, done.stdout, done.stderr) == (status, "loading\n", said)

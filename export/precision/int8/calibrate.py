@@ -115,6 +115,7 @@ def calibrate(
     sites = equalise(model, arrays, recipe, features)
     streams = {site.tensor for site in sites.features if is_stream(site.group)}
     two_terms = read_in_two_terms(model, sites) if recipe.two_terms else frozenset()
+    residue = {"residue": len(two_terms) or "nothing cheap is that near the picture"} if recipe.two_terms else {}
     far = {site.tensor for site in sites.convolutions if site.node in two_terms}
     limits = {}
     for name in sites.tensors:
@@ -136,7 +137,7 @@ def calibrate(
         "data_sha256": data,
         "graph_sha256": graph,
         "cache": "hit" if found else "miss",
-        "helped": helped(rewritten, recipe, features),
+        "helped": helped(rewritten, recipe, features) | residue,
         "left_out": dict(Counter(Structure(rewritten.graph).left_out.values())),
     }
     calibrated = Calibrated(model, sites, QuantisationPlan(sites, limits, _weights(model, sites), two_terms), record)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from defian_edge.calibration.ranges.observers import ChannelMaxima, JointMoment,
 from defian_edge.export.graph import array_of, copy_of, settle
 from defian_edge.export.precision.int8.channel_scaling import scalable, scale_channels
 from defian_edge.export.precision.int8.equalisation import equalisable, equalise_blocks
-from defian_edge.export.precision.int8.residue import read_in_two_terms
 from defian_edge.export.precision.int8.sites import Sites, find_sites
 from defian_edge.export.precision.int8.upscale_basis import WINDOW, LinearSum
 
@@ -110,7 +108,7 @@ def equalise(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe, 
 
 
 def helped(model: ir.Model, recipe: Recipe, sites: Sites) -> dict[str, str | int]:
-    """Helper that the recipe uses -> in how many places its algebra holds in the FP32 graph, or why in none.
+    """Exact helper that the recipe uses -> in how many places its algebra holds in the FP32 graph, or why in none.
 
     Args:
         model: the graph, without any helper in it.
@@ -125,12 +123,7 @@ def helped(model: ir.Model, recipe: Recipe, sites: Sites) -> dict[str, str | int
     linear: str | int = 1
     if not LinearSum(model).found:
         linear = "the last sum is not that of two convolutions, one of the image, read by convolutions alone"
-    found |= {name: linear for name in ("side", "basis") if getattr(recipe, name)}
-    if recipe.two_terms:
-        found["residue"] = (
-            len(read_in_two_terms(model, replace(sites, features=()))) or "nothing cheap is that near the picture"
-        )
-    return found
+    return found | {name: linear for name in ("side", "basis") if getattr(recipe, name)}
 
 
 def _channels(node: ir.Node) -> int:

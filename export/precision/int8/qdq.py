@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx_ir as ir
 
+from defian_edge.calibration.drift.overshoot import QUANTISED
 from defian_edge.calibration.ranges.estimators import LEVELS
 from defian_edge.export.graph import Emitter, array_of, replace_value
 from defian_edge.export.precision.int8.rounding import fp16_scale
@@ -104,10 +105,7 @@ class _Pairs:
     def residue(self, tensor: str) -> ir.Value:
         """What rounding a tensor to INT8 leaves of it, itself rounded to INT8."""
         source, rounded = self._values[tensor], self._pairs[tensor]
-        dequantise = rounded.producer()
-        scale = None if dequantise is None else array_of(dequantise.inputs[1])
-        if dequantise is None or scale is None:
-            raise ValueError(f"{tensor} has no scale")
+        dequantise, scale = _dequantiser(rounded)
         emit = Emitter()
         left = emit("Sub", source, rounded)
         left.name, left.shape, left.type = f"{tensor}{RESIDUE}", source.shape, source.type
@@ -124,10 +122,7 @@ class _Pairs:
 
     def _wide(self, pair: ir.Value) -> ir.Value:
         """The dequantised map in FP32."""
-        dequantise = pair.producer()
-        scale = None if dequantise is None else array_of(dequantise.inputs[1])
-        if dequantise is None or scale is None:
-            raise ValueError(f"{pair.name} is not dequantised")
+        dequantise, scale = _dequantiser(pair)
         emit = Emitter()
         integers, _, zero = dequantise.inputs
         wide = emit("DequantizeLinear", integers, emit.constant(scale.astype(np.float32)), zero)
@@ -143,12 +138,21 @@ class _Pairs:
         dequantised = emit("DequantizeLinear", integers, scale, zero)
         integers.shape = dequantised.shape = source.shape
         integers.type, dequantised.type = ir.TensorType(ir.DataType.INT8), ir.TensorType(ir.DataType.FLOAT16)
-        integers.name, dequantised.name = f"{source.name}.quantised", f"{source.name}.dequantised"
+        integers.name, dequantised.name = f"{source.name}{QUANTISED}", f"{source.name}.dequantised"
         producer = source.producer()
         if producer is None:
             raise ValueError(f"{source.name} is an input of the graph and cannot be quantised")
         self._graph.insert_after(producer, emit.nodes)
         return dequantised
+
+
+def _dequantiser(pair: ir.Value) -> tuple[ir.Node, np.ndarray]:
+    """What makes a dequantised map, and its scale."""
+    dequantise = pair.producer()
+    scale = None if dequantise is None else array_of(dequantise.inputs[1])
+    if dequantise is None or scale is None:
+        raise ValueError(f"{pair.name} is not dequantised")
+    return dequantise, scale
 
 
 def _add_second_term(node: ir.Node, residue: ir.Value) -> None:

@@ -47,8 +47,8 @@ def read_in_two_terms(model: ir.Model, sites: Sites) -> frozenset[str]:
     ]
     if not alone:
         return frozenset()
-    sizes = model.graph.inputs[0].shape
-    height, width = (size if isinstance(size, int) else SIDE for size in (list(sizes or [])[1:3] or [None, None]))
+    sizes = list(model.graph.inputs[0].shape or (None,) * 4)[1:3]
+    height, width = (size if isinstance(size, int) else SIDE for size in sizes)
     macs = {node.name: macs_of(node) for node in with_shape(model, (1, height, width)).graph}
     left = MOST_MACS * sum(macs.values())
     chosen = set()
