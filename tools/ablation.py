@@ -72,11 +72,11 @@ def trials() -> Iterator[Trial]:
             yield Trial(f"{scope.value}, {each.value}", replace(base, scope=scope, method=each))
     for scope in Scope:
         recipe = replace(base, scope=scope)
-        for name, field in HELPERS.items():
-            if (field == "channels" and not recipe.scales_channels) or (field == "residue" and not recipe.two_terms):
+        for name in HELPERS:
+            if name in ("channels", "alternate") and scope is Scope.CONVOLUTIONS:
                 continue
-            yield Trial(f"{scope.value}, {method}, without {name}", replace(recipe, **{field: False}))
-        yield Trial(f"{scope.value}, {method}, no helper", replace(recipe, **dict.fromkeys(HELPERS.values(), False)))
+            yield Trial(f"{scope.value}, {method}, without {name}", replace(recipe, **{name: False}))
+        yield Trial(f"{scope.value}, {method}, no helper", replace(recipe, **dict.fromkeys(HELPERS, False)))
     for scope in Scope:
         recipe = replace(base, scope=scope)
         for factor in (0.8, 1.25):

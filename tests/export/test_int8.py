@@ -26,6 +26,7 @@ from defian_edge.export.rewrites import PORTABLE, apply_rewrites
 from defian_edge.runtime.errors import DefianError
 from tests.conftest import make_int8, noise, random_checkpoint, tiny
 
+ALL_MAPS = Recipe(scope=Scope.FEATURES, residue=False, alternate=False)
 EXPECTED = re.compile(r"^(body\.\d+\.body_block\.\d+\.block\.[02]|tail|upscale|body\.\d+\.coder\.0\.(en|de)coder\.\d)$")
 
 
@@ -38,7 +39,9 @@ def rewritten(traced):
 
 @pytest.fixture(scope="module", params=list(Scope))
 def quantised(request, rewritten):
-    return request.param, make_int8(rewritten, calibration_set(None, 2, patches=6), scope=request.param).model
+    all_maps = {"alternate": False, "residue": request.param is Scope.CONVOLUTIONS}
+    patches = calibration_set(None, 2, patches=6)
+    return request.param, make_int8(rewritten, patches, scope=request.param, **all_maps).model
 
 
 def producer(value):
@@ -184,7 +187,7 @@ def test_every_site_is_found_behind_the_helpers_whatever_rewrite_is_missing(trac
     model = traced(random_checkpoint(tiny()))
     apply_rewrites(model, [rewrite for rewrite in PORTABLE if missing not in ("everything", rewrite.name)])
     patches = replace(calibration_set(None, 2, patches=1), size=16)
-    sites = calibrate(model, patches, Recipe(scope=Scope.FEATURES, channels=channels)).sites
+    sites = calibrate(model, patches, replace(ALL_MAPS, channels=channels)).sites
     assert len(sites.features) == len(find_sites(rewritten, Scope.FEATURES).features)
     assert set(sites.groups) == set(find_sites(rewritten, Scope.FEATURES).groups)
 
@@ -197,7 +200,7 @@ def test_the_trained_networks_are_int8_to_97_percent_of_their_macs(traced, scale
     model = traced(load_checkpoint(bundled_models()[f"defian-s-x{scale}"]))
     apply_rewrites(model)
     patches = replace(calibration_set(None, scale, patches=1), size=32)
-    calibrated = calibrate(model, patches, Recipe(scope=Scope.FEATURES))
+    calibrated = calibrate(model, patches, ALL_MAPS)
     counted = shares_of(calibrated.variant().model, feature_names(model), (1, 90, 160))
     assert counted.macs["int8"] >= 0.97
     assert counted.feature_bytes == {"int8": 1.0}

@@ -32,25 +32,23 @@ NEAR_THE_PICTURE = {
 }
 
 
-@pytest.fixture(scope="module")
-def calibrated(traced, bundled_x2):
+@pytest.fixture(scope="module", params=list(Scope))
+def calibrated(request, traced, bundled_x2):
     model = traced(bundled_x2)
     apply_rewrites(model)
-    return calibrate(model, replace(calibration_set(None, 2, patches=4), size=48), Recipe())
+    return calibrate(model, replace(calibration_set(None, 2, patches=4), size=48), Recipe(scope=request.param))
 
 
 @pytest.mark.parametrize("name", STRANGERS)
 def test_what_is_near_the_picture_is_read_off_the_graph(name, monkeypatch):
     model = named(graph_of(stranger(name)))
     apply_rewrites(model)
-    sites = find_sites(model, Scope.CONVOLUTIONS)
-    features = find_sites(model, Scope.FEATURES)
-    maps = {site.tensor for site in features.features}
-    monkeypatch.setattr(residue, "MOST_MACS", 1.0)
-    assert read_in_two_terms(model, sites) == NEAR_THE_PICTURE[name]
-    assert not read_in_two_terms(model, features) & {site.node for site in sites.convolutions if site.tensor in maps}
-    monkeypatch.setattr(residue, "MOST_MACS", 1e-6)
-    assert not read_in_two_terms(model, sites)
+    for scope in Scope:
+        sites = find_sites(model, scope)
+        monkeypatch.setattr(residue, "MOST_MACS", 1.0)
+        assert read_in_two_terms(model, sites) == NEAR_THE_PICTURE[name]
+        monkeypatch.setattr(residue, "MOST_MACS", 1e-6)
+        assert not read_in_two_terms(model, sites)
 
 
 def test_defians_tail_and_upscaling_are_read_in_two_terms_which_the_record_tells(calibrated):
@@ -73,6 +71,7 @@ def test_nothing_of_their_rounding_is_left_in_the_picture(calibrated):
     """Alone, in one term they cost what all others do together."""
     photo = evaluation_pairs(2)[1].lr[:64, :80]
     near = calibrated.sites.only(frozenset({"tail", "upscale"}))
+    assert not near.features  # their maps are FP16, or there would be nothing for a second term
     nothing = replace(near, convolutions=())
     fp16 = GraphEvaluator(calibrated.variant(nothing).model)(photo)
     two = GraphEvaluator(calibrated.variant(near).model)(photo)
@@ -91,11 +90,12 @@ def test_lights_on_black_are_not_clipped(calibrated):
     assert psnr(GraphEvaluator(calibrated.variant(near).model)(black).values, fp16.values) > 50.0
 
 
-@pytest.mark.parametrize("recipe", [Recipe(residue=False), Recipe(scope=Scope.FEATURES)])
-def test_without_the_helper_and_where_maps_are_int8_there_is_one_term(traced, bundled_x2, recipe):
+@pytest.mark.parametrize("scope", Scope)
+def test_without_the_helper_there_is_one_term(traced, bundled_x2, scope):
     model = traced(bundled_x2)
     apply_rewrites(model)
-    plain = calibrate(model, replace(calibration_set(None, 2, patches=1), size=16), recipe)
+    plain = calibrate(model, replace(calibration_set(None, 2, patches=1), size=16), Recipe(scope, residue=False))
     assert not plain.plan.two_terms
     assert "residue" not in plain.record["helped"]
     assert not [node for node in plain.variant().model.graph if (node.name or "").endswith(".residue")]
+    assert (len(plain.sites.only(frozenset({"tail", "upscale"})).features) == 2) is (scope is Scope.FEATURES)

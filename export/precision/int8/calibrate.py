@@ -16,6 +16,7 @@ from defian_edge.calibration.ranges.estimators import RangeMethod, range_of
 from defian_edge.export.graph import array_of, copy_of, settle
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING
+from defian_edge.export.precision.int8.alternate import left_fp16
 from defian_edge.export.precision.int8.groups import named
 from defian_edge.export.precision.int8.measure import equalise, helped, measured, statistics_of
 from defian_edge.export.precision.int8.qdq import QuantisationPlan, insert_qdq
@@ -27,7 +28,7 @@ from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.runtime.onnx_runtime import import_onnxruntime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import numpy as np
 
@@ -40,7 +41,7 @@ LOGGER = logging.getLogger(__name__)
 STREAM_ROUNDINGS = 2.0
 """Weight of rounding against clipping in a residual stream, which every block rounds again (docs/quantisation.md)."""
 
-CHOSEN_AFTERWARDS = ("method", "clipping", "drawn", "residue")
+CHOSEN_AFTERWARDS = ("method", "clipping", "drawn")
 """What of a recipe changes no measurement: ranges are chosen from histograms that are at hand."""
 
 
@@ -101,6 +102,11 @@ def calibrate(
     """
     rewritten = named(rewritten)
     features = features or find_sites(rewritten, Scope.FEATURES)
+    two_terms = read_in_two_terms(rewritten, features) if recipe.residue else frozenset()
+    alternate = left_fp16(features) if recipe.alternates else frozenset()
+    chosen = features.without_maps(
+        alternate | {site.tensor for site in features.convolutions if site.node in two_terms}
+    )
     data = patches.sha256()
     graph = hashlib.sha256(ir.to_proto(rewritten).SerializeToString(deterministic=True)).hexdigest()
     options = {key: value for key, value in recipe.described().items() if key not in CHOSEN_AFTERWARDS}
@@ -109,13 +115,11 @@ def calibrate(
     found = arrays is not None
     say(f"calibration: cache {'hit' if found else 'miss'} {key[:12]}")
     if arrays is None:
-        arrays = dict(measured(rewritten, patches, recipe, features))
+        arrays = dict(measured(rewritten, patches, recipe, chosen))
         cache.store(key, arrays)
     model = copy_of(rewritten)
-    sites = equalise(model, arrays, recipe, features)
+    sites = equalise(model, arrays, recipe, chosen)
     streams = {site.tensor for site in sites.features if is_stream(site.group)}
-    two_terms = read_in_two_terms(model, sites) if recipe.two_terms else frozenset()
-    residue = {"residue": len(two_terms) or "nothing cheap is that near the picture"} if recipe.two_terms else {}
     far = {site.tensor for site in sites.convolutions if site.node in two_terms}
     limits = {}
     for name in sites.tensors:
@@ -124,12 +128,11 @@ def calibrate(
             limits[name] = REACH * range_of(histogram, RangeMethod.MINMAX)
             continue
         roundings = STREAM_ROUNDINGS if name in streams else 1.0
-        limits[name] = range_of(histogram, recipe.method, roundings, recipe.clipping, clipped, recipe.drawn_weight)
+        limits[name] = range_of(histogram, recipe.method, roundings, recipe.clipping, clipped, recipe.drawn)
     for name, limit in limits.items():
         LOGGER.debug("%s: INT8 up to %g", name, limit)
     record = {
         **recipe.described(),
-        "drawn": recipe.drawn_weight,
         "photos": len(patches.photos),
         "patches": patches.patches,
         "patch_size": patches.size,
@@ -137,11 +140,21 @@ def calibrate(
         "data_sha256": data,
         "graph_sha256": graph,
         "cache": "hit" if found else "miss",
-        "helped": helped(rewritten, recipe, features) | residue,
+        "helped": helped(rewritten, recipe, chosen) | _told(recipe, two_terms, alternate),
         "left_out": dict(Counter(Structure(rewritten.graph).left_out.values())),
     }
     calibrated = Calibrated(model, sites, QuantisationPlan(sites, limits, _weights(model, sites), two_terms), record)
     return calibrated.keeping_wide(NOTHING)
+
+
+def _told(recipe: Recipe, two_terms: Collection[str], alternate: Collection[str]) -> dict[str, str | int]:
+    """As ``helped`` does, of the helpers that choose among the sites."""
+    told: dict[str, str | int] = {}
+    if recipe.residue:
+        told["residue"] = len(two_terms) or "nothing cheap is that near the picture"
+    if recipe.alternates:
+        told["alternate"] = len(alternate) or "no block hands on a residual stream"
+    return told
 
 
 def _sources() -> list[Path]:

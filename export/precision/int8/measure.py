@@ -13,7 +13,7 @@ from defian_edge.calibration.ranges.observers import ChannelMaxima, JointMoment,
 from defian_edge.export.graph import array_of, copy_of, settle
 from defian_edge.export.precision.int8.channel_scaling import scalable, scale_channels
 from defian_edge.export.precision.int8.equalisation import equalisable, equalise_blocks
-from defian_edge.export.precision.int8.sites import Sites, find_sites
+from defian_edge.export.precision.int8.sites import Sites, find_sites, origin_of
 from defian_edge.export.precision.int8.upscale_basis import WINDOW, LinearSum
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def measured(
         rewritten: FP32 graph with uint8 I/O; it is not changed.
         patches: what to run through it.
         recipe: which helpers will be used.
-        sites: of the graph's features scope.
+        sites: of the graph's features scope, but for maps that are to stay FP16.
 
     Yields:
         ``maxima/<tensor>`` [C], ``moment``, ``counts/<tensor>`` [BINS] with ``range/<tensor>`` (exponent, largest
@@ -91,10 +91,10 @@ def equalise(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe, 
         model: FP32 graph.
         arrays: what :func:`measured` gave of it.
         recipe: which helpers are used.
-        sites: of the features scope of the graph as it comes.
+        sites: of the features scope of the graph as it comes, but for maps that are to stay FP16.
 
     Returns:
-        The sites of the recipe's scope in the graph as it is then.
+        The sites of the recipe's scope in the graph as it is then, with the same maps.
     """
     maxima = {key.removeprefix("maxima/"): array for key, array in arrays.items() if key.startswith("maxima/")}
     if recipe.equalise:
@@ -104,7 +104,9 @@ def equalise(model: ir.Model, arrays: Mapping[str, np.ndarray], recipe: Recipe, 
     if "moment" in arrays and np.any(arrays["moment"]):
         LinearSum(model).improve(arrays["moment"], side=recipe.side, basis=recipe.basis)
     settle(model)
-    return find_sites(model, recipe.scope)
+    found = find_sites(model, recipe.scope)
+    wanted = {site.tensor for site in sites.features}
+    return found.without_maps({site.tensor for site in found.features if origin_of(site.tensor) not in wanted})
 
 
 def helped(model: ir.Model, recipe: Recipe, sites: Sites) -> dict[str, str | int]:

@@ -13,11 +13,8 @@ from defian_edge.runtime.errors import DefianError
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-HELPERS = {"equalise": "equalise", "channels": "channels", "side": "side", "basis": "basis", "residue": "residue"}
-"""Name on the command line -> field of :class:`Recipe`."""
-
-DRAWN_FEATURES = 0.001
-"""As :data:`~defian_edge.calibration.ranges.estimators.DRAWN`, in the features scope."""
+HELPERS = ("equalise", "channels", "side", "basis", "residue", "alternate")
+"""Fields of :class:`Recipe` that can be switched off, by which they are called on the command line."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +28,10 @@ class Recipe:
         channels: in the features scope, scale the channels of every other feature map to one range as well.
         side: take what the image predicts out of the sum in front of the upscaling, into FP16 side channels.
         basis: change the basis of that sum.
-        residue: in the convolutions scope, read the maps in front of the picture as two INT8 terms.
+        residue: read the maps in front of the picture as two INT8 terms.
+        alternate: in the features scope, leave every other map of the residual streams FP16.
         clipping: weight of clipping against rounding in MSE and robust ranges.
-        drawn: weight of what drawn pictures lose by clipping in robust ranges; None for the scope's own.
+        drawn: weight of what drawn pictures lose by clipping in robust ranges.
     """
 
     scope: Scope = Scope.CONVOLUTIONS
@@ -43,8 +41,9 @@ class Recipe:
     side: bool = True
     basis: bool = True
     residue: bool = True
+    alternate: bool = True
     clipping: float = CLIPPING
-    drawn: float | None = None
+    drawn: float = DRAWN
 
     @classmethod
     def of(cls, scope: Scope, method: RangeMethod, without: Collection[str]) -> Recipe:
@@ -55,7 +54,7 @@ class Recipe:
         """
         if unknown := [name for name in without if name not in HELPERS]:
             raise DefianError(f"No INT8 helper {shown(unknown[0])}: expected one of {', '.join(HELPERS)}.")
-        return cls(scope, method, **{HELPERS[name]: False for name in without})
+        return cls(scope, method, **dict.fromkeys(without, False))
 
     @property
     def scales_channels(self) -> bool:
@@ -63,14 +62,9 @@ class Recipe:
         return self.channels and self.scope is Scope.FEATURES
 
     @property
-    def two_terms(self) -> bool:
-        """In the features scope the maps cross memory as one INT8 term, and there is no other to read."""
-        return self.residue and self.scope is Scope.CONVOLUTIONS
-
-    @property
-    def drawn_weight(self) -> float:
-        """Where every map is rounded, a range that reaches far costs more."""
-        return self.drawn if self.drawn is not None else DRAWN if self.scope is Scope.CONVOLUTIONS else DRAWN_FEATURES
+    def alternates(self) -> bool:
+        """In the convolutions scope the maps of the streams are FP16 anyway."""
+        return self.alternate and self.scope is Scope.FEATURES
 
     def described(self) -> dict[str, Any]:
         """For JSON: enums by their values."""

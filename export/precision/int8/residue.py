@@ -6,8 +6,8 @@ and neither is there a range that serves a photo and a page of text. A convoluti
 computes ``W q(x) + b`` and ``W q(x - q(x))``, both in INT8, and adds. With so fine a step the range costs nothing, and
 it reaches :data:`REACH` times as far as the largest magnitude of the calibration.
 
-That is one more convolution each, so only the cheapest are read so: :data:`MOST_MACS` of the network's at most. In the
-features scope, where the maps themselves cross memory as INT8, there is nothing left that a second term could read.
+That is one more convolution each, so only the cheapest are read so: :data:`MOST_MACS` of the network's at most. Their
+maps cross memory as FP16 in the features scope as well, or there would be nothing left that a second term could read.
 """
 
 from __future__ import annotations
@@ -35,16 +35,11 @@ def read_in_two_terms(model: ir.Model, sites: Sites) -> frozenset[str]:
 
     Args:
         model: a FP32 graph with uint8 I/O.
-        sites: its sites; maps that are INT8 for all their readers are left alone.
+        sites: its sites, of either scope.
     """
     candidates = _in_front_of_the_picture(model)
     readers = Counter(site.tensor for site in sites.convolutions)
-    features = {site.tensor for site in sites.features}
-    alone = [
-        site.node
-        for site in sites.convolutions
-        if site.node in candidates and readers[site.tensor] == 1 and site.tensor not in features
-    ]
+    alone = [site.node for site in sites.convolutions if site.node in candidates and readers[site.tensor] == 1]
     if not alone:
         return frozenset()
     sizes = list(model.graph.inputs[0].shape or (None,) * 4)[1:3]

@@ -27,8 +27,9 @@ class Scope(str, Enum):
     """What is INT8.
 
     ``convolutions``: inputs and weights of the wide convolutions: of residual blocks, attention, upscaling, and those
-    between; and of products of tokens with constant weights, as in transformers. ``features``: those, and every
-    feature map of C channels that is written by one fused kernel and read by another, the residual stream included.
+    between; and of products of tokens with constant weights, as in transformers. ``features``: those, and
+    every feature map of C channels that is written by one fused kernel and read by another, the residual stream
+    included. A :class:`~export.precision.int8.recipe.Recipe` leaves some of these FP16.
     """
 
     CONVOLUTIONS = "convolutions"
@@ -77,6 +78,10 @@ class Sites:
     def tensors(self) -> tuple[str, ...]:
         """Names of all tensors that need a range."""
         return tuple(sorted({site.tensor for site in (*self.convolutions, *self.features)}))
+
+    def without_maps(self, tensors: Collection[str]) -> Sites:
+        """The same but for some feature maps; convolutions that read those quantise what they read themselves."""
+        return Sites(self.convolutions, tuple(site for site in self.features if site.tensor not in tensors))
 
     def only(self, groups: frozenset[str]) -> Sites:
         """The sites of some groups."""
