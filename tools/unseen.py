@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 RESTORED = 42.0
 """PSNR-Y in dB of the reference, above which a loss cannot be seen."""
 WORST = 10
-METHODS = {"mse": {"method": RangeMethod.MSE, "residue": False}, "as exported": {}}
+METHODS = {"mse": {"method": RangeMethod.MSE, "residue": False, "alternate": False}, "as exported": {}}
 """Label -> what of the recipe is not as ``export.py`` has it."""
 
 

@@ -129,11 +129,20 @@ def test_the_rewrites_for_engines_launch_fewer_kernels_and_move_fewer_bytes(trac
 
 
 @pytest.fixture(scope="module")
-def graphs(traced):
+def rewritten(traced):
     model = traced(random_checkpoint(Architecture(channels=16, blocks=BLOCKS, modules=1, scale=2)))
     apply_rewrites(model)
-    patches = replace(calibration_set(None, 2, patches=4), size=32)
-    return {scope: make_int8(model, patches, scope=scope).serialise() for scope in Scope}
+    return model
+
+
+@pytest.fixture(scope="module")
+def patches():
+    return replace(calibration_set(None, 2, patches=4), size=32)
+
+
+@pytest.fixture(scope="module")
+def graphs(rewritten, patches):
+    return {scope: make_int8(rewritten, patches, scope=scope).serialise() for scope in Scope}
 
 
 def planned(graph, side=64):
@@ -146,8 +155,18 @@ def maps(tensors):
 
 
 @rtx
-def test_in_the_features_scope_a_residual_sum_is_one_kernel_that_moves_int8_alone(graphs):
+def test_in_the_features_scope_a_residual_sum_is_one_kernel_whatever_it_reads(graphs):
     found = planned(graphs[Scope.FEATURES])
+    sums = [each for each in found if each.kind != "correlation" and "Add" in each.name and "Int8" in maps(each.reads)]
+    # The second of the four maps of the stream is INT8, and so is what each block's convolutions give.
+    assert [sorted(maps(each.reads)) for each in sums] == [["Half", "Int8"], ["Int8", "Int8"], ["Half", "Int8"]]
+    # What stays FP16 is written once more as INT8 for the convolution that reads it.
+    assert [sorted(maps(each.writes)) for each in sums] == [["Int8"], ["Half", "Int8"], ["Half"]]
+
+
+@rtx
+def test_with_every_map_int8_a_residual_sum_is_one_kernel_that_moves_int8_alone(rewritten, patches):
+    found = planned(make_int8(rewritten, patches, scope=Scope.FEATURES, alternate=False).serialise())
     sums = [each for each in found if each.kind != "correlation" and maps(each.reads) == ["Int8", "Int8"]]
     # Of the module's input the compiler keeps a dequantised copy for the attention, and the first block adds to that.
     assert len(sums) >= BLOCKS - 1
