@@ -114,10 +114,11 @@ def export(
         str, typer.Option(help="Activation ranges: robust, mse, percentile (99.999), entropy, minmax.")
     ] = "robust",
     int8_scope: Annotated[
-        str, typer.Option(help="convolutions, or features: every feature map of C channels as well.")
+        str, typer.Option(help="convolutions, or features: most feature maps of C channels as well.")
     ] = "convolutions",
     int8_without: Annotated[
-        list[str] | None, typer.Option(help="Leave a helper out: equalise, channels, side, basis, residue; repeatable.")
+        list[str] | None,
+        typer.Option(help="Leave a helper out: equalise, channels, side, basis, residue, alternate; repeatable."),
     ] = None,
     sensitivity: Annotated[
         bool, typer.Option("--sensitivity", help="Measure what each part of the network costs in INT8.")
