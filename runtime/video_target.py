@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -94,17 +95,31 @@ class FilmWriter:
         kind = self._film.stream.codec_context.format
         return kind is not None and max(each.bits for each in kind.components) > 8
 
+    @property
+    def _has_alpha(self) -> bool:
+        kind = self._film.stream.codec_context.format
+        return kind is not None and any(each.is_alpha for each in kind.components)
+
     def take(self, thing: Any) -> None:  # noqa: ANN401
         """An upscaled frame, uint8 RGB [H, W, 3], or a packet of another stream of the source."""
         if not isinstance(thing, np.ndarray):
             if thing.stream.index in self._copied:
                 thing.stream = self._copied[thing.stream.index]
-                self._writer.mux(thing)
+                self._copy(thing)
             return
         frame = self._colours.from_rgb(self._av, thing, self._output.pix_fmt)
         frame.pts, frame.time_base = self.times.popleft(), self._film.stream.time_base
         self._encoded(self._output.encode(frame))
         self.count += 1
+
+    def _copy(self, packet: Any) -> None:  # noqa: ANN401
+        """Write a packet of sound or subtitles to the result; one whose time runs back, in joined films, is counted."""
+        try:
+            self._writer.mux(packet)
+        except self._av.FFmpegError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._film.ledger.refused += 1
 
     def take_encoded(self, packet: Any) -> None:  # noqa: ANN401
         """A packet of a part of the result, encoded as this film is."""
@@ -140,6 +155,8 @@ class FilmWriter:
         if self._deep:
             bits = "10" if "10" in self._output.pix_fmt else "8"
             said.append(f"{bits} bits a channel in the result, 8 in the network")
+        if self._has_alpha:
+            said.append("its transparency is left out")
         if self._film.deinterlaced:
             said.append(f"{self._film.deinterlaced} frames were interlaced, and are deinterlaced")
         lost = left_out(self._film.side_data, self._hdr.kept(self._encoding.codec))
