@@ -128,7 +128,7 @@ def _run(options: argparse.Namespace) -> int:
     tally.failures += [f"{folder}: this folder cannot be read." for folder in planned.unreadable]
     _report(tally, len(jobs))
     if planned.no_media:
-        print(f"{planned.no_media} files are neither photo nor video and were left")
+        print(f"{planned.no_media} files are by their names neither photo nor video, and were left")
     if tally.suspicious:
         print(
             f"{tally.suspicious} of {tally.frames} frames came out black or white, in whole or in a patch, and should "
