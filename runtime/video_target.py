@@ -67,13 +67,14 @@ class FilmWriter:
         context, encoding = source.codec_context, self._encoding
         options = self._hdr.options(encoding.codec, encoding.options())
         stream = self._writer.add_stream(encoding.codec, rate=rate, options=options)
-        sides, aspect = (context.width, context.height), context.sample_aspect_ratio or Fraction(1)
+        sides = (context.width, context.height)
+        aspect = source.sample_aspect_ratio or Fraction(1)  # of the container, where the film itself says none
         if turns % 2:
             sides, aspect = sides[::-1], 1 / aspect
         stream.width, stream.height = (self._scale * each for each in sides)
         stream.pix_fmt = encoding.pixel_format(stream.width, stream.height, deep=self._deep)
         stream.codec_context.time_base = source.time_base
-        stream.codec_context.sample_aspect_ratio = aspect
+        stream.codec_context.sample_aspect_ratio = self._aspect = aspect
         self._colours.tag(stream.codec_context)
         if encoding.encoder.tag and self._writer.format.name != "matroska":
             stream.codec_context.codec_tag = encoding.encoder.tag
@@ -159,6 +160,9 @@ class FilmWriter:
             said.append("its transparency is left out")
         if self._film.deinterlaced:
             said.append(f"{self._film.deinterlaced} frames were interlaced, and are deinterlaced")
+        if self._aspect != 1 and self.container == "matroska" and not self._encoding.encoder.says_aspect:
+            how = f"{self._encoding.codec} and PyAV's Matroska do not say it; libx264, libx265 and MP4 do"
+            said.append(f"pixels are {self._aspect} times as wide as high, and that is left out: {how}")
         lost = left_out(self._film.side_data, self._hdr.kept(self._encoding.codec))
         return said + [f"{each} is left out" for each in lost]
 

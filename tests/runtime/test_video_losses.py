@@ -15,6 +15,7 @@ from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.jobs import plan_jobs
 from defian_edge.runtime.resume import Resume
 from defian_edge.runtime.video import upscale_video
+from defian_edge.runtime.video_encoder import Encoding
 from defian_edge.runtime.video_source import says_interlaced
 from tests.conftest import SHARED, noise
 from tests.doubles.enlarger import Enlarger
@@ -287,3 +288,21 @@ def test_transparency_is_left_out_and_told(tmp_path, pixels, remarks):
         out.mux(video.encode(av.VideoFrame.from_ndarray(noise(32, 32, 3), format="rgb24")))
         out.mux(video.encode(None))
     assert upscaled(tmp_path / "a.mov", tmp_path / "sr").remarks == remarks
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "kept"),
+    [("libx264", ".mp4", True), ("libx264", ".mkv", True), ("libsvtav1", ".mp4", True), ("ffv1", ".mkv", False)],
+)
+def test_the_shape_of_pixels_that_the_container_alone_says_is_kept_or_told(tmp_path, codec, suffix, kept):
+    with av.open(str(tmp_path / "a.mov"), "w") as out:
+        video: Any = out.add_stream("prores_ks", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 64, "yuv422p10le"
+        video.codec_context.sample_aspect_ratio = Fraction(16, 11)
+        out.mux(video.encode(av.VideoFrame.from_ndarray(noise(64, 64, 3), format="rgb24")))
+        out.mux(video.encode(None))
+    target = tmp_path / f"b{suffix}"
+    made = upscale_video(Enlarger(), tmp_path / "a.mov", target, lambda: None, Encoding(codec))
+    with av.open(str(target)) as reader:
+        assert (reader.streams.video[0].sample_aspect_ratio == Fraction(16, 11)) == kept
+    assert any("pixels are 16/11 times as wide as high" in each for each in made.remarks) != kept
