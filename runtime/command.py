@@ -125,8 +125,9 @@ def _run(options: argparse.Namespace) -> int:
         from .cluster.run import run_on_ray
 
         tally = run_on_ray(work, jobs, cluster, options.inputs, alone=alone)
-    tally.failures += [f"{folder}: this folder cannot be read." for folder in planned.unreadable]
     _report(tally, len(jobs))
+    for folder in planned.unreadable:
+        print(f"{printable(folder)}: this folder cannot be read.", file=sys.stderr)
     if planned.no_media:
         print(f"{planned.no_media} files are by their names neither photo nor video, and were left")
     if tally.suspicious:
@@ -135,7 +136,7 @@ def _run(options: argparse.Namespace) -> int:
             "not.",
             file=sys.stderr,
         )
-    return 1 if tally.failures or tally.suspicious else 0
+    return 1 if tally.failures or planned.unreadable or tally.suspicious else 0
 
 
 def _here(work: Work, jobs: list[Job], *, alone: bool) -> Tally:

@@ -241,3 +241,20 @@ def test_what_is_no_file_is_counted_and_a_name_without_a_suffix_is_looked_into(t
     assert [job.source.name for job in made.jobs] == ["a", "a.png"]
     assert [job.target.name for job in made.jobs] == ["a_.png", "a.png"]
     assert made.no_media == 4
+
+
+def test_a_folder_that_cannot_be_read_is_no_file_that_failed(tmp_path, monkeypatch, capsys):
+    from defian_edge.runtime import command
+    from defian_edge.runtime.batch import Tally
+
+    photo(tmp_path / "in" / "a.png")
+    closed = tmp_path / "in" / "closed"
+    made = plan([tmp_path / "in"], tmp_path / "sr")
+    made.unreadable.append(closed)
+    monkeypatch.setattr(command, "plan", lambda *_: made)
+    monkeypatch.setattr(command, "_here", lambda *_, **__: Tally(done=1))
+    given = ["--engine", str(tmp_path / "x.onnx"), "--out", str(tmp_path / "sr")]
+    options = command._parser().parse_args([str(tmp_path / "in"), *given])
+    assert command._run(options) == 1
+    said = capsys.readouterr().err
+    assert said == f"{closed}: this folder cannot be read.\n"
