@@ -13,6 +13,7 @@ from .backends import CHECKS, PROVIDERS
 from .batch import Tally, Work
 from .cluster.options import add_cluster_options, cluster_of
 from .entry import asks_for, carry_out, printable
+from .errors import DefianError
 from .files import require_writable_folder
 from .jobs import plan
 from .log import add_verbose
@@ -116,6 +117,8 @@ def _run(options: argparse.Namespace) -> int:
         require_encoder(encoding)
     if options.compare is not None:
         require_scikit_image()
+        if not options.compare.exists():
+            raise DefianError(f"--compare: expected an original or a folder of originals, found no {options.compare}.")
     require_writable_folder(options.out)
     alone = options.shard is None and options.inputs == [job.source for job in jobs]
     work = Work(_opening(options), options.out, options.overwrite, options.compare, encoding)
