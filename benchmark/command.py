@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     drift.add_argument("--tile", help="HxW in LR pixels: measure what tiles of this size cost as well")
     overlap = count_of("--overlap", 0, 50_000, "LR pixels")
-    drift.add_argument("--overlap", type=overlap, default=DEFAULT_OVERLAP, help="LR pixels that neighbours share")
+    drift.add_argument("--overlap", type=overlap, help=f"LR pixels that neighbours share; default {DEFAULT_OVERLAP}")
     add_limits(
         drift,
         {
@@ -200,7 +200,7 @@ def _options(options: argparse.Namespace, command: str) -> BenchOptions:
         threads=options.threads,
         memory=not options.no_memory,
         energy=not options.no_energy,
-        tiling=None if options.tile is None else Tiling.parse(options.tile, options.overlap),
+        tiling=_tiling(options.tile, options.overlap),
         budget=Budget(
             drift=options.max_drift,
             psnr_to_reference=options.min_psnr_to_reference,
@@ -209,6 +209,12 @@ def _options(options: argparse.Namespace, command: str) -> BenchOptions:
         ),
         command=command,
     )
+
+
+def _tiling(tile: str | None, overlap: int | None) -> Tiling | None:
+    if tile is None and overlap is not None:
+        raise DefianError("An overlap needs tiles.", "Give --tile 192x192, for example.")
+    return None if tile is None else Tiling.parse(tile, DEFAULT_OVERLAP if overlap is None else overlap)
 
 
 def _shape(batch: str, shape: str) -> Shape:

@@ -71,7 +71,8 @@ class BenchOptions:
             )
         if self.measures_drift:
             return
-        for given, what in ((self.budget, "A drift budget"), (self.tiling, "Tile drift")):
+        needs = ((self.budget, "A drift budget"), (self.tiling, "Tile drift"), (self.reference, "A reference"))
+        for given, what in needs:
             if given:
                 hint = "Give --dataset, --lr and --hr, or a reference pack with --reference."
                 raise DefianError(f"{what} needs images to measure it on.", hint)

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from defian_edge.runtime.arguments import count_of, number_of, path_of, shown
 from defian_edge.runtime.entry import (
+    FULL,
     INTERRUPTED,
     NOBODY_READS,
-    Terminated,
     finish,
     printable,
     raise_if_ended,
+    say_full,
     status_of,
+    typers_status,
 )
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 from defian_edge.runtime.log import show_log
@@ -330,8 +332,12 @@ def main() -> None:
         raise_if_ended()
         print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
-    except SystemExit as ended:  # typer makes 130 of every KeyboardInterrupt
-        sys.exit(Terminated.latest if ended.code == INTERRUPTED and Terminated.latest else ended.code)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        finish(say_full(error))
+    except SystemExit as ended:
+        raise SystemExit(typers_status(ended)) from None
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from .backends import CHECKS, PROVIDERS
 from .batch import Tally, Work
 from .cluster.options import add_cluster_options, cluster_of
 from .entry import asks_for, carry_out, printable
+from .errors import DefianError
 from .files import require_writable_folder
 from .jobs import plan
 from .log import add_verbose
@@ -116,6 +117,8 @@ def _run(options: argparse.Namespace) -> int:
         require_encoder(encoding)
     if options.compare is not None:
         require_scikit_image()
+        if not options.compare.exists():
+            raise DefianError(f"--compare: expected an original or a folder of originals, found no {options.compare}.")
     require_writable_folder(options.out)
     alone = options.shard is None and options.inputs == [job.source for job in jobs]
     work = Work(_opening(options), options.out, options.overwrite, options.compare, encoding)
@@ -125,17 +128,18 @@ def _run(options: argparse.Namespace) -> int:
         from .cluster.run import run_on_ray
 
         tally = run_on_ray(work, jobs, cluster, options.inputs, alone=alone)
-    tally.failures += [f"{folder}: this folder cannot be read." for folder in planned.unreadable]
     _report(tally, len(jobs))
+    for folder in planned.unreadable:
+        print(f"{printable(folder)}: this folder cannot be read.", file=sys.stderr)
     if planned.no_media:
-        print(f"{planned.no_media} files are neither photo nor video and were left")
+        print(f"{planned.no_media} files are by their names neither photo nor video, and were left")
     if tally.suspicious:
         print(
             f"{tally.suspicious} of {tally.frames} frames came out black or white, in whole or in a patch, and should "
             "not.",
             file=sys.stderr,
         )
-    return 1 if tally.failures or tally.suspicious else 0
+    return 1 if tally.failures or planned.unreadable or tally.suspicious else 0
 
 
 def _here(work: Work, jobs: list[Job], *, alone: bool) -> Tally:

@@ -2,7 +2,8 @@
 
 Pillow decides by content which decoder takes a file, and some of its decoders start other programs, so they are named.
 It reads 16 bits a channel as their upper 8, and 16-bit grey as it lies in the file, whatever the file calls white;
-both are put right here.
+both are put right here. What it reads wrongly beyond repair is refused: signed TIFF, deep TIFF in planes, and deep
+colours of JPEG 2000, whose white it makes black.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from .errors import DefianError
+from .jpeg2000 import jpeg2000_bits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -45,9 +47,12 @@ UNREADABLE = (
 SCALELESS = frozenset({"I", "F"})
 """Pillow's modes of 32-bit integers and floats, which it would clip at 255."""
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+_PLANAR, _IN_PLANES, _SAMPLE_FORMAT, _SIGNED = 284, 2, 339, 2
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B"}
 """The raw mode that reads a big-endian value as little-endian gives its lower byte, and the other way round; N is the
 machine's own order, little-endian on all that this project runs on."""
+_SHIFTED = frozenset({"L", "LA", "RGB", "RGBA", "CMYK"})
+"""Modes into which Pillow shifts a JPEG 2000's values: to the left its white is none, to the right it becomes black."""
 _lock = threading.Lock()
 
 
@@ -101,9 +106,10 @@ def eight_bits(image: Image.Image, path: Path) -> Image.Image:
         DefianError: its values have no white to be scaled by.
         OSError, SyntaxError, ...: as ``UNREADABLE``.
     """
+    tags: Any = getattr(image, "tag_v2", {})
+    _require_true(image, path, tags)
     if (deep := _deep_mode(image)) is not None:
         return _rounded(image, path, deep)
-    tags: Any = getattr(image, "tag_v2", {})
     if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))):
         if image.mode in SCALELESS or image.mode.startswith("I"):
             raise DefianError(
@@ -114,11 +120,38 @@ def eight_bits(image: Image.Image, path: Path) -> Image.Image:
         return image
     bits = int(tags.get(_BITS_PER_SAMPLE, (16,))[0])
     inverted = image.format == "TIFF" and tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-    white = (1 << bits) - 1
     values = np.asarray(image).astype(np.int64)
+    if image.format == "JPEG2000":  # grey, which Pillow shifts to the upper end of its 16 bits
+        bits = min(jpeg2000_bits(path), 16)
+        values >>= 16 - bits
+    white = (1 << bits) - 1
     if values.size and not 0 <= int(values.min()) <= int(values.max()) <= white:
         raise DefianError(f"{path}: expected values from 0 to {white}, found {values.min()} to {values.max()}.")
     return Image.fromarray(_scaled(white - values if inverted else values, white))
+
+
+def _require_true(image: Image.Image, path: Path, tags: Any) -> None:  # noqa: ANN401 - a TIFF's, by number
+    """Refuse what Pillow decodes to other values than the file holds.
+
+    Raises:
+        DefianError: with what was expected and what was found.
+    """
+    expected = found = ""
+    bits = max(tags.get(_BITS_PER_SAMPLE, (1,)))
+    if _SIGNED in tags.get(_SAMPLE_FORMAT, ()):
+        expected, found = "values from black to white", f"signed numbers of {bits} bits"
+    elif bits > 8 and tags.get(_PLANAR) == _IN_PLANES and len(image.getbands()) > 1:
+        expected, found = "the channels of a pixel side by side", f"planes of {bits} bits"
+    elif image.format == "JPEG2000" and image.mode in _SHIFTED and (bits := jpeg2000_bits(path)) != 8:
+        expected, found = f"8 bits a channel in a JPEG 2000 of mode {image.mode}", f"{bits}"
+    if found:
+        raise DefianError(f"{path}: expected {expected}, found {found}.", "Convert it to a PNG, of 8 or 16 bits.")
+
+
+def is_truncated(image: Image.Image) -> bool:
+    """Whether of an open picture, not decoded yet, ``eight_bits`` takes the upper 8 of 16 bits a channel."""
+    animated = image.format == "PNG" and getattr(image, "is_animated", False)
+    return animated and any(_is_deep(_raw_mode(tile)) for tile in getattr(image, "tile", []))
 
 
 def _scaled(values: NDArray[Any], white: int) -> NDArray[np.uint8]:
@@ -134,8 +167,12 @@ def _deep_mode(image: Image.Image) -> str | None:
         return None
     tiles: list[Any] = getattr(image, "tile", [])
     modes = {_raw_mode(tile) for tile in tiles}
-    deep = [mode for mode in modes if mode.endswith((";16B", ";16L", ";16N")) and not mode.startswith(("I", "L;"))]
+    deep = [mode for mode in modes if _is_deep(mode)]
     return deep[0] if len(modes) == 1 and deep else None
+
+
+def _is_deep(mode: str) -> bool:
+    return mode.endswith((";16B", ";16L", ";16N")) and not mode.startswith(("I", "L;"))
 
 
 def _raw_mode(tile: Any) -> str:  # noqa: ANN401 - a tuple of Pillow's

@@ -5,6 +5,7 @@ Standard library alone and quickly imported, because a command can be ended whil
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -12,6 +13,7 @@ import time
 from contextlib import suppress
 from importlib import import_module
 from math import inf
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from .errors import DefianError
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 REFUSED = 2
 INTERRUPTED, TERMINATED, NOBODY_READS = 130, 143, 141
 """128 and the number of SIGINT, SIGTERM, SIGPIPE, as shells count."""
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""What is wrong where a file that the output goes to lies on a full disk."""
 AT_ONCE = 0.2
 """Seconds within which signals are one."""
 
@@ -54,9 +58,11 @@ def printable(text: object) -> str:
 def begin() -> None:
     """Set up a process for a command: call it first, before anything heavy is imported.
 
-    Output that a terminal cannot show is escaped instead of refused, each line goes out as it comes, SIGTERM and SIGHUP
-    end the command as SIGINT does, and what reaches the top of the program becomes its status.
+    Output that a terminal cannot show is escaped instead of refused, each line goes out as it comes, and goes nowhere
+    where it was closed; SIGTERM and SIGHUP end the command as SIGINT does, and what reaches the top of the program
+    becomes its status.
     """
+    sys.stdout, sys.stderr = (_opened(stream) for stream in (sys.stdout, sys.stderr))
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -66,6 +72,11 @@ def begin() -> None:
         if number is not None and signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, _terminate)
     sys.excepthook = _top
+
+
+def _opened(stream: TextIO | None) -> TextIO:
+    """A stream that can be written; Python has None for one that was closed before it began, as by ``>&-``."""
+    return Path(os.devnull).open("w", encoding="utf-8") if stream is None else stream
 
 
 def status_of(error: BaseException) -> int | None:
@@ -99,10 +110,31 @@ def carry_out(work: Callable[[], int], if_interrupted: str) -> NoReturn:
         elif isinstance(error, DefianError):
             print(f"error: {printable(error)}", file=sys.stderr)
             status = REFUSED
+        elif isinstance(error, OSError) and error.errno in FULL:
+            status = say_full(error)
         else:
             raise
     Terminated.latest = None
     finish(status)
+
+
+def say_full(error: OSError) -> int:
+    """Say that the disk is full on which the output goes to a file, and give the status for it."""
+    print(f"error: Cannot write the output: {error.strerror}.\n  Free some space.", file=sys.stderr)
+    return REFUSED
+
+
+def typers_status(ended: SystemExit) -> object:
+    """The status of a command that typer or rich has ended.
+
+    Typer makes 130 of every ``KeyboardInterrupt``, and both make 1 of a ``BrokenPipeError``, which then is the context.
+    """
+    if ended.code == INTERRUPTED and Terminated.latest is not None:
+        return Terminated.latest
+    cause = ended.__context__
+    while cause is not None and not isinstance(cause, BrokenPipeError):
+        cause = cause.__context__
+    return ended.code if cause is None else NOBODY_READS
 
 
 def asks_for(command: str, given: Sequence[str]) -> bool:

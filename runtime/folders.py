@@ -19,10 +19,12 @@ class Below:
     Attributes:
         files: in the order of their paths.
         unreadable: folders that may not be looked into.
+        no_files: how many names are of no file that holds anything for us: links to nothing, pipes, macOS's ``._name``.
     """
 
     files: tuple[Path, ...]
     unreadable: tuple[Path, ...]
+    no_files: int = 0
 
 
 def files_below(folder: Path) -> Below:
@@ -30,6 +32,7 @@ def files_below(folder: Path) -> Below:
     files: list[Path] = []
     unreadable: list[Path] = []
     seen: set[str] = set()
+    no_files = 0
 
     def note(error: OSError) -> None:
         unreadable.append(Path(os.fsdecode(error.filename)))
@@ -41,6 +44,10 @@ def files_below(folder: Path) -> Below:
             continue
         seen.add(real)
         folders.sort()
-        paths = (Path(place, name) for name in names if not (is_unfinished(name) or name.startswith(NO_PHOTOS)))
-        files += [path for path in paths if path.is_file()]
-    return Below(tuple(sorted(files)), tuple(sorted(unreadable)))
+        for name in names:
+            path = Path(place, name)
+            if path.is_file() and not name.startswith(NO_PHOTOS):
+                files += [] if is_unfinished(name) else [path]
+            else:
+                no_files += 1
+    return Below(tuple(sorted(files)), tuple(sorted(unreadable)), no_files)

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from .colour import to_srgb
-from .decoding import UNREADABLE, eight_bits, opened, require_pixels, upright
+from .decoding import UNREADABLE, eight_bits, is_truncated, opened, require_pixels, upright
 from .errors import DefianError
 from .files import write_whole
 from .folders import files_below
@@ -35,8 +35,12 @@ SUFFIXES = frozenset(
 """Files of a folder that are photos; what is in a file is told by its content."""
 _ORIENTATION, _EXIF, _GPS = 0x0112, 0x8769, 0x8825
 _SIZES = (0xA002, 0xA003)
-_KEPT = frozenset({270, 271, 272, 305, 306, 315, 33432, _EXIF, _GPS, *range(0x9C9B, 0x9CA0)})
-"""Tags that say something of a picture and not of how its file is made: description, camera, date, author, place."""
+_TIMES = (*range(0x9003, 0x9005), *range(0x9010, 0x9013), *range(0x9290, 0x9293))
+_KEPT = frozenset({270, 271, 272, 305, 306, 315, 33432, _EXIF, _GPS, *range(0x9C9B, 0x9CA0), *_TIMES})
+"""Tags that say something of a picture and not of how its file is made: description, camera, date, author, place.
+
+The times of exposure belong into the block of their own, but some programs write them beside the date.
+"""
 
 
 @dataclass(frozen=True)
@@ -141,12 +145,13 @@ def _require_whole(image: Image.Image, path: Path) -> None:
 
 def _photo(image: Image.Image, path: Path, left_out: int = 0) -> Photo:
     """The frame at which an open file stands."""
+    cut = "of its 16 bits a channel the upper 8 are taken, as it is animated" if is_truncated(image) else ""
     decoded = eight_bits(image, path)
     said = image.getexif()
     turned = upright(decoded, said.get(_ORIENTATION, 1))
     picture, remark = to_srgb(turned, image.info.get("icc_profile"))
     exif, lost = _kept(said)
-    remarks = tuple(each for each in (remark, lost) if each)
+    remarks = tuple(each for each in (cut, remark, lost) if each)
     return Photo(np.asarray(picture), exif, _dpi(image.info.get("dpi")), left_out, remarks)
 
 

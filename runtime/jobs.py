@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .shards import Shard
+
+
+MOST_BYTES = 255
+"""Of a file's name, on the file systems of Linux; others take as many letters or more."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,8 @@ def plan(inputs: Iterable[Path], out: Path, encoding: Encoding | None = None, sh
 
     Results in an ``out`` that lies below a folder are no sources, nor is what an interrupted run has left of a video. A
     file that is named twice is done once. Where several files of a folder differ only in their suffix, results keep it:
-    ``cat.jpg`` beside ``cat.png`` becomes ``cat.jpg.png``. A video keeps its container if that takes the encoding.
-    Of a shard's files alone more is read than the name.
+    ``cat.jpg`` beside ``cat.png`` becomes ``cat.jpg.png``, ``cat`` becomes ``cat_.png``; too long a name is cut.
+    A video keeps its container if that takes the encoding. Of a shard's files alone more is read than the name.
 
     Raises:
         DefianError: an input is missing, the folders hold nothing, or two sources would become the same file.
@@ -79,7 +85,8 @@ def plan(inputs: Iterable[Path], out: Path, encoding: Encoding | None = None, sh
     made.elsewhere = len(once) - len(mine)
     kept = (encoding or Encoding()).encoder.containers
     jobs = [_job(source, place, kept) for source, place in mine]
-    made.jobs = _distinct(jobs, [place for _, place in mine])
+    jobs = _distinct(jobs, [place for _, place in mine])
+    made.jobs = [replace(job, target=_short_enough(job.target)) for job in jobs]
     _require_distinct(made.jobs)
     return made
 
@@ -97,11 +104,23 @@ def _distinct(jobs: list[Job], places: list[Path]) -> list[Job]:
     """Results that would have one name keep their sources' suffix, but for the one whose source has that name."""
     taken = Counter(job.target for job in jobs)
     return [
-        replace(job, target=place.with_name(place.name + job.target.suffix))
+        replace(job, target=place.with_name(f"{place.name}{'' if place.suffix else '_'}{job.target.suffix}"))
         if taken[job.target] > 1 and place != job.target
         else job
         for job, place in zip(jobs, places, strict=True)
     ]
+
+
+def _short_enough(target: Path) -> Path:
+    """The target; where its name is too long with the suffix that it got, a shorter one, which no other target has."""
+    whole = os.fsencode(target.name)
+    if len(whole) <= MOST_BYTES:
+        return target
+    mark = f"~{hashlib.sha256(whole).hexdigest()[:8]}"
+    stem = target.stem
+    while len(os.fsencode(f"{stem}{mark}{target.suffix}")) > MOST_BYTES:
+        stem = stem[:-1]
+    return target.with_name(f"{stem}{mark}{target.suffix}")
 
 
 def _require_distinct(jobs: list[Job]) -> None:
@@ -120,6 +139,7 @@ def _media_in(folder: Path, out: Path, made: Plan) -> list[Path]:
     root, results = folder.resolve(), out.resolve()
     below = files_below(folder)
     made.unreadable += below.unreadable
+    made.no_media += below.no_files
     paths = []
     for path in below.files:
         if not root.is_relative_to(results) and (root / path.relative_to(folder)).is_relative_to(results):

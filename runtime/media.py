@@ -16,8 +16,8 @@ VIDEO_SUFFIXES = frozenset(
         *(".wmv", ".flv", ".3gp", ".3g2", ".ogv", ".mxf"),
     }
 )
-ONLY_BY_CONTENT = frozenset({".ts"})
-"""Suffixes that other files have as well."""
+ONLY_BY_CONTENT = frozenset({".ts", ""})
+"""Suffixes that other files have as well, and none."""
 _PHOTO = re.compile(
     rb"\x89PNG|\xff\xd8\xff|GIF8|BM|II\*\0|MM\0\*|RIFF....WEBP|\0\0\0\x0cjP  |\xff\x4f\xff\x51|P[1-7][\s#]"
     rb"|....ftyp(avif|avis|mif1|msf1|heic|heix)",

@@ -20,7 +20,8 @@ from .video_colour import Colours
 from .video_encoder import FORMATS, Encoding, import_av
 from .video_packets import PacketWriter
 from .video_parts import PartReader
-from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, place_of
+from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, opened_film, place_of
+from .video_survey import faults_of
 from .video_target import FilmWriter, PartWriter
 from .video_times import TIMELESS, FrameTimes
 
@@ -131,7 +132,7 @@ def _transcode(
 ) -> _Transcoder:
     source, target = files
     with ExitStack() as stack, ffmpegs_faults(av, source):
-        reader = stack.enter_context(av.open(place_of(source, "rb")))
+        reader = stack.enter_context(opened_film(av, source))
         place = place_of(target, "wb")
         writer = stack.enter_context(av.open(place, "w", format=FORMATS[target.suffix.lower()]))
         transcoder = _Transcoder(av, session, (reader, writer), source, encoding)
@@ -148,7 +149,7 @@ def _transcode_part(
 ) -> _Transcoder:
     encoding, part, suffix = how
     with ExitStack() as stack, ffmpegs_faults(av, source):
-        reader = stack.enter_context(av.open(place_of(source, "rb")))
+        reader = stack.enter_context(opened_film(av, source))
         writer = stack.enter_context(av.open(io.BytesIO(), "w", format=FORMATS[suffix.lower()]))
         transcoder = _Transcoder(av, session, (reader, writer), source, encoding, (part, stream))
         transcoder.run(lambda: None)
@@ -180,6 +181,7 @@ class _Transcoder:
         how = (session.manifest.scale, encoding)
         if part is None:
             self._film = FilmReader(av, reader, stream, source)
+            self._film.ledger.faults += faults_of(av, source)
             self._writer = FilmWriter(av, writer, self._film, look, how)
         else:
             self._film = PartReader(av, reader, stream, source, part[0])

@@ -34,6 +34,7 @@ class Encoder:
         usual: value of ``--crf`` and ``--preset`` where none is given.
         presets: which there are; empty if it has none.
         always: options that are always set.
+        says_aspect: whether its packets say the shape of a pixel.
         tag: the four letters by which an MP4 or QuickTime file names it, where FFmpeg's are not the usual ones.
     """
 
@@ -45,6 +46,7 @@ class Encoder:
     presets: tuple[str, ...] = SPEEDS
     always: Mapping[str, str] = field(default_factory=dict)
     tag: str = ""
+    says_aspect: bool = True
 
 
 _X26 = ("yuv420p", "yuv420p10le", "yuv444p", "yuv444p10le")
@@ -60,12 +62,22 @@ ENCODERS: dict[str, Encoder] = {
         worst=63,
         usual=(20, "8"),
         presets=tuple(map(str, range(14))),
+        says_aspect=False,
     ),
-    "ffv1": Encoder(frozenset({MATROSKA}), _X26, "", 0, (0, ""), (), {"level": "3", "slicecrc": "1"}),
+    "ffv1": Encoder(
+        frozenset({MATROSKA}), _X26, "", 0, (0, ""), (), {"level": "3", "slicecrc": "1"}, says_aspect=False
+    ),
     "h264_nvenc": Encoder(_ALL, ("yuv420p", "", "yuv444p", ""), "cq", 51, (19, "p5"), NVENC_SPEEDS, _CONSTANT),
     "hevc_nvenc": Encoder(_MOST, _NVENC, "cq", 51, (20, "p5"), NVENC_SPEEDS, _CONSTANT, "hvc1"),
     "av1_nvenc": Encoder(
-        frozenset({MATROSKA, MP4}), ("yuv420p", "p010le", "", ""), "cq", 51, (24, "p5"), NVENC_SPEEDS, _CONSTANT
+        frozenset({MATROSKA, MP4}),
+        ("yuv420p", "p010le", "", ""),
+        "cq",
+        51,
+        (24, "p5"),
+        NVENC_SPEEDS,
+        _CONSTANT,
+        says_aspect=False,
     ),
 }
 

@@ -11,7 +11,8 @@ from .video import Film
 from .video_encoder import FORMATS, import_av
 from .video_packets import opened_packets
 from .video_parts import in_order
-from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, place_of
+from .video_source import FilmReader, ffmpegs_faults, film_stream, first_look, opened_film, place_of
+from .video_survey import faults_of
 from .video_target import FilmWriter
 
 if TYPE_CHECKING:
@@ -40,11 +41,12 @@ def join_film(
     av = import_av()
     try:
         with unfinished_file(target) as unfinished, ExitStack() as stack, ffmpegs_faults(av, source):
-            reader = stack.enter_context(av.open(place_of(source, "rb")))
+            reader = stack.enter_context(opened_film(av, source))
             stream = film_stream(reader, source)
             kind = FORMATS[target.suffix.lower()]
             writer = stack.enter_context(av.open(place_of(unfinished, "wb"), "w", format=kind))
             film = FilmReader(av, reader, stream, source)
+            film.ledger.faults += faults_of(av, source)
             film.side_data.update(side_data)
             result = FilmWriter(av, writer, film, first_look(av, source), how)
             _join(av, film, result, parts)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import DefianError
 from .video_encoder import import_av
-from .video_source import FilmReader, ffmpegs_faults, film_stream, place_of, says_interlaced
+from .video_source import FilmReader, ffmpegs_faults, film_stream, opened_film, packets_of, says_interlaced
 from .video_times import TIMELESS
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def parts_of(source: Path, least: int = LEAST) -> tuple[Part, ...]:
         DefianError: PyAV is missing, or the file cannot be read.
     """
     av = import_av()
-    with ffmpegs_faults(av, source), av.open(place_of(source, "rb")) as reader:
+    with ffmpegs_faults(av, source), opened_film(av, source) as reader:
         stream = film_stream(reader, source)
         if reader.format.name in TIMELESS or says_interlaced(av, stream, source):
             raise UncutError(f"{source} has no times, or is interlaced.")
@@ -80,7 +80,7 @@ def _times(reader: Any, stream: Any, source: Path) -> tuple[list[int], list[int]
     """Times of all frames and of the key frames, in their order."""
     times: list[int] = []
     keys: list[int] = []
-    for packet in reader.demux(stream):
+    for packet in packets_of(reader, stream):
         if not packet.size:
             continue
         if packet.pts is None or packet.is_discard or packet.is_corrupt:
@@ -141,7 +141,7 @@ class PartReader(FilmReader):
                 self.reader.seek(self._part.start, stream=self.stream)
             else:  # where the index of the file leads behind it
                 self.reader.seek(0)
-            packets = self.reader.demux(self.stream)
+            packets = packets_of(self.reader, self.stream)
             first = next(packets, None)
             if first is not None and first.pts is not None and first.pts <= self._part.start:
                 yield first

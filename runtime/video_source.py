@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
 import os
-import re
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import DefianError
 from .files import FULL
+from .video_ledger import Ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-ESTIMATED = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})
-"""Formats whose header promises no duration; FFmpeg estimates one from what is there."""
-TOLERANCE = Fraction(1, 2)
-"""Seconds by which the duration of a whole file may be wrong; that of a stream is exact to two frames."""
 PROGRESSIVE = (0, 1)
 """Of FFmpeg's field orders: unknown, progressive."""
+_AS_LATIN_1 = "defian-latin-1"
 DEINTERLACE = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
 
 
@@ -34,6 +32,18 @@ def place_of(path: Path, mode: str) -> Any:  # noqa: ANN401 - text or an open fi
     except UnicodeEncodeError:
         return path.open(mode)
     return f"file:{text}"
+
+
+def opened_film(av: Any, source: Path) -> Any:  # noqa: ANN401
+    """A film to read. Metadata that are no UTF-8, as in old AVI files, are taken as Latin-1."""
+    codecs.register_error(_AS_LATIN_1, _as_latin_1)
+    return av.open(place_of(source, "rb"), metadata_errors=_AS_LATIN_1)
+
+
+def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
 
 
 @contextmanager
@@ -50,6 +60,15 @@ def ffmpegs_faults(av: Any, source: Path) -> Iterator[None]:  # noqa: ANN401
         if error.errno in FULL:
             raise OSError(error.errno, error.strerror) from error
         raise DefianError(f"{source}: {error.strerror or error}.", "Play it with ffplay, or leave it out.") from error
+
+
+def packets_of(reader: Any, stream: Any = None) -> Iterator[Any]:  # noqa: ANN401
+    """All packets of a file, or of a stream; those of a stream that begins in the middle are left out.
+
+    At the end PyAV asks such a stream for a decoder that it has not made; those of the others it has asked by then.
+    """
+    with suppress(IndexError):
+        yield from reader.demux(stream)
 
 
 def rate_of(stream: Any) -> Fraction:  # noqa: ANN401
@@ -75,7 +94,7 @@ def film_stream(reader: Any, source: Path) -> Any:  # noqa: ANN401 - an input co
     """The stream that is the film: attached pictures, such as cover art, are none.
 
     Raises:
-        DefianError: there is no film.
+        DefianError: there is no film, or no decoder for it.
     """
     films = [each for each in reader.streams.video if not is_picture(each)]
     if not films:
@@ -83,7 +102,10 @@ def film_stream(reader: Any, source: Path) -> Any:  # noqa: ANN401 - an input co
         said = f", only {pictures} attached picture{'s' * (pictures > 1)}" if pictures else ""
         raise DefianError(f"{source} holds no video{said}.")
     best = reader.streams.best("video")
-    return best if best is not None and best.index in {each.index for each in films} else films[0]
+    film = best if best is not None and best.index in {each.index for each in films} else films[0]
+    if film.codec_context is None:
+        raise DefianError(f"{source}: FFmpeg has no decoder for its film.", "Convert it with a program that plays it.")
+    return film
 
 
 def is_picture(stream: Any) -> bool:  # noqa: ANN401
@@ -107,7 +129,7 @@ class FirstLook:
 
 def first_look(av: Any, source: Path) -> FirstLook:  # noqa: ANN401
     """Decode the first frame alone; nothing is said of a film that has none."""
-    with av.open(place_of(source, "rb")) as reader, suppress(av.FFmpegError):
+    with opened_film(av, source) as reader, suppress(av.FFmpegError):
         for frame in reader.decode(film_stream(reader, source)):
             turns, rest = divmod(frame.rotation, 90)
             said = {name: bytes(data) for name, data in side_data_of(frame).items()}
@@ -120,83 +142,6 @@ def side_data_of(frame: Any) -> dict[str, Any]:  # noqa: ANN401 - a frame of PyA
     found = frame.side_data
     data = (each if hasattr(each, "type") else found[each] for each in found)
     return {each.type.name: each for each in data}
-
-
-@dataclass
-class Ledger:
-    """What a file's header promises, and what came out.
-
-    Attributes:
-        promised: packets of the film; 0 if the header does not say.
-        until: when the film ends, in seconds; None if the header does not say.
-        all_until: when the last of all streams ends; None if the header does not say.
-        packets, frames, broken, corrupt: packets read, frames decoded, packets that were not decoded, and frames that
-            the decoder has made up in part.
-        end, all_end: when the last frame and the last packet of any stream ended.
-        step: seconds of a frame.
-    """
-
-    promised: int
-    until: Fraction | None
-    all_until: Fraction | None
-    step: Fraction
-    packets: int = 0
-    frames: int = 0
-    broken: int = 0
-    corrupt: int = 0
-    end: Fraction = Fraction(0)
-    all_end: Fraction = Fraction(0)
-    errors: list[str] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, reader: Any, stream: Any, rate: Fraction) -> Ledger:  # noqa: ANN401
-        """What the header says."""
-        exact = reader.format.name not in ESTIMATED
-        duration = Fraction(reader.duration, 1_000_000) if exact and reader.duration else None
-        start = Fraction(reader.start_time or 0, 1_000_000)
-        tag = _seconds(stream.metadata.get("DURATION", ""))
-        return cls(stream.frames, tag, None if duration is None else start + duration, 1 / rate)
-
-    def packet(self, packet: Any, *, film: bool) -> None:  # noqa: ANN401
-        """A packet was read."""
-        if packet.size:
-            self.packets += film
-            time = packet.pts if packet.pts is not None else packet.dts
-            if time is not None and packet.time_base is not None:
-                self.all_end = max(self.all_end, (time + (packet.duration or 0)) * packet.time_base)
-
-    def frame(self, frame: Any) -> None:  # noqa: ANN401
-        """A frame was decoded."""
-        self.corrupt += bool(frame.is_corrupt)
-        self.shown(None if frame.pts is None or frame.time_base is None else frame.pts * frame.time_base)
-
-    def shown(self, time: Fraction | None) -> None:
-        """A frame came out that is shown at a time, in seconds."""
-        self.frames += 1
-        if time is not None:
-            self.end = max(self.end, time + self.step)
-
-    def losses(self) -> list[str]:
-        """What did not come out, in sentences; empty if all did."""
-        found = []
-        missing = self.promised - self.packets
-        if missing > 0:
-            found.append(f"the header promises {self.promised} frames, the file holds {self.packets}")
-        elif self.until is not None and self.until - self.end > 2 * self.step + Fraction(1, 1000):
-            found.append(f"the header promises {float(self.until):.2f} s, the film ends at {float(self.end):.2f} s")
-        elif self.until is None and self.all_until is not None and self.all_until - self.all_end > TOLERANCE:
-            ends = f"the file ends at {float(self.all_end):.2f} s"
-            found.append(f"the header promises {float(self.all_until):.2f} s, {ends}")
-        if self.broken:
-            found.append(f"{self.broken} packets could not be decoded ({self.errors[0]})")
-        if self.corrupt:
-            found.append(f"{self.corrupt} frames are damaged")
-        return found
-
-
-def _seconds(text: str) -> Fraction | None:
-    match = re.fullmatch(r"(\d{1,5}):(\d\d):(\d\d(?:\.\d{1,12})?)", text.strip())
-    return None if match is None else 3600 * int(match[1]) + 60 * int(match[2]) + Fraction(match[3])
 
 
 class FilmReader:
@@ -245,7 +190,7 @@ class FilmReader:
 
     def packets(self) -> Iterator[Any]:
         """All packets of the file, which the ledger counts."""
-        for packet in self.reader.demux():
+        for packet in packets_of(self.reader):
             self.ledger.packet(packet, film=packet.stream.index == self.stream.index)
             yield packet
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -66,13 +67,14 @@ class FilmWriter:
         context, encoding = source.codec_context, self._encoding
         options = self._hdr.options(encoding.codec, encoding.options())
         stream = self._writer.add_stream(encoding.codec, rate=rate, options=options)
-        sides, aspect = (context.width, context.height), context.sample_aspect_ratio or Fraction(1)
+        sides = (context.width, context.height)
+        aspect = source.sample_aspect_ratio or Fraction(1)  # of the container, where the film itself says none
         if turns % 2:
             sides, aspect = sides[::-1], 1 / aspect
         stream.width, stream.height = (self._scale * each for each in sides)
         stream.pix_fmt = encoding.pixel_format(stream.width, stream.height, deep=self._deep)
         stream.codec_context.time_base = source.time_base
-        stream.codec_context.sample_aspect_ratio = aspect
+        stream.codec_context.sample_aspect_ratio = self._aspect = aspect
         self._colours.tag(stream.codec_context)
         if encoding.encoder.tag and self._writer.format.name != "matroska":
             stream.codec_context.codec_tag = encoding.encoder.tag
@@ -94,17 +96,31 @@ class FilmWriter:
         kind = self._film.stream.codec_context.format
         return kind is not None and max(each.bits for each in kind.components) > 8
 
+    @property
+    def _has_alpha(self) -> bool:
+        kind = self._film.stream.codec_context.format
+        return kind is not None and any(each.is_alpha for each in kind.components)
+
     def take(self, thing: Any) -> None:  # noqa: ANN401
         """An upscaled frame, uint8 RGB [H, W, 3], or a packet of another stream of the source."""
         if not isinstance(thing, np.ndarray):
             if thing.stream.index in self._copied:
                 thing.stream = self._copied[thing.stream.index]
-                self._writer.mux(thing)
+                self._copy(thing)
             return
         frame = self._colours.from_rgb(self._av, thing, self._output.pix_fmt)
         frame.pts, frame.time_base = self.times.popleft(), self._film.stream.time_base
         self._encoded(self._output.encode(frame))
         self.count += 1
+
+    def _copy(self, packet: Any) -> None:  # noqa: ANN401
+        """Write a packet of sound or subtitles to the result; one whose time runs back, in joined films, is counted."""
+        try:
+            self._writer.mux(packet)
+        except self._av.FFmpegError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._film.ledger.refused += 1
 
     def take_encoded(self, packet: Any) -> None:  # noqa: ANN401
         """A packet of a part of the result, encoded as this film is."""
@@ -140,8 +156,13 @@ class FilmWriter:
         if self._deep:
             bits = "10" if "10" in self._output.pix_fmt else "8"
             said.append(f"{bits} bits a channel in the result, 8 in the network")
+        if self._has_alpha:
+            said.append("its transparency is left out")
         if self._film.deinterlaced:
             said.append(f"{self._film.deinterlaced} frames were interlaced, and are deinterlaced")
+        if self._aspect != 1 and self.container == "matroska" and not self._encoding.encoder.says_aspect:
+            how = f"{self._encoding.codec} and PyAV's Matroska do not say it; libx264, libx265 and MP4 do"
+            said.append(f"pixels are {self._aspect} times as wide as high, and that is left out: {how}")
         lost = left_out(self._film.side_data, self._hdr.kept(self._encoding.codec))
         return said + [f"{each} is left out" for each in lost]
 

@@ -168,6 +168,12 @@ def test_an_engine_that_is_none_is_refused(places, capsys, engine, tmp_path):
     assert capsys.readouterr().err.startswith("error: ")
 
 
+def test_originals_that_are_not_there_are_missed_before_the_work(places, capsys, monkeypatch):
+    given = [word.format(**places) for word in RUN] + ["--compare", "nowhere"]
+    assert status("run", given, monkeypatch) == 2
+    assert "found no nowhere" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("tile", SIZE)
 def test_tiles_that_are_none_are_refused(places, capsys, tile):
     with pytest.raises(SystemExit) as stopped:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
@@ -16,9 +16,6 @@ from PIL import Image
 from defian_edge.runtime.entry import printable
 from defian_edge.runtime.manifest import Manifest
 from tests.conftest import REPOSITORY, random_checkpoint, tiny
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -88,3 +85,44 @@ def test_lines_go_out_as_they_come_and_nobody_who_reads_ends_the_command_quietly
         assert child.wait(timeout=120) in {0, 141}
     assert b"Traceback" not in said
     assert b"Exception ignored" not in said
+
+
+LISTS = [sys.executable, "export.py", "--list-models"]
+DOCTOR = [sys.executable, "-m", "runtime", "doctor", "--no-smoke"]
+
+
+@pytest.mark.parametrize("command", [LISTS, DOCTOR], ids=["export", "doctor"])
+def test_output_onto_a_full_disk_is_the_disks_fault(command):
+    device = Path("/dev/full")
+    if not device.exists():
+        pytest.skip(f"no {device}")
+    with device.open("w") as full:
+        done = subprocess.run(command, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr == "error: Cannot write the output: No space left on device.\n  Free some space.\n"
+
+
+@pytest.mark.parametrize("command", [LISTS, DOCTOR], ids=["export", "doctor"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_is_none_that_is_needed(command, closed):
+    line = " ".join(command)
+    done = subprocess.run(
+        ["/bin/sh", "-c", f"{line} {closed}"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in ({0} if command is LISTS else {0, 1})
+    assert "Traceback" not in done.stderr
+
+
+def test_nobody_who_reads_help_is_no_result_over_budget():
+    out, into = os.pipe()
+    os.close(out)
+    done = subprocess.run(
+        [sys.executable, "export.py", "--help"],
+        cwd=REPOSITORY,
+        stdout=into,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(into)
+    assert (done.returncode, done.stderr) == (141, "")

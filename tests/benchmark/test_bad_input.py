@@ -77,6 +77,8 @@ CASES = {
     "no such threads": (["tiny.fp32.onnx"], ["--threads", "-1"], "expected a whole number from 0"),
     "no round": (["tiny.fp32.onnx"], ["--rounds", "0"], "expected a whole number from 1"),
     "budget without images": (["tiny.fp32.onnx"], ["--max-drift", "0.1"], "needs images"),
+    "reference without images": (["tiny.fp32.onnx"], ["--reference", "nowhere.pth"], "A reference needs images"),
+    "overlap without tiles": (["tiny.fp32.onnx"], ["--overlap", "8"], "An overlap needs tiles"),
     "a provider of no graph": (["tiny.pth"], ["--provider", "cpu"], "expected a graph"),
     "GPU asked for": (["tiny.fp32.onnx"], ["--provider", "cuda"], "Expected CUDAExecutionProvider"),
 }

@@ -64,7 +64,7 @@ def test_what_systems_leave_in_folders_is_no_photo_and_is_counted(tmp_path):
         (folder / name).write_bytes(b"\0\x05\x16\x07 no picture")
     made = plan([folder], tmp_path / "sr")
     assert [job.source.name for job in made.jobs] == ["a.png"]
-    assert made.no_media == 4
+    assert made.no_media == 5
     assert images_in(folder) == [folder / "a.png"]
 
 
@@ -212,3 +212,49 @@ def test_lr_and_hr_of_div2k_go_together(tmp_path):
         Image.fromarray(noise(8, 10, 3)).save(tmp_path / "lr" / f"{name}x2.png")
     pairs = evaluation_pairs(2, lr=tmp_path / "lr", hr=tmp_path / "hr")
     assert [(pair.lr.shape, pair.hr.shape) for pair in pairs] == [((8, 10, 3), (16, 20, 3))] * 2
+
+
+def test_a_name_that_gets_too_long_by_its_suffix_is_cut(tmp_path):
+    stem = "é" * 125  # 250 bytes
+    for name in (f"{stem}.jpg", f"{stem}.png", f"{stem}a.bm"):
+        photo(tmp_path / "in" / name)
+    inputs = [tmp_path / "in", tmp_path / "in" / f"{stem}a.bm"]
+    jobs = plan_jobs(inputs, tmp_path / "sr")
+    assert Batch(Enlarger(), Resume(tmp_path / "sr", {}), tmp_path / "sr").run(jobs).failures == []
+    names = sorted(path.name for path in (tmp_path / "sr").glob("*.png"))
+    assert len(names) == 3
+    assert f"{stem}.png" in names
+    assert all(len(os.fsencode(name)) <= 255 for name in names)
+    again = Batch(Enlarger(), Resume(tmp_path / "sr", {}), tmp_path / "sr").run(plan_jobs(inputs, tmp_path / "sr"))
+    assert (again.done, again.skipped) == (0, 3)
+
+
+def test_what_is_no_file_is_counted_and_a_name_without_a_suffix_is_looked_into(tmp_path):
+    folder = tmp_path / "in"
+    photo(folder / "a.png")
+    shutil.copyfile(folder / "a.png", folder / "a")
+    (folder / "README").write_text("no photo")
+    (folder / "._a.png").write_bytes(b"\0\5\x16\7")
+    (folder / "dead.png").symlink_to(folder / "nowhere.png")
+    os.mkfifo(folder / "pipe.png")
+    made = plan([folder], tmp_path / "sr")
+    assert [job.source.name for job in made.jobs] == ["a", "a.png"]
+    assert [job.target.name for job in made.jobs] == ["a_.png", "a.png"]
+    assert made.no_media == 4
+
+
+def test_a_folder_that_cannot_be_read_is_no_file_that_failed(tmp_path, monkeypatch, capsys):
+    from defian_edge.runtime import command
+    from defian_edge.runtime.batch import Tally
+
+    photo(tmp_path / "in" / "a.png")
+    closed = tmp_path / "in" / "closed"
+    made = plan([tmp_path / "in"], tmp_path / "sr")
+    made.unreadable.append(closed)
+    monkeypatch.setattr(command, "plan", lambda *_: made)
+    monkeypatch.setattr(command, "_here", lambda *_, **__: Tally(done=1))
+    given = ["--engine", str(tmp_path / "x.onnx"), "--out", str(tmp_path / "sr")]
+    options = command._parser().parse_args([str(tmp_path / "in"), *given])
+    assert command._run(options) == 1
+    said = capsys.readouterr().err
+    assert said == f"{closed}: this folder cannot be read.\n"

@@ -12,6 +12,7 @@ import time
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
+from defian_edge.runtime.entry import typers_status
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 BEGUN = time.monotonic()
@@ -167,3 +168,5 @@ def main(arguments: list[str] | None = None) -> None:
         end_all(descendants(os.getpid()))  # workers of a compiler, for which the exit would wait
         print(f"{stopped}; what was saved before stays as it is", file=sys.stderr, flush=True)
         os._exit(stopped.status)  # a library may be in the middle of something that a tidy exit waits for
+    except SystemExit as ended:
+        raise SystemExit(typers_status(ended)) from None
