@@ -110,8 +110,9 @@ def trained_models(traced, scale):
     rewritten = traced(load_checkpoint(bundled_models()[f"defian-s-x{scale}"]))
     apply_rewrites(rewritten)
     models = {"fp32": rewritten, "fp16": make_fp16(rewritten)}
+    patches = replace(calibration_set(None, scale, patches=8), size=48)
     for scope in Scope:
-        models[f"int8 {scope.value}"] = make_int8(rewritten, calibration_set(None, scale, patches=8), scope=scope).model
+        models[f"int8 {scope.value}"] = make_int8(rewritten, patches, scope=scope).model
     return models
 
 

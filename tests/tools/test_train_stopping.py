@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -118,7 +119,9 @@ def test_what_takes_too_long_to_compile_runs_uncompiled_and_says_so(options, mon
 def test_compiling_takes_no_more_than_a_quarter_of_the_minutes(options, monkeypatch):
     replace_compiler(monkeypatch, sleeping)
     summary = run(replace(options, compiled=True, steps=None, minutes=0.06))
-    assert summary["compile_seconds"] < 0.3 * 3.6
+    allowed = re.search(r"not done after ([\d.]+) s$", summary["remarks"][0])
+    assert allowed is not None
+    assert float(allowed[1]) <= 0.25 * 3.6
     assert summary["remarks"][1].endswith("no time is left for it")
     assert summary["steps"] > 2
 
