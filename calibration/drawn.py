@@ -30,26 +30,28 @@ def drawn_patches(scale: int, size: int) -> Iterator[np.ndarray]:
 
     The same ones each time.
     """
-    random = np.random.default_rng(SEED)
-    for ground, ink in ((WHITE, BLACK), (BLACK, WHITE)):
-        for draw in (_lines, _fan, _strokes, _spots):
-            yield _reduced(_painted(draw, size * scale, ground, [ink], random), scale)
-    yield _reduced(_painted(_lines, size * scale, COLOURS[0], COLOURS[1:], random), scale)
-    yield _reduced(_painted(_spots, size * scale, BLACK, [WHITE, *COLOURS], random), scale)
-    yield _reduced(_fields(size * scale, random), scale)
-    yield _reduced(_halftone(size * scale), scale)
+    for _, picture in drawn_pictures(size * scale):
+        yield downscale(picture, scale)[0]
 
 
-def _reduced(picture: Image.Image | np.ndarray, scale: int) -> np.ndarray:
-    return downscale(np.asarray(picture), scale)[0]
+def drawn_pictures(size: int, seed: int = SEED) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and twelve pictures, uint8 RGB [size, size, 3]; another seed draws other strokes, lights and fields."""
+    random = np.random.default_rng(seed)
+    for ground, ink, name in ((WHITE, BLACK, "on white"), (BLACK, WHITE, "on black")):
+        for kind, draw in (("lines", _lines), ("fan", _fan), ("strokes", _strokes), ("spots", _spots)):
+            yield f"{kind} {name}", _painted(draw, size, ground, [ink], random)
+    yield "coloured lines", _painted(_lines, size, COLOURS[0], COLOURS[1:], random)
+    yield "coloured spots", _painted(_spots, size, BLACK, [WHITE, *COLOURS], random)
+    yield "fields", _fields(size, random)
+    yield "halftone", _halftone(size)
 
 
 def _painted(
     paint: Paint, size: int, ground: Colour, inks: Sequence[Colour], random: np.random.Generator
-) -> Image.Image:
+) -> np.ndarray:
     picture = Image.new("RGB", (size, size), ground)
     paint(ImageDraw.Draw(picture), size, inks, random)
-    return picture
+    return np.asarray(picture)
 
 
 def _lines(draw: ImageDraw.ImageDraw, size: int, inks: Sequence[Colour], _: np.random.Generator) -> None:

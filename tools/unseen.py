@@ -1,8 +1,10 @@
 """``python -m tools.unseen``: what INT8 costs on many pictures that calibration never saw, and where the worst clip.
 
 Old method beside new, in both scopes: ranges of least mean squared error over all photos, and those that
-``export.py`` takes. Pictures are cropped in the middle and reduced by Pillow's bicubic. Of images that the network
-itself restores to more than 42 dB a loss cannot be seen; they count for nothing but the least PSNR to the reference.
+``export.py`` takes. Pictures are cropped in the middle and reduced by Pillow's bicubic. ``--drawn`` takes pictures
+drawn by code in place of a folder's: of the kinds that calibration sees, but larger, and drawn anew. Of images that the
+network itself restores to more than 42 dB a loss cannot be seen; they count for nothing but the least PSNR to the
+reference.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from rich.table import Table
 
+from defian_edge.calibration.drawn import SEED, drawn_pictures
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.report import DriftReport, ImageDrift, report_of
 from defian_edge.calibration.photos import EvaluationPair, calibration_set
@@ -74,6 +77,13 @@ def recipes(method: str, scope: str) -> Iterator[tuple[str, Recipe]]:
                 yield f"{each.value}, {label}", replace(Recipe(scope=each), **changes)  # type: ignore[arg-type]
 
 
+def drawn_pairs(scale: int, size: int) -> Iterator[EvaluationPair]:
+    """Drawn pictures with their LR, others than those of the calibration."""
+    for name, picture in drawn_pictures(size, SEED + 1):
+        lr, hr = downscale(picture, scale)
+        yield EvaluationPair(name, lr, hr)
+
+
 def pairs_of(paths: Iterable[Path], scale: int, crop: int) -> Iterator[EvaluationPair]:
     """Pictures, their middle cropped, with their LR; one is in memory at a time."""
     for path in paths:
@@ -107,7 +117,9 @@ def main() -> None:
     """Print both tables; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m tools.unseen", description=__doc__)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--pictures", type=Path, required=True, help="folder of HR pictures, searched recursively")
+    pictures = parser.add_mutually_exclusive_group(required=True)
+    pictures.add_argument("--pictures", type=Path, help="folder of HR pictures, searched recursively")
+    pictures.add_argument("--drawn", action="store_true", help="pictures drawn by code")
     parser.add_argument("--every", type=int, default=1, help="take every so many-th of them")
     parser.add_argument("--crop", type=int, default=480, help="side of the middle that is used, in HR pixels")
     parser.add_argument("--method", default="", help="recipes whose label contains this")
@@ -119,7 +131,11 @@ def main() -> None:
     with table_or_error(worst), table_or_error(table):
         checkpoint = load_checkpoint(resolve_model(options.model))
         scale = checkpoint.architecture.scale
-        pairs = pairs_of(images_in(options.pictures)[:: max(1, options.every)], scale, options.crop)
+        pairs = (
+            drawn_pairs(scale, options.crop)
+            if options.drawn
+            else pairs_of(images_in(options.pictures)[:: max(1, options.every)], scale, options.crop)
+        )
         chosen = calibration_set(options.calibration, scale, options.patches)
         for row in measure(checkpoint, chosen, pairs, recipes(options.method, options.scope)):
             table.add_row(*row.cells())

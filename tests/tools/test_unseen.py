@@ -7,13 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from defian_edge.calibration.drawn import drawn_patches
 from defian_edge.calibration.drift.report import ImageDrift
 from defian_edge.calibration.photos import calibration_set
 from defian_edge.export.precision.int8.recipe import Recipe
 from defian_edge.export.precision.int8.sites import Scope
 from defian_edge.runtime.images import write_png
 from tests.conftest import noise, random_checkpoint, tiny
-from tools.unseen import RESTORED, Row, main, measure, pairs_of, recipes
+from tools.unseen import RESTORED, Row, drawn_pairs, main, measure, pairs_of, recipes
 
 
 def test_both_methods_in_both_scopes_or_those_asked_for():
@@ -31,6 +32,15 @@ def test_a_picture_is_cropped_in_the_middle(tmp_path):
     (pair,) = pairs_of([tmp_path / "wide.png"], 2, 48)
     assert (pair.name, pair.lr.shape, pair.hr.shape) == ("wide", (20, 24, 3), (40, 48, 3))
     assert pair.hr.min() == 255
+
+
+def test_drawn_pictures_are_others_than_those_of_the_calibration():
+    pairs = list(drawn_pairs(2, 96))
+    assert len({pair.name for pair in pairs}) == len(pairs) == 12
+    assert {(pair.lr.shape, pair.hr.shape) for pair in pairs} == {((48, 48, 3), (96, 96, 3))}
+    seen = [picture.tobytes() for picture in drawn_patches(2, 48)]
+    new = [pair.lr.tobytes() not in seen for pair in pairs]
+    assert sum(new) >= 6  # strokes, spots and fields; lines and dots of one size are the same
 
 
 def test_rows_hold_figures_of_every_picture(tmp_path):
