@@ -28,7 +28,7 @@ from defian_edge.export.precision.variants import Variant, make_fp16
 from defian_edge.runtime.onnx_runtime import import_onnxruntime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     import numpy as np
 
@@ -119,18 +119,7 @@ def calibrate(
         cache.store(key, arrays)
     model = copy_of(rewritten)
     sites = equalise(model, arrays, recipe, chosen)
-    streams = {site.tensor for site in sites.features if is_stream(site.group)}
-    far = {site.tensor for site in sites.convolutions if site.node in two_terms}
-    limits = {}
-    for name in sites.tensors:
-        histogram, clipped = statistics_of(arrays, name)
-        if name in far:
-            limits[name] = REACH * range_of(histogram, RangeMethod.MINMAX)
-            continue
-        roundings = STREAM_ROUNDINGS if name in streams else 1.0
-        limits[name] = range_of(histogram, recipe.method, roundings, recipe.clipping, clipped, recipe.drawn)
-    for name, limit in limits.items():
-        LOGGER.debug("%s: INT8 up to %g", name, limit)
+    limits = _limits(arrays, sites, recipe, two_terms)
     record = {
         **recipe.described(),
         "photos": len(patches.photos),
@@ -145,6 +134,24 @@ def calibrate(
     }
     calibrated = Calibrated(model, sites, QuantisationPlan(sites, limits, _weights(model, sites), two_terms), record)
     return calibrated.keeping_wide(NOTHING)
+
+
+def _limits(
+    arrays: Mapping[str, np.ndarray], sites: Sites, recipe: Recipe, two_terms: Collection[str]
+) -> dict[str, float]:
+    """Tensor -> largest magnitude that its INT8 form represents."""
+    streams = {site.tensor for site in sites.features if is_stream(site.group)}
+    far = {site.tensor for site in sites.convolutions if site.node in two_terms}
+    limits = {}
+    for name in sites.tensors:
+        histogram, clipped = statistics_of(arrays, name)
+        if name in far:
+            limits[name] = REACH * range_of(histogram, RangeMethod.MINMAX)
+        else:
+            roundings = STREAM_ROUNDINGS if name in streams else 1.0
+            limits[name] = range_of(histogram, recipe.method, roundings, recipe.clipping, clipped, recipe.drawn)
+        LOGGER.debug("%s: INT8 up to %g", name, limits[name])
+    return limits
 
 
 def _told(recipe: Recipe, two_terms: Collection[str], alternate: Collection[str]) -> dict[str, str | int]:
