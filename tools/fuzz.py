@@ -16,7 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from defian_edge.runtime.arguments import count_of, path_of
 from defian_edge.runtime.errors import DefianError, MissingPackageError
+from tools.study import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,9 +30,10 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the fuzzer on one reader."""
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz", description=__doc__)
     parser.add_argument("reader", choices=sorted(READERS))
-    parser.add_argument("--seconds", type=int, default=300)
-    parser.add_argument("--out", type=Path, default=Path("build/fuzz"), help="inputs that were kept, and findings")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--seconds", type=count_of("--seconds", 1), default=300)
+    out = path_of("--out")
+    parser.add_argument("--out", type=out, default=Path("build/fuzz"), help="inputs that were kept, and findings")
+    options = parsed(parser, arguments)
     try:
         atheris: Any = importlib.import_module("atheris")
     except ImportError as error:
