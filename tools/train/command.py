@@ -28,7 +28,7 @@ except ImportError as error:  # the base installation runs on devices and has ne
 if TYPE_CHECKING:
     from tools.train.stopping import Asked
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command(help="Train a DeFiAN on a folder of pictures; docs/training.md says how and what comes out.")
