@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from defian_edge.runtime.arguments import count_of, path_of
+from defian_edge.runtime.entry import printable
 from defian_edge.runtime.errors import DefianError, MissingPackageError
-from tools.study import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seconds", type=count_of("--seconds", 1), default=300)
     out = path_of("--out")
     parser.add_argument("--out", type=out, default=Path("build/fuzz"), help="inputs that were kept, and findings")
-    options = parsed(parser, arguments)
+    try:
+        options = parser.parse_args(arguments)
+    except DefianError as error:
+        print(f"error: {printable(error)}", file=sys.stderr)
+        raise SystemExit(2) from error
     try:
         atheris: Any = importlib.import_module("atheris")
     except ImportError as error:
