@@ -10,8 +10,6 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-
 from .channel import Channel, Crew, StoppedError
 from .errors import DefianError
 from .files import FULL, cannot_write, rename_whole
@@ -28,6 +26,8 @@ from .video_times import TIMELESS, FrameTimes
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import numpy as np
 
     from .files import Written
     from .interface import Session
@@ -74,7 +74,8 @@ def upscale_video(
 
     Sound and subtitles are copied packet by packet, with languages, titles, dispositions, chapters and metadata.
     Colours keep matrix and range; a video that names no matrix is taken as BT.601 below 720 lines and as BT.709 from
-    there on, and its result says so. A film that players turn by quarters is turned, an interlaced one is deinterlaced.
+    there on, and its result says so. A film that players turn by quarters or mirror is turned or mirrored, an
+    interlaced one is deinterlaced.
 
     Args:
         session: what upscales the frames, in this thread.
@@ -176,7 +177,7 @@ class _Transcoder:
         stream = film_stream(reader, source)
         stream.thread_type = "AUTO"
         look = first_look(av, source)
-        self._turns = look.turns
+        self._look = look
         self._colours = Colours.of(stream.codec_context)
         how = (session.manifest.scale, encoding)
         if part is None:
@@ -247,8 +248,7 @@ class _Transcoder:
         try:
             for frame in self._film.frames(self._finished.put):
                 self._writer.times.append(self._clock.next(frame))
-                rgb = self._colours.to_rgb(frame)
-                self._frames.put(np.rot90(rgb, self._turns) if self._turns else rgb)
+                self._frames.put(self._look.upright(self._colours.to_rgb(frame)))
         except StoppedError:
             self._frames.stop()
         except BaseException as error:

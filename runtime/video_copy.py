@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .errors import DefianError
+from .video_encoder import FORMATS, MATROSKA
 from .video_source import is_picture
 
 if TYPE_CHECKING:
@@ -39,14 +40,21 @@ def copied_streams(reader: Any, writer: Any, film: Any, source: Path) -> tuple[d
                 name = stream.codec_context.name if stream.codec_context is not None else "unknown"
                 left.append(f"subtitles {stream.index} ({name}) do not fit into {writer.format.name} and are left out")
                 continue
-            place = source.with_suffix(".mkv").name
             raise DefianError(
-                f"{source}: its sound does not fit into its own container, {writer.format.name} ({error}).",
-                f"Put it into another one: ffmpeg -i {source.name} -c copy {place}",
+                f"{source}: its sound does not fit into its result's container, {writer.format.name} ({error}).",
+                _way_out(source, writer.format.name),
             ) from error
         _keep(stream, copy)
         copies[stream.index] = copy
     return copies, left
+
+
+def _way_out(source: Path, container: str) -> str:
+    """How a film is made one whose sound fits: into Matroska, and where even that does not take it, as FLAC."""
+    if container == FORMATS[MATROSKA]:
+        target = source.with_suffix(f".flac{MATROSKA}").name
+        return f"Make it FLAC, which loses nothing: ffmpeg -i {source.name} -c:v copy -c:a flac {target}"
+    return f"Put it into another one: ffmpeg -i {source.name} -c copy {source.with_suffix(MATROSKA).name}"
 
 
 def keep_facts(reader: Any, writer: Any, film: Any, output: Any) -> None:  # noqa: ANN401

@@ -12,9 +12,27 @@ ESTIMATED = frozenset({"mpegts", "mpeg", "mpegvideo", "h264", "hevc"})
 """Formats whose header promises no duration; FFmpeg estimates one from what is there."""
 EXACT = frozenset({"mxf"})
 """Formats whose header says of every stream how long it is, in frames, and not how many there are."""
-REGULAR = {"mpegts": 1, "mxf": 1, "mpeg": 2}
+ABSOLUTE = frozenset({"flv", "matroska,webm"})
+"""Formats whose header says when the film ends, and not how long it is: a recording of a stream may begin at 4000 s."""
+STEPS = frozenset({"avi"})
+"""Formats whose header promises steps, of which some may be empty: the frame before is shown once more. FFmpeg does not
+tell of one at the end.
+"""
+EDITED = frozenset({"mov,mp4,m4a,3gp,3g2,mj2"})
+"""Formats that may hold frames which are cut away, as a telephone cuts a film: the header counts them, FFmpeg's index
+does not.
+"""
+UNKNOWN_COUNT = 1 << 30
+"""Frames that FFmpeg promises in an AVI file that it writes into a pipe."""
+REGULAR = {"mxf": 1, "mpeg": 2}
 """Formats of broadcasting and discs, which promise no number of frames and have one at every step -> how many frames at
-least a gap stands for; in an MPEG programme stream not every frame has a time of its own, so one may be a step off."""
+least a gap stands for; in an MPEG programme stream not every frame has a time of its own, so one may be a step off. An
+MPEG transport stream is none: phones and screen recorders leave frames out of it, and what gets lost its counters show.
+"""
+DOUBTED = 2
+"""Packets from one that is said to be damaged within which another recording may begin."""
+JUMP = 10
+"""Seconds from which on a gap is where another recording begins, as FFmpeg's own programs take it."""
 ONE_TO_ONE = frozenset(
     {"h264", "hevc", "av1", "libdav1d", "vp9", "ffv1", "mjpeg", "prores", "dnxhd", "png", "rawvideo"}
 )
@@ -32,12 +50,13 @@ class Ledger:
     """What a file's header promises, and what came out.
 
     Attributes:
-        promised: packets of the film; 0 if the header does not say.
+        promised: packets of the film, or steps if some may be empty; 0 if the header does not say.
         until: when the film ends, in seconds; None if the header does not say.
         all_until: when the last of all streams ends; None if the header does not say.
         step: seconds of a frame.
         regular: frames that a gap stands for at least, in a format whose films have one at every step; 0 in others.
         one_to_one: whether every packet of the film is one frame that is shown.
+        in_steps: whether what is promised are steps, of which some may be empty.
         packets, frames, broken, corrupt: packets read, frames decoded, packets that were not decoded, and frames that
             the decoder has made up in part.
         damaged: packets of any stream that the file says, or its counters show, to be damaged.
@@ -53,6 +72,7 @@ class Ledger:
     step: Fraction
     regular: int = 0
     one_to_one: bool = False
+    in_steps: bool = False
     packets: int = 0
     frames: int = 0
     broken: int = 0
@@ -66,6 +86,8 @@ class Ledger:
     _times: list[Fraction] = field(default_factory=list)
     _awaited: set[int] = field(default_factory=set)
     _first: int | None = None
+    _steps: int = 0
+    _doubted: list[int | None] = field(default_factory=list)
 
     @classmethod
     def of(cls, reader: Any, stream: Any, rate: Fraction) -> Ledger:  # noqa: ANN401
@@ -77,15 +99,25 @@ class Ledger:
         kind = reader.format.name
         if kind in EXACT and stream.duration:
             until = (stream.duration + (stream.start_time or 0)) * stream.time_base
-        all_until = None if duration is None else start + duration
+        all_until = None if duration is None else duration + (0 if kind in ABSOLUTE else start)
         one_to_one = stream.codec_context.name in ONE_TO_ONE
-        return cls(stream.frames, until, all_until, 1 / rate, REGULAR.get(kind, 0), one_to_one)
+        promised = stream.frames
+        if kind in EDITED:
+            promised = min(promised, len(getattr(stream, "index_entries", range(promised))))  # which PyAV 14 lacks
+        if promised >= UNKNOWN_COUNT:
+            promised, all_until = 0, None
+        return cls(promised, until, all_until, 1 / rate, REGULAR.get(kind, 0), one_to_one, kind in STEPS)
 
     def packet(self, packet: Any, *, film: bool) -> None:  # noqa: ANN401
         """A packet was read."""
         if packet.size:
             self.packets += film
-            self.damaged += packet.is_corrupt
+            if film and self.in_steps and packet.dts is not None:
+                self._steps = packet.dts + 2
+            if film:
+                self._weigh(packet)
+            else:
+                self.damaged += packet.is_corrupt
             if film and packet.pts is not None and not packet.is_discard:
                 self._awaited.add(packet.pts)
             time = packet.pts if packet.pts is not None else packet.dts
@@ -114,7 +146,7 @@ class Ledger:
     def losses(self) -> list[str]:
         """What did not come out, in sentences; empty if all did."""
         found = []
-        missing = self.promised - self.packets
+        missing = self.promised - max(self.packets, self._steps)
         if missing > 0:
             found.append(f"the header promises {self.promised} frames, the file holds {self.packets}")
         elif self.until is not None and self.until - self.end > LATE * self.step:
@@ -128,13 +160,33 @@ class Ledger:
             found.append(f"{self.broken} packets could not be decoded ({self.errors[0]})")
         elif unseen := self._unseen():
             found.append(f"{unseen} packets gave no picture")
-        if self.damaged:
-            found.append(f"{self.damaged} packets are damaged")
+        if damaged := self.damaged + bool(self._doubted):
+            found.append(f"{damaged} packets are damaged")
         if self.corrupt:
             found.append(f"{self.corrupt} frames are damaged")
         if self.refused:
             found.append(f"{self.refused} packets of sound or subtitles do not fit in time to those before them")
         return found + self.faults
+
+    def _weigh(self, packet: Any) -> None:  # noqa: ANN401
+        """Count a damaged packet, unless one of the next two begins another recording and nothing is missing between.
+
+        Where recordings are joined, the counters of a transport stream start anew. FFmpeg then calls the last packet
+        before damaged, or the last but one.
+        """
+        if self._doubted:
+            since = None if None in (packet.dts, self._doubted[-1]) else packet.dts - self._doubted[-1]
+            missing = since is None or LATE * self.step < since * packet.time_base < JUMP
+            if missing or (len(self._doubted) == DOUBTED and not packet.is_keyframe):
+                self.damaged += 1
+                self._doubted = []
+            elif packet.is_keyframe:
+                self._doubted = []
+            else:
+                self._doubted.append(packet.dts)
+        if packet.is_corrupt:
+            self.damaged += bool(self._doubted)
+            self._doubted = [packet.dts]
 
     def _breaks_off(self) -> bool:
         return self.all_until is not None and self.all_until - self.all_end > LATE * self.step + TOLERANCE
@@ -145,7 +197,7 @@ class Ledger:
             return 0
         times = sorted(self._times)
         gaps = [round((later - time) / self.step) - 1 for time, later in pairwise(times)]
-        found = [gap for gap in gaps if gap >= self.regular]
+        found = [gap for gap in gaps if self.regular <= gap < JUMP / self.step]
         return sum(found) if len(found) <= len(gaps) * MOST_GAPS else 0
 
     def _unseen(self) -> int:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import codecs
 import os
+import struct
 import warnings
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from .errors import DefianError
 from .files import FULL
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 PROGRESSIVE = (0, 1)
 """Of FFmpeg's field orders: unknown, progressive."""
 _AS_LATIN_1 = "defian-latin-1"
+NEARLY = 0.02
+MATRIX = struct.Struct("=5i")
 DEINTERLACE = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
 
 
@@ -120,21 +125,43 @@ class FirstLook:
 
     Attributes:
         turns: by how many quarters, counter-clockwise, a player turns the frames; 0 for an angle between.
+        mirrored: whether it then swaps left and right.
         side_data: what it says beside its pixels, by FFmpeg's names.
     """
 
     turns: int = 0
+    mirrored: bool = False
     side_data: Mapping[str, bytes] = field(default_factory=dict)
+
+    def upright(self, rgb: np.ndarray) -> np.ndarray:
+        """A frame [H, W, 3] as players show it."""
+        turned = np.rot90(rgb, self.turns) if self.turns else rgb
+        return turned[:, ::-1] if self.mirrored else turned
 
 
 def first_look(av: Any, source: Path) -> FirstLook:  # noqa: ANN401
     """Decode the first frame alone; nothing is said of a film that has none."""
     with opened_film(av, source) as reader, suppress(av.FFmpegError):
         for frame in reader.decode(film_stream(reader, source)):
-            turns, rest = divmod(frame.rotation, 90)
             said = {name: bytes(data) for name, data in side_data_of(frame).items()}
-            return FirstLook(0 if rest else turns % 4, said)
+            return FirstLook(*_turned(said.get("DISPLAYMATRIX", b"")), said)
     return FirstLook()
+
+
+def _turned(matrix: bytes) -> tuple[int, bool]:
+    """Quarters counter-clockwise, and whether left and right are swapped then; (0, False) for any other matrix.
+
+    The matrix [[a, b], [c, d]] of FFmpeg's libavutil/display.h, in 16.16 numbers, takes x to ax + cy and y to bx + dy.
+    """
+    if len(matrix) < MATRIX.size:
+        return 0, False
+    a, b, _, c, d = MATRIX.unpack_from(matrix)
+    small = NEARLY * max(map(abs, (a, b, c, d)))
+    a, b, c, d = (0 if abs(each) <= small else 1 if each > 0 else -1 for each in (a, b, c, d))
+    mirrored = a * d - b * c < 0
+    found = {(1, 0, 0, 1): 0, (0, -1, 1, 0): 1, (-1, 0, 0, -1): 2, (0, 1, -1, 0): 3}
+    turns = found.get((-a, b, -c, d) if mirrored else (a, b, c, d))
+    return (0, False) if turns is None else (turns, mirrored)
 
 
 def side_data_of(frame: Any) -> dict[str, Any]:  # noqa: ANN401 - a frame of PyAV's

@@ -282,3 +282,16 @@ def test_a_signal_while_packages_are_loaded_is_a_signal(tmp_path, command, numbe
     assert child.returncode == expected, said
     assert "Traceback" not in said
     assert "not installed" not in said
+
+
+HELPS = ["defian.py", "export.py", "bench.py", "-m runtime", "-m runtime verify", "-m runtime doctor", "-m selftest"]
+
+
+@pytest.mark.parametrize("command", [*HELPS, "-m tools.train", "-m defian_edge.export.plugin"])
+@pytest.mark.parametrize("columns", ["80", "40"])
+def test_help_cuts_no_name(command, columns):
+    line = [sys.executable, *command.split(), "--help"]
+    environment = os.environ | {"COLUMNS": columns, "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(line, cwd=REPOSITORY, capture_output=True, encoding="utf-8", check=True, env=environment)
+    assert "…" not in done.stdout
+    assert "--" in done.stdout

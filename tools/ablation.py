@@ -24,7 +24,9 @@ from defian_edge.export.tables import DRIFT_COLUMNS, drift_cells
 from defian_edge.export.trace.network import trace
 from defian_edge.models.bundled import resolve_model
 from defian_edge.models.checkpoint import load_checkpoint
-from tools.study import add_calibration, add_model_and_images, table_or_error
+from defian_edge.runtime.arguments import shown
+from defian_edge.runtime.errors import DefianError
+from tools.study import add_calibration, add_model_and_images, parsed, table_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -108,13 +110,18 @@ def with_weights_alone(calibrated: Calibrated) -> Calibrated:
 def ablate(
     checkpoint: Checkpoint, chosen: CalibrationSet, pairs: Sequence[EvaluationPair], wanted: str = ""
 ) -> Iterator[Row]:
-    """Trace and rewrite once, then measure every trial whose label contains ``wanted`` on the same images."""
+    """Trace and rewrite once, then measure every trial whose label contains ``wanted`` on the same images.
+
+    Raises:
+        DefianError: there is no such trial.
+    """
+    asked = [trial for trial in trials() if wanted in trial.label]
+    if not asked:
+        raise DefianError(f"--only {shown(wanted)}: no row's label contains it.")
     graph, scale = trace(checkpoint), checkpoint.architecture.scale
     apply_rewrites(graph)
     references = reference_evaluations(checkpoint.network(), (pair.lr for pair in pairs))
-    for trial in trials():
-        if wanted not in trial.label:
-            continue
+    for trial in asked:
         start = time.monotonic()
         calibrated = calibrate(graph, chosen, trial.recipe)
         variant = trial.change(calibrated).variant()
@@ -145,7 +152,7 @@ def main() -> None:
     add_model_and_images(parser)
     add_calibration(parser)
     parser.add_argument("--only", default="", help="rows whose label contains this")
-    options = parser.parse_args()
+    options = parsed(parser)
     table = Table("recipe", *DRIFT_COLUMNS, "constant", "seconds")
     with table_or_error(table):
         checkpoint = load_checkpoint(resolve_model(options.model))

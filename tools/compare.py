@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from functools import partial
 
 import numpy as np
@@ -18,24 +17,23 @@ from defian_edge.export.roofline.counts import statistics
 from defian_edge.export.trace.network import INPUT, trace
 from defian_edge.models.bundled import resolve_model
 from defian_edge.models.checkpoint import load_checkpoint
-from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.arguments import count_of, text_of
 from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 from defian_edge.runtime.timing import take_turns
+from tools.study import message, parsed
 
 
 def main() -> None:
     """Run the comparison; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m tools.compare", description=__doc__)
-    parser.add_argument("--model", required=True, help="bundled name, or path of a checkpoint")
+    parser.add_argument("--model", required=True, type=text_of("--model"), help="bundled name, or path of a checkpoint")
     parser.add_argument("--shape", default="180x320", help="LR height x width for the latency")
-    parser.add_argument("--rounds", type=int, default=7, help="latency samples per graph")
+    rounds = count_of("--rounds", 1, 10_000)
+    parser.add_argument("--rounds", type=rounds, default=7, help="latency samples per graph")
     parser.add_argument("--no-rewrite", action="append", default=[], metavar="NAME", help="leave a rewrite out")
-    options = parser.parse_args()
-    try:
+    options = parsed(parser)
+    with message():
         compare(options.model, ShapeProfile.parse(f"1x{options.shape}"), options.rounds, options.no_rewrite)
-    except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def compare(model: str, latency_shape: ShapeProfile, rounds: int, without: list[str]) -> None:

@@ -10,7 +10,6 @@ import argparse
 import math
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,8 +30,9 @@ from defian_edge.export.tables import DRIFT_COLUMNS, drift_cells
 from defian_edge.export.trace.network import trace
 from defian_edge.models.bundled import resolve_model
 from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.runtime.arguments import count_of, path_of
 from tools.simulator import Simulator, Stage
-from tools.study import add_calibration, add_model_and_images, table_or_error
+from tools.study import add_calibration, add_model_and_images, parsed, table_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -220,9 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.corrections", description=__doc__)
     add_model_and_images(parser)
     add_calibration(parser)
-    parser.add_argument("--steps", type=int, default=300, help="steps of learning")
-    parser.add_argument("--dataset", type=Path, help="folder of HR images to measure on; default: bundled")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--steps", type=count_of("--steps", 1), default=300, help="steps of learning")
+    dataset = path_of("--dataset")
+    parser.add_argument("--dataset", type=dataset, help="folder of HR images to measure on; default: bundled")
+    options = parsed(parser, arguments)
     torch.manual_seed(0)
     table = Table("correction", *DRIFT_COLUMNS, "seconds")
     with table_or_error(table):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,10 @@ from defian_edge.export.command import run_and_show
 from defian_edge.export.engine.compiler import Target
 from defian_edge.export.engine.memory_plan import can_measure_memory
 from defian_edge.export.options import ExportOptions
-from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.arguments import path_of
 from defian_edge.runtime.images import downscale, read_image, write_png
 from defian_edge.runtime.session import open_session
+from tools.study import message
 
 MODEL = "defian-s-x2"
 PHOTO = "astronaut.png"
@@ -29,12 +29,10 @@ ZOOM = 3
 def main() -> None:
     """Run the demonstration; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m tools.demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("build/demo"), help="folder for everything it makes")
-    try:
+    out = path_of("--out")
+    parser.add_argument("--out", type=out, default=Path("build/demo"), help="folder for everything it makes")
+    with message():
         demonstrate(parser.parse_args().out)
-    except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def demonstrate(out: Path) -> None:

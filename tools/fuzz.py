@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from defian_edge.runtime.arguments import count_of, path_of
+from defian_edge.runtime.entry import printable
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 if TYPE_CHECKING:
@@ -28,9 +30,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the fuzzer on one reader."""
     parser = argparse.ArgumentParser(prog="python -m tools.fuzz", description=__doc__)
     parser.add_argument("reader", choices=sorted(READERS))
-    parser.add_argument("--seconds", type=int, default=300)
-    parser.add_argument("--out", type=Path, default=Path("build/fuzz"), help="inputs that were kept, and findings")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--seconds", type=count_of("--seconds", 1), default=300)
+    out = path_of("--out")
+    parser.add_argument("--out", type=out, default=Path("build/fuzz"), help="inputs that were kept, and findings")
+    try:
+        options = parser.parse_args(arguments)
+    except DefianError as error:
+        print(f"error: {printable(error)}", file=sys.stderr)
+        raise SystemExit(2) from error
     try:
         atheris: Any = importlib.import_module("atheris")
     except ImportError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import onnx
@@ -20,12 +19,14 @@ from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import Target
 from defian_edge.export.engine.kernels import GraphReads, Kernel, kernels_in, moved_bytes, peak_of
 from defian_edge.export.tables import MEGA
+from defian_edge.runtime.arguments import count_of, path_of
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import ShapeProfile
-from tools.study import table_or_error
+from tools.study import parsed, table_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
 NAMES = {"Int8": "INT8", "UInt8": "uint8", "Half": "FP16", "BFloat16": "BF16", "Float": "FP32"}
 CONVOLUTION = "correlation"
@@ -60,13 +61,13 @@ def planned(graph: Path, sm: int, profile: ShapeProfile) -> tuple[list[Kernel], 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m tools.kernels", description=__doc__)
-    parser.add_argument("graphs", type=Path, nargs="+", help="ONNX files with uint8 I/O")
-    parser.add_argument("--sm", type=int, default=89, help="compute capability to plan for")
+    parser.add_argument("graphs", type=path_of("GRAPH"), nargs="+", help="ONNX files with uint8 I/O")
+    parser.add_argument("--sm", type=count_of("--sm", 50, 999), default=89, help="compute capability to plan for")
     parser.add_argument("--shape", default="1x64x64", help="LR batch, height and width")
     parser.add_argument(
         "--peak", action="store_true", help="list the tensors at the peak of the memory, a megabyte or more"
     )
-    options = parser.parse_args(arguments)
+    options = parsed(parser, arguments)
     peaks = []
     table = Table("graph", "kernels", "INT8 convolutions write", *(f"{name} MB" for name in NAMES.values()), "all MB")
     with table_or_error(table):

@@ -22,6 +22,10 @@ from typing import TYPE_CHECKING
 
 from packaging.requirements import Requirement
 
+from defian_edge.runtime.arguments import shown
+from defian_edge.runtime.errors import DefianError
+from tools.study import parsed
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -38,8 +42,10 @@ READY = ".ready"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the tests on each; 0 if all that were found passed, 1 if one failed, 2 if none was found."""
     parser = argparse.ArgumentParser(prog="python -m tools.matrix", description=__doc__)
-    parser.add_argument("versions", nargs="*", default=promised(), metavar="VERSION", help="default: all promised")
-    options = parser.parse_args(arguments)
+    parser.add_argument(
+        "versions", nargs="*", default=promised(), type=version_of, metavar="VERSION", help="default: all promised"
+    )
+    options = parsed(parser, arguments)
     ended: dict[str, str] = {}
     graph = made_graph()
     for version in options.versions:
@@ -50,6 +56,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("error: none of these Pythons is on the PATH or below ~/.pyenv", file=sys.stderr)
         return 2
     return 1 if any(words.startswith("failed") for words in ended.values()) else 0
+
+
+def version_of(text: str) -> str:
+    """A version of Python such as ``3.10``.
+
+    Raises:
+        DefianError: it is none.
+    """
+    if not re.fullmatch(r"3\.[0-9]{1,2}", text):
+        raise DefianError(f"VERSION {shown(text)}: expected a version of Python such as 3.10.")
+    return text
 
 
 def made_graph() -> Path:

@@ -25,7 +25,7 @@ from defian_edge.runtime.arguments import choice_of
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import ShapeProfile
 from tools.architectures import ARCHITECTURES, LUMA_ALONE, random_network
-from tools.study import table_or_error
+from tools.study import parsed, table_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,7 @@ def main() -> None:
     parser.add_argument(
         "--precision", action="append", type=choice_of("--precision", known), help=f"of {known}; default fp32 and fp16"
     )
-    options = parser.parse_args()
+    options = parsed(parser)
     precisions = tuple(map(Precision, options.precision or ("fp32", "fp16")))
     engines = is_available(Target.TENSORRT_RTX)
     title = (

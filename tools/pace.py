@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from defian_edge.calibration.photos import bundled_photos
-from defian_edge.runtime.arguments import count_of
+from defian_edge.runtime.arguments import choice_of, count_of, path_of
 from defian_edge.runtime.entry import begin, carry_out
-from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import read_image
 from defian_edge.runtime.session import open_session
 from defian_edge.runtime.video import upscale_video
-from defian_edge.runtime.video_encoder import Encoding, import_av
+from defian_edge.runtime.video_encoder import ENCODERS, Encoding, import_av
+from tools.study import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -101,10 +101,7 @@ def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    try:
-        width, height = map(int, options.size.split("x"))
-    except ValueError as error:
-        raise DefianError(f"--size {options.size!r}: expected a size such as 640x360.") from error
+    width, height = options.size
     frames = panned(height, width, options.frames)
     with tempfile.TemporaryDirectory() as folder, open_session(options.engine) as session:
         source, target = Path(folder) / "in.mp4", Path(folder) / "out.mp4"
@@ -129,13 +126,14 @@ def main() -> None:
     """Print the rates and their ratio; exits with 2 on bad input."""
     begin()
     parser = argparse.ArgumentParser(prog="python -m tools.pace", description="A video's share of the network's rate.")
-    parser.add_argument("engine", type=Path, help="a .onnx or .engine file built by export.py")
-    parser.add_argument("--size", default="640x360", help="WxH of the video; default 640x360")
+    parser.add_argument("engine", type=path_of("ENGINE"), help="a .onnx or .engine file built by export.py")
+    size = size_of("--size")
+    parser.add_argument("--size", type=size, default=(640, 360), help="WxH of the video; default 640x360")
     parser.add_argument("--frames", type=count_of("--frames", 1), default=8)
     parser.add_argument("--rounds", type=count_of("--rounds", 1), default=3)
-    parser.add_argument("--video-codec", default=Encoding.codec)
-    options = parser.parse_args()
-    carry_out(lambda: _run(options), "interrupted")
+    codec = choice_of("--video-codec", ENCODERS)
+    parser.add_argument("--video-codec", type=codec, default=Encoding.codec)
+    carry_out(lambda: _run(parser.parse_args()), "interrupted")
 
 
 if __name__ == "__main__":

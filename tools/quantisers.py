@@ -38,6 +38,7 @@ from defian_edge.export.tables import DRIFT_COLUMNS, drift_cells
 from defian_edge.export.trace.network import trace
 from defian_edge.models.bundled import resolve_model
 from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.runtime.arguments import path_of
 from defian_edge.runtime.errors import DefianError
 from tools.study import add_calibration, add_model_and_images, table_or_error
 
@@ -152,7 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_model_and_images(parser)
     add_calibration(parser)
-    parser.add_argument("--dataset", type=Path, help="folder of HR images; default: bundled photos")
+    dataset = path_of("--dataset")
+    parser.add_argument("--dataset", type=dataset, help="folder of HR images; default: bundled photos")
     parser.add_argument("--only", default="", help="rows whose name contains this")
     table = Table("quantiser", "INT8 conv", *DRIFT_COLUMNS, "seconds")
     with table_or_error(table):

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from PIL import Image
 
-from defian_edge.runtime.arguments import count_of, number_of
+from defian_edge.runtime.arguments import count_of, number_of, path_of
 from defian_edge.runtime.batch import Work
 from defian_edge.runtime.cluster import run as cluster_run
 from defian_edge.runtime.cluster.options import LOCAL, Cluster
@@ -43,6 +43,7 @@ from defian_edge.runtime.guard import FrameGuard
 from defian_edge.runtime.jobs import plan
 from defian_edge.runtime.manifest import read_manifest
 from defian_edge.runtime.opening import Opening
+from tools.study import size_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -134,7 +135,7 @@ def rate_of(out: Path, workers: int) -> float:
 
 def throughput(options: argparse.Namespace, folder: Path) -> None:
     """Two workers against one process, in turns."""
-    width, height = _sides(options.size)
+    width, height = options.size
     photos = write_photos(folder / "in", options.photos, width, height)
     rounds: list[tuple[float, float]] = []
     for number in range(options.rounds):
@@ -226,14 +227,6 @@ def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _sides(size: str) -> tuple[int, int]:
-    try:
-        width, height = map(int, size.split("x"))
-    except ValueError as error:
-        raise DefianError(f"--size {size!r}: expected a size such as 320x180.") from error
-    return width, height
-
-
 def _run(options: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as folder:
         {"throughput": throughput, "memory": memory, "waiting": waiting}[options.what](options, Path(folder))
@@ -245,15 +238,15 @@ def main() -> None:
     begin()
     parser = argparse.ArgumentParser(prog="python -m tools.scale", description="What workers of a cluster are worth.")
     parser.add_argument("what", choices=["throughput", "memory", "waiting"])
-    parser.add_argument("engine", type=Path, help="a .onnx file built by export.py")
-    parser.add_argument("--size", default="320x180", help="WxH of the photos of throughput; default 320x180")
+    parser.add_argument("engine", type=path_of("ENGINE"), help="a .onnx file built by export.py")
+    size = size_of("--size")
+    parser.add_argument("--size", type=size, default=(320, 180), help="WxH of throughput's photos; default 320x180")
     parser.add_argument("--photos", type=count_of("--photos", 4), default=16)
     parser.add_argument("--rounds", type=count_of("--rounds", 1), default=3)
     parser.add_argument("--workers", type=count_of("--workers", 1, 512), default=16, help="of waiting; default 16")
     parser.add_argument("--photos-each", type=count_of("--photos-each", 2), default=20, help="of waiting; default 20")
     parser.add_argument("--seconds", type=number_of("--seconds", 0, 60), default=1.0, help="of waiting; default 1")
-    options = parser.parse_args()
-    carry_out(lambda: _run(options), "interrupted")
+    carry_out(lambda: _run(parser.parse_args()), "interrupted")
 
 
 if __name__ == "__main__":

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import sys
-from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from defian_edge.export.precision.int8.sites import is_module, is_stream
+from defian_edge.runtime.arguments import path_of
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import write_whole
+from tools.study import message, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from pathlib import Path
 
     from matplotlib.figure import Figure
 
@@ -109,14 +110,11 @@ def _is_sensitivity(sensitivity: object) -> bool:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Write the picture; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m tools.sensitivity_plot", description=__doc__)
-    parser.add_argument("ranking", type=Path, help="FILE.sensitivity.json")
-    parser.add_argument("picture", type=Path, help="PNG or SVG to write")
-    options = parser.parse_args(arguments)
-    try:
+    parser.add_argument("ranking", type=path_of("RANKING"), help="FILE.sensitivity.json")
+    parser.add_argument("picture", type=path_of("PICTURE"), help="PNG or SVG to write")
+    options = parsed(parser, arguments)
+    with message():
         _write(options.ranking, options.picture)
-    except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 def _write(ranking: Path, picture: Path) -> None:

@@ -8,20 +8,19 @@ The network takes averages over the whole image, so tiles change its result even
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from defian_edge.calibration.drift.metrics import psnr, psnr_y
 from defian_edge.calibration.photos import bundled_photos
-from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.arguments import count_of, path_of
 from defian_edge.runtime.images import downscale, images_in, read_image
 from defian_edge.runtime.session import open_session
 from defian_edge.runtime.tiles import TiledSession
 from defian_edge.runtime.tiling import Tiling
+from tools.study import message, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -82,12 +81,14 @@ def measure(session: Session, photos: Sequence[NDArray[np.uint8]], tilings: Sequ
 def main(arguments: list[str] | None = None) -> None:
     """Print the table in Markdown; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m tools.tiling", description="Measure what tiling costs.")
-    parser.add_argument("graph", type=Path, help="a .onnx file built by export.py")
-    parser.add_argument("--photos", type=Path, help="folder of HR photos; default: three that scikit-image ships")
-    parser.add_argument("--tile", type=int, nargs="+", default=[64, 96, 128, 192], help="sides of square tiles")
-    parser.add_argument("--overlap", type=int, nargs="+", default=[0, 8, 16, 32])
-    options = parser.parse_args(arguments)
-    try:
+    parser.add_argument("graph", type=path_of("GRAPH"), help="a .onnx file built by export.py")
+    photos = path_of("--photos")
+    parser.add_argument("--photos", type=photos, help="folder of HR photos; default: three that scikit-image ships")
+    tile, overlap = (count_of(option, 0, 50_000) for option in ("--tile", "--overlap"))
+    parser.add_argument("--tile", type=tile, nargs="+", default=[64, 96, 128, 192], help="sides of square tiles")
+    parser.add_argument("--overlap", type=overlap, nargs="+", default=[0, 8, 16, 32])
+    options = parsed(parser, arguments)
+    with message():
         paths = images_in(options.photos) if options.photos else bundled_photos(PHOTOS)
         tilings = [Tiling(side, side, overlap) for side in options.tile for overlap in options.overlap]
         print(
@@ -97,9 +98,6 @@ def main(arguments: list[str] | None = None) -> None:
             for row in measure(session, [read_image(path) for path in paths], tilings):
                 size = f"| {row.tiling.height} | {row.tiling.overlap} | {row.psnr_to_whole:.1f} "
                 print(f"{size}| {row.drift:+.4f} | {row.worst:+.4f} | {row.work:.2f} |", flush=True)
-    except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
 
 
 if __name__ == "__main__":

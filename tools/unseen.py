@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,11 +30,13 @@ from defian_edge.export.rewrites import apply_rewrites
 from defian_edge.export.trace.network import trace
 from defian_edge.models.bundled import resolve_model
 from defian_edge.models.checkpoint import load_checkpoint
+from defian_edge.runtime.arguments import count_of, path_of, text_of
 from defian_edge.runtime.images import downscale, images_in, read_image
-from tools.study import add_calibration, table_or_error
+from tools.study import add_calibration, parsed, table_or_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from defian_edge.calibration.photos import CalibrationSet
     from defian_edge.models.checkpoint import Checkpoint
@@ -116,16 +117,18 @@ def measure(
 def main() -> None:
     """Print both tables; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m tools.unseen", description=__doc__)
-    parser.add_argument("--model", required=True)
+    parser.add_argument("--model", required=True, type=text_of("--model"))
     pictures = parser.add_mutually_exclusive_group(required=True)
-    pictures.add_argument("--pictures", type=Path, help="folder of HR pictures, searched recursively")
+    folder = path_of("--pictures")
+    pictures.add_argument("--pictures", type=folder, help="folder of HR pictures, searched recursively")
     pictures.add_argument("--drawn", action="store_true", help="pictures drawn by code")
-    parser.add_argument("--every", type=int, default=1, help="take every so many-th of them")
-    parser.add_argument("--crop", type=int, default=480, help="side of the middle that is used, in HR pixels")
+    parser.add_argument("--every", type=count_of("--every", 1), default=1, help="take every so many-th of them")
+    crop = count_of("--crop", 16, 50_000)
+    parser.add_argument("--crop", type=crop, default=480, help="side of the middle that is used, in HR pixels")
     parser.add_argument("--method", default="", help="recipes whose label contains this")
     parser.add_argument("--scope", default="", help="scopes whose name contains this")
     add_calibration(parser)
-    options = parser.parse_args()
+    options = parsed(parser)
     table = Table("recipe", "images", "mean dB", "95 %", "99 %", "worst", "worst image", "least PSNR to reference")
     worst = Table("recipe", "image", "dB", "PSNR to reference", *OVERSHOOT_COLUMNS)
     with table_or_error(worst), table_or_error(table):
@@ -134,7 +137,7 @@ def main() -> None:
         pairs = (
             drawn_pairs(scale, options.crop)
             if options.drawn
-            else pairs_of(images_in(options.pictures)[:: max(1, options.every)], scale, options.crop)
+            else pairs_of(images_in(options.pictures)[:: options.every], scale, options.crop)
         )
         chosen = calibration_set(options.calibration, scale, options.patches)
         for row in measure(checkpoint, chosen, pairs, recipes(options.method, options.scope)):

@@ -45,13 +45,15 @@ def load(key: str) -> dict[str, np.ndarray] | None:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = dict(stored.items())
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error):
-        return _disbelieved(path, "it holds no arrays")
+        return disbelieved(key, "it holds no arrays")
     if not all(np.isfinite(each).all() for each in arrays.values() if each.dtype.kind in "fc"):
-        return _disbelieved(path, "it holds what is no finite number")
+        return disbelieved(key, "it holds what is no finite number")
     return arrays
 
 
-def _disbelieved(path: Path | None, why: str) -> None:
+def disbelieved(key: str, why: str) -> None:
+    """Warn that what is kept under a key is not believed, and is measured anew."""
+    path = cache_path(key)
     if path is not None:
         disbelieve(path, why)
 

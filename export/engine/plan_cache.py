@@ -94,7 +94,14 @@ def read_plan(place: Path | None) -> Plan | None:
     try:
         said = json.loads(kept)
         traffic = said["traffic"]
-        moved = None if traffic is None else Traffic(traffic["kernels"], traffic["bytes"])
-        return Plan(said["activation_bytes"], moved)
-    except (ValueError, KeyError, TypeError):
+        moved = None if traffic is None else Traffic(_count(traffic["kernels"]), _count(traffic["bytes"]))
+        activation = said["activation_bytes"]
+        return Plan(None if activation is None else _count(activation), moved)
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def _count(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError("expected a count")
+    return value

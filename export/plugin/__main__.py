@@ -10,6 +10,8 @@ from pathlib import Path
 from defian_edge.export.plugin.compile import ARCHITECTURES, build_fatbin, compile_report
 from defian_edge.export.plugin.cpu_kernel import Cache, CpuKernel
 from defian_edge.export.plugin.occupancy import MULTIPROCESSORS, occupancy
+from defian_edge.runtime.arguments import count_of, path_of
+from defian_edge.runtime.entry import printable
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.plugin.launch import CHANNELS_LAST_MULTIPLE, Features, plan
 from defian_edge.runtime.profile import DEFAULT_PROFILE
@@ -17,8 +19,8 @@ from defian_edge.runtime.profile import DEFAULT_PROFILE
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns 0, or 2 if something that the user can mend went wrong."""
-    options = _parser().parse_args(arguments)
     try:
+        options = _parser().parse_args(arguments)
         if options.command == "build":
             print(build_fatbin(options.out, options.sm or ARCHITECTURES))
         elif options.command == "report":
@@ -28,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
         else:
             print_traffic(options.size[0], options.size[1], Cache(options.resident, options.l2_kib * 1024))
     except DefianError as error:
-        print(error, file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         return 2
     return 0
 
@@ -37,15 +39,26 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m defian_edge.export.plugin", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     build = commands.add_parser("build", help="build the fatbin that the runtime loads (needs nvcc)")
-    build.add_argument("--out", type=Path, help="folder; the installed defian_edge.runtime.plugin's own by default")
+    build.add_argument(
+        "--out", type=path_of("--out"), help="folder; the installed defian_edge.runtime.plugin's own by default"
+    )
     report = commands.add_parser("report", help="registers, spills and occupancy per architecture (needs nvcc)")
     for command in (build, report):
-        command.add_argument("--sm", type=int, action="append", choices=sorted(MULTIPROCESSORS), metavar="CAPABILITY")
+        command.add_argument(
+            "--sm",
+            type=count_of("--sm", 50, 999),
+            action="append",
+            choices=sorted(MULTIPROCESSORS),
+            metavar="CAPABILITY",
+        )
         command.set_defaults(sm=None)
     traffic = commands.add_parser("traffic", help="bytes read and written, counted on the CPU (needs g++)")
-    traffic.add_argument("--size", type=int, nargs=2, default=(540, 960), metavar=("HEIGHT", "WIDTH"))
-    traffic.add_argument("--resident", type=int, default=Cache.resident, help="blocks in flight")
-    traffic.add_argument("--l2-kib", type=int, default=Cache.l2_bytes // 1024, help="size of the modelled L2")
+    size = count_of("--size", 1, 8192, "pixels")
+    traffic.add_argument("--size", type=size, nargs=2, default=(540, 960), metavar=("HEIGHT", "WIDTH"))
+    resident = count_of("--resident", 1, 4096)
+    traffic.add_argument("--resident", type=resident, default=Cache.resident, help="blocks in flight")
+    l2_kib = count_of("--l2-kib", 1, 1_000_000, "KiB")
+    traffic.add_argument("--l2-kib", type=l2_kib, default=Cache.l2_bytes // 1024, help="size of the modelled L2")
     plans = commands.add_parser("plans", help="bytes, kernels and memory of engines with the plugin and the function")
     plans.add_argument("--model", action="append", help="bundled name, or path of a checkpoint; repeatable")
     plans.add_argument("--profile", default=DEFAULT_PROFILE, help="minimum,optimum,maximum LR shape")

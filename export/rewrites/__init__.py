@@ -18,6 +18,7 @@ from defian_edge.export.rewrites.spatial_statistics import SpatialStatistics
 from defian_edge.export.rewrites.transposed_convolutions import TransposedConvolutions
 from defian_edge.export.rewrites.upscale_output import UpscaleOutput
 from defian_edge.export.rewrites.vector_products import VectorProducts
+from defian_edge.runtime.arguments import shown
 from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def select(without: Collection[str] = (), use: Use = Use.PORTABLE, largest_batch
     names = [rewrite.name for rewrite in ALL]
     for name in without:
         if name not in names:
-            raise DefianError(f"No rewrite {name!r}: expected one of {', '.join(names)}.")
+            raise DefianError(f"No rewrite {shown(name)}: expected one of {', '.join(names)}.")
     return tuple(
         rewrite
         for rewrite in ALL

@@ -138,6 +138,24 @@ def test_what_cannot_be_believed_is_planned_anew():
         assert read_plan(place) is None
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        '{"activation_bytes": "1", "traffic": null}',
+        '{"activation_bytes": -1, "traffic": null}',
+        '{"activation_bytes": true, "traffic": null}',
+        '{"activation_bytes": NaN, "traffic": null}',
+        '{"activation_bytes": 1, "traffic": {"kernels": 1.5, "bytes": 1}}',
+        '{"activation_bytes": 1, "traffic": [1, 2]}',
+        '{"traffic": null}',
+        "[" * 100_000,
+    ],
+)
+def test_a_whole_file_that_holds_no_plan_is_planned_anew(said, tmp_path):
+    keep(tmp_path / "plans" / "a.json", said.encode())
+    assert read_plan(tmp_path / "plans" / "a.json") is None
+
+
 def test_without_a_home_a_plan_is_made_and_nothing_kept(traced, builds, monkeypatch):
     monkeypatch.setattr(plan_cache, "cache_folder", lambda: None)
     assert plan_path(b"a", options()) is None

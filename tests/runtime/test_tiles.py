@@ -117,6 +117,7 @@ def test_a_graph_on_a_cpu_may_take_half_of_what_is_free(monkeypatch):
 def test_free_memory_is_that_of_the_container_if_that_is_less(monkeypatch, tmp_path):
     monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
     monkeypatch.setattr(memory, "_GROUP", tmp_path)
+    monkeypatch.setattr(memory, "_MEMBERSHIP", tmp_path / "cgroup")
     (tmp_path / "meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    5000 kB\n")
     assert memory.free_bytes() == 5000 * 1024
     for name, text in {"max": "4096000\n", "current": "3000000", "stat": "anon 1\ninactive_file 1000\n"}.items():
@@ -126,3 +127,35 @@ def test_free_memory_is_that_of_the_container_if_that_is_less(monkeypatch, tmp_p
     assert memory.free_bytes() == 5000 * 1024
     (tmp_path / "meminfo").write_text("nothing")
     assert (memory.free_bytes() or 0) > 0
+
+
+@pytest.mark.parametrize(
+    ("membership", "folder", "names"),
+    [
+        ("0::/slurm/job_7/step\n", "slurm/job_7", ("memory.max", "memory.current", "inactive_file")),
+        ("0::/a/b:c\n", "a/b:c", ("memory.max", "memory.current", "inactive_file")),
+        (
+            "9:cpu,cpuacct:/x\n4:memory:/job/step\n0::/\n",
+            "memory/job",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+        (
+            "4:memory:/of/the/host\n",
+            "memory",
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ),
+    ],
+)
+def test_free_memory_is_that_of_a_job_of_a_cluster(monkeypatch, tmp_path, membership, folder, names):
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(memory, "_GROUP", tmp_path / "groups")
+    monkeypatch.setattr(memory, "_MEMBERSHIP", tmp_path / "cgroup")
+    (tmp_path / "meminfo").write_text("MemAvailable:    5000 kB\n")
+    (tmp_path / "cgroup").write_text(membership)
+    place = tmp_path / "groups" / folder
+    place.mkdir(parents=True)
+    for name, text in zip((*names[:2], "memory.stat"), ("4096000", "3000000", f"{names[2]} 1000"), strict=True):
+        (place / name).write_text(text)
+    assert memory.free_bytes() == 4096000 - 3000000 + 1000
+    (place / names[0]).write_text("max" if "max" in names[0] else str(2**63 - 4096))
+    assert memory.free_bytes() == 5000 * 1024

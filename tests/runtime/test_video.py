@@ -167,6 +167,24 @@ def test_a_broken_video_is_named_and_leaves_nothing(tmp_path, content):
     assert not list((tmp_path / "sr").iterdir())
 
 
+def test_sound_that_matroska_does_not_take_either_is_to_become_another(tmp_path):
+    """As of Windows Media, old telephones and cameras: FFmpeg would write it, PyAV does not."""
+    source = tmp_path / "in.wmv"
+    with av.open(str(source), "w") as out:
+        video: Any = out.add_stream("wmv2", rate=25)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        audio: Any = out.add_stream("wmav2", rate=44100, layout="mono", bit_rate=96_000)
+        out.mux(video.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        out.mux(video.encode(None))
+        samples = av.AudioFrame.from_ndarray(np.zeros((1, 2048), np.float32), format="fltp", layout="mono")
+        samples.sample_rate, samples.pts = 44100, 0
+        out.mux(audio.encode(samples))
+        out.mux(audio.encode(None))
+    with pytest.raises(DefianError, match=r"in\.wmv: its sound does not fit[\s\S]*-c:a flac in\.flac\.mkv"):
+        upscale_video(Enlarger(), source, tmp_path / "sr" / "in.mkv", lambda: None)
+    assert not list((tmp_path / "sr").iterdir())
+
+
 def test_a_failure_in_the_middle_leaves_nothing(tmp_path):
     source = tmp_path / "in.mp4"
     write_video(source, sound=False)
@@ -242,10 +260,20 @@ def test_a_frame_without_a_time_comes_one_frame_after_the_last(pts, expected):
 
 
 @pytest.mark.parametrize(
-    ("degrees", "matrix", "turns"),
-    [(90, (0, 1, -1, 0), -1), (180, (-1, 0, 0, -1), 2), (270, (0, -1, 1, 0), 1), (0, (1, 0, 0, 1), 0)],
+    ("degrees", "matrix", "turns", "mirrored"),
+    [
+        (90, (0, 1, -1, 0), -1, False),
+        (180, (-1, 0, 0, -1), 2, False),
+        (270, (0, -1, 1, 0), 1, False),
+        (0, (1, 0, 0, 1), 0, False),
+        (0, (-1, 0, 0, 1), 0, True),
+        (90, (0, 1, 1, 0), -1, True),
+        (180, (1, 0, 0, -1), 2, True),
+        (270, (0, -1, -1, 0), 1, True),
+        (45, (1, 1, -1, 1), 0, False),
+    ],
 )
-def test_a_video_that_players_turn_is_turned(tmp_path, degrees, matrix, turns):
+def test_a_video_that_players_turn_or_mirror_is_turned_or_mirrored(tmp_path, degrees, matrix, turns, mirrored):
     """The matrix as a telephone held upright writes it (90: clockwise); in the result there is none."""
     source, target = tmp_path / "in.mp4", tmp_path / "out.mp4"
     picture = np.zeros((32, 48, 3), np.uint8)
@@ -263,7 +291,8 @@ def test_a_video_that_players_turn_is_turned(tmp_path, degrees, matrix, turns):
     source.write_bytes(content)
     upscale_video(Enlarger(), source, target, lambda: None)
     [frame] = read_video(target).frames
-    expected = np.rot90(picture, turns).repeat(2, axis=0).repeat(2, axis=1)
+    shown = np.rot90(picture, turns)[:, :: -1 if mirrored else 1]
+    expected = shown.repeat(2, axis=0).repeat(2, axis=1)
     assert frame.shape == expected.shape, degrees
     assert np.abs(frame.astype(int) - expected).mean() < 8
     with av.open(str(target)) as reader:

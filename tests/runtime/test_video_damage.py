@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import threading
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -183,3 +184,97 @@ def test_ffmpegs_log_is_as_it_was_and_other_threads_are_not_asked(tmp_path):
     other.join()
     assert made[0].losses
     assert (av.logging.get_level(), av.logging.get_skip_repeated()) == before
+
+
+def remuxed(source: Path, target: Path, start: int = 0, **options: str) -> Path:
+    """The same packets in another file, some seconds later."""
+    with av.open(str(source)) as reader, av.open(str(target), "w", container_options=options) as writer:
+        copy = writer.add_stream_from_template(reader.streams.video[0])
+        for packet in reader.demux(video=0):
+            if packet.dts is not None:
+                later = int(start / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + later, packet.dts + later, copy
+                writer.mux(packet)
+    return target
+
+
+def test_a_transport_stream_that_leaves_single_frames_out_is_whole(tmp_path):
+    """As telephones and screen recorders write it; what is lost on the way shows in its counters."""
+    made = upscaled(film(tmp_path / "a.ts", [time for time in range(41) if time != 20]))
+    assert (made.frames, made.losses) == (40, ())
+
+
+@pytest.mark.parametrize("start", [0, 300])
+def test_transport_streams_put_behind_each_other_are_whole(tmp_path, start):
+    """As the parts of a stream from the web are: their counters start anew, with the same times or later ones."""
+    first = film(tmp_path / "a.ts")
+    second = remuxed(first, tmp_path / "b.ts", start)
+    (tmp_path / "c.ts").write_bytes(first.read_bytes() + second.read_bytes())
+    made = upscaled(tmp_path / "c.ts")
+    assert (made.frames, made.losses) == (80, ())
+
+
+def test_a_second_recording_behind_the_first_is_no_gap(tmp_path):
+    first = film(tmp_path / "a.mpg")
+    second = film(tmp_path / "b.mpg", range(10_000, 10_040))
+    (tmp_path / "c.mpg").write_bytes(first.read_bytes() + second.read_bytes())
+    assert (upscaled(tmp_path / "c.mpg").losses) == ()
+
+
+@pytest.mark.parametrize("suffix", [".mkv", ".flv", ".mp4", ".mov"])
+def test_a_recording_that_begins_late_is_whole(tmp_path, suffix):
+    """The header of some formats says when a film ends, that of others how long it is."""
+    late = remuxed(film(tmp_path / "a.mp4"), tmp_path / f"late{suffix}", 4000)
+    late.write_bytes(late.read_bytes().replace(b"DURATION", b"ANOTHER_"))  # a tag, which not every program writes
+    made = upscaled(late)
+    assert (made.frames, made.losses) == (40, ())
+
+
+def test_empty_steps_of_an_avi_file_are_no_lost_frames(tmp_path):
+    made = upscaled(film(tmp_path / "a.avi", [0, 1, 2, 5, 6, 9, 10], "mpeg4"))
+    assert (made.frames, made.losses) == (7, ())
+
+
+@pytest.mark.parametrize(("more", "loss"), [(1, ()), (3, ("the header promises 43 frames, the file holds 40",))])
+def test_of_an_avi_file_one_empty_step_may_be_the_last(tmp_path, more: int, loss: tuple[str, ...]):
+    path = film(tmp_path / "a.avi")
+    content = bytearray(path.read_bytes())
+    place = content.index(b"vids") + 32
+    assert struct.unpack_from("<I", content, place) == (40,)
+    struct.pack_into("<I", content, place, 40 + more)
+    path.write_bytes(content)
+    assert upscaled(path).losses == loss
+
+
+def test_a_header_that_was_written_before_the_end_was_known_promises_nothing(tmp_path):
+    with (tmp_path / "a.avi").open("wb") as stream:
+        path = film(tmp_path / "whole.avi")
+        with av.open(str(path)) as reader, av.open(Pipe(stream), "w", format="avi") as writer:
+            copy = writer.add_stream_from_template(reader.streams.video[0])
+            for packet in reader.demux(video=0):
+                if packet.dts is not None:
+                    packet.stream = copy
+                    writer.mux(packet)
+    made = upscaled(tmp_path / "a.avi")
+    assert (made.frames, made.losses) == (40, ())
+
+
+class Pipe:
+    """A file that can only be written on."""
+
+    def __init__(self, stream: Any) -> None:  # noqa: ANN401
+        self.write = stream.write
+
+
+def test_frames_that_a_telephone_has_cut_away_are_not_missed(tmp_path):
+    """It leaves them in the file, and writes into its list of edits what is shown."""
+    path = film(tmp_path / "a.mp4")
+    content = bytearray(path.read_bytes())
+    place = content.index(b"elst") + 12
+    length, start = struct.unpack_from(">II", content, place)
+    with av.open(str(path)) as reader:
+        base = reader.streams.video[0].time_base
+    struct.pack_into(">II", content, place, length // 4, start + int(Fraction(15, 25) / base))
+    path.write_bytes(content)
+    made = upscaled(path)
+    assert (made.frames, made.losses) == (10, ())

@@ -12,7 +12,8 @@ import time
 from pathlib import Path  # noqa: TC003 - typer reads the annotations
 from typing import TYPE_CHECKING, Annotated, Any
 
-from defian_edge.runtime.entry import typers_status
+from defian_edge.runtime.arguments import count_of, number_of, path_of
+from defian_edge.runtime.entry import printable, typers_status
 from defian_edge.runtime.errors import DefianError, MissingPackageError
 
 BEGUN = time.monotonic()
@@ -27,39 +28,98 @@ except ImportError as error:  # the base installation runs on devices and has ne
 if TYPE_CHECKING:
     from tools.train.stopping import Asked
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 
 @app.command(help="Train a DeFiAN on a folder of pictures; docs/training.md says how and what comes out.")
 def train(
     context: typer.Context,
     scale: Annotated[int, typer.Option(help="2, 3 or 4.")],
-    out: Annotated[Path, typer.Option(help="Folder for weights, checkpoint, log, plot and summary.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            parser=path_of("--out"), metavar="PATH", help="Folder for weights, checkpoint, log, plot and summary."
+        ),
+    ],
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder of HR pictures, searched recursively. Only --benchmark does without.")
+        Path | None,
+        typer.Option(
+            parser=path_of("--pictures"),
+            metavar="PATH",
+            help="Folder of HR pictures, searched recursively. Only --benchmark does without.",
+        ),
     ] = None,
     size: Annotated[str, typer.Option(help="S, L, or CHANNELSxBLOCKSxMODULES.")] = "S",
     minutes: Annotated[
         float | None, typer.Option(help="Stop after so many, start and end of the program included.")
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Stop after so many steps.")] = None,
-    init: Annotated[Path | None, typer.Option(help="Weights to start from, of this scale or another.")] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(parser=count_of("--steps", 1, 1_000_000_000), metavar="N", help="Stop after so many steps."),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(parser=path_of("--init"), metavar="PATH", help="Weights to start from, of this scale or another."),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training in --out.")] = False,
-    batch: Annotated[int | None, typer.Option(help="Patches a step. Default: 16 on a GPU, 8 on a CPU.")] = None,
-    patch: Annotated[int | None, typer.Option(help="Side of an LR patch. Default: 64 on a GPU, 32 on a CPU.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            parser=count_of("--batch", 1, 65_536), metavar="N", help="Patches a step. Default: 16 on a GPU, 8 on a CPU."
+        ),
+    ] = None,
+    patch: Annotated[
+        int | None,
+        typer.Option(
+            parser=count_of("--patch", 8, 4_096),
+            metavar="N",
+            help="Side of an LR patch. Default: 64 on a GPU, 32 on a CPU.",
+        ),
+    ] = None,
     rate: Annotated[float, typer.Option(help="Peak learning rate.")] = 5e-4,
-    warm_up: Annotated[int, typer.Option(help="Steps until it is reached.")] = 200,
-    seed: Annotated[int, typer.Option(help="Of first weights, patches and turns.")] = 0,
+    warm_up: Annotated[
+        int,
+        typer.Option(parser=count_of("--warm-up", 0, 1_000_000_000), metavar="N", help="Steps until it is reached."),
+    ] = 200,
+    seed: Annotated[
+        int,
+        typer.Option(
+            parser=count_of("--seed", 0, 4_294_967_295), metavar="N", help="Of first weights, patches and turns."
+        ),
+    ] = 0,
     lr_filter: Annotated[
         str, typer.Option(help="What makes LR: pillow, or matlab (imresize's antialiased bicubic).")
     ] = "pillow",
     holdout: Annotated[
-        int | None, typer.Option(help="Pictures kept from training to validate. Default: every twentieth.")
+        int | None,
+        typer.Option(
+            parser=count_of("--holdout", 0, 1_000_000),
+            metavar="N",
+            help="Pictures kept from training to validate. Default: every twentieth.",
+        ),
     ] = None,
-    validation: Annotated[Path | None, typer.Option(help="Folder of HR pictures to validate on.")] = None,
-    lr_pictures: Annotated[Path | None, typer.Option(help="Folder of LR pictures, with --hr-pictures.")] = None,
-    hr_pictures: Annotated[Path | None, typer.Option(help="Folder of HR pictures of the same names.")] = None,
-    validations: Annotated[int, typer.Option(help="How many in all; fewer if they take too long.")] = 11,
+    validation: Annotated[
+        Path | None,
+        typer.Option(parser=path_of("--validation"), metavar="PATH", help="Folder of HR pictures to validate on."),
+    ] = None,
+    lr_pictures: Annotated[
+        Path | None,
+        typer.Option(
+            parser=path_of("--lr-pictures"), metavar="PATH", help="Folder of LR pictures, with --hr-pictures."
+        ),
+    ] = None,
+    hr_pictures: Annotated[
+        Path | None,
+        typer.Option(parser=path_of("--hr-pictures"), metavar="PATH", help="Folder of HR pictures of the same names."),
+    ] = None,
+    validations: Annotated[
+        int,
+        typer.Option(
+            parser=count_of("--validations", 0, 1_000_000),
+            metavar="N",
+            help="How many in all; fewer if they take too long.",
+        ),
+    ] = 11,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[
         str | None, typer.Option(help="bf16 or fp32 convolutions. Default: bf16 where the hardware has it.")
@@ -78,9 +138,16 @@ def train(
         bool, typer.Option("--deterministic", help="On a GPU too, the same bits each time; slower.")
     ] = False,
     save_seconds: Annotated[float | None, typer.Option(help="Between checkpoints. Default: 30 or 60.")] = None,
-    json: Annotated[Path | None, typer.Option(help="A second file for the summary.")] = None,
+    json: Annotated[
+        Path | None, typer.Option(parser=path_of("--json"), metavar="PATH", help="A second file for the summary.")
+    ] = None,
     benchmark: Annotated[
-        float | None, typer.Option(help="Train nothing: measure steps for so many seconds, write benchmark.json.")
+        float | None,
+        typer.Option(
+            parser=number_of("--benchmark", 0.001, 1e6, "seconds"),
+            metavar="SECONDS",
+            help="Train nothing: measure steps for so many seconds, write benchmark.json.",
+        ),
     ] = None,
 ) -> None:
     from tools.train.device import computes_in_bf16, device_named
@@ -162,7 +229,7 @@ def main(arguments: list[str] | None = None) -> None:
         with stop_on_signals() as asked:
             app(args=arguments, obj=asked)
     except DefianError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(error)}", file=sys.stderr)
         sys.exit(2)
     except StoppedError as stopped:
         end_all(descendants(os.getpid()))  # workers of a compiler, for which the exit would wait

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.autograd import set_multithreading_enabled
 
+from defian_edge.runtime.arguments import shown
 from defian_edge.runtime.errors import DefianError
 from tools.train.fused import block_kernels, hessian_kernels
 from tools.train.limits import TimeIsUpError, time_limit
@@ -39,7 +40,7 @@ def device_named(name: str) -> torch.device:
         DefianError: there is no such device here.
     """
     if name not in ("auto", "cpu", "cuda"):
-        raise DefianError(f"--device {name!r}: expected auto, cpu or cuda.")
+        raise DefianError(f"--device {shown(name)}: expected auto, cpu or cuda.")
     if name == "cuda" and not torch.cuda.is_available():
         raise DefianError(
             "--device cuda: PyTorch finds no CUDA device here.", "Leave --device out, or check the driver."

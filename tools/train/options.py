@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
+from operator import gt
 from pathlib import Path  # noqa: TC003 - a dataclass field
 from typing import TYPE_CHECKING, Any
 
+from defian_edge.runtime.arguments import shown
 from defian_edge.runtime.errors import DefianError
 from tools.train.resampling import FILTERS
 
 if TYPE_CHECKING:
     from defian_edge.models.defian import Architecture
 
+MOST_CHANNELS = 1024
 PRECISIONS = ("bf16", "fp32")
 IDENTITY = ("scale", "size", "batch", "patch", "rate", "warm_up", "seed", "lr_filter", "holdout", "precision")
 """Options that a resumed training must share with the one it goes on with."""
@@ -97,7 +100,7 @@ class TrainOptions:
             ("--precision", self.precision, PRECISIONS),
         ):
             if text not in choices:
-                raise DefianError(f"{option} {text!r}: expected one of {', '.join(choices)}.")
+                raise DefianError(f"{option} {shown(text)}: expected one of {', '.join(choices)}.")
         if (self.minutes is None) == (self.steps is None):
             raise DefianError("Expected one of --minutes and --steps.", "Say when to stop: --minutes 60.")
         if self.resume and self.init is not None:
@@ -122,15 +125,18 @@ class TrainOptions:
         Raises:
             DefianError: the size names none.
         """
+        from defian_edge.models.checkpoint import MOST_BLOCKS, MOST_MODULES
         from defian_edge.models.defian import REDUCTION, Architecture, large, small
 
         if self.size.upper() in ("S", "L"):
             return small(self.scale) if self.size.upper() == "S" else large(self.scale)
-        match = re.fullmatch(r"(\d+)x(\d+)x(\d+)", self.size)
+        match = re.fullmatch(r"([0-9]{1,4})x([0-9]{1,4})x([0-9]{1,4})", self.size)
         numbers = [int(number) for number in match.groups()] if match else []
-        if not numbers or min(numbers) < 1 or numbers[0] % REDUCTION:
+        most = (MOST_CHANNELS, MOST_BLOCKS, MOST_MODULES)
+        if not numbers or min(numbers) < 1 or numbers[0] % REDUCTION or any(map(gt, numbers, most)):
             raise DefianError(
-                f"--size {self.size!r}: expected S, L or CHANNELSxBLOCKSxMODULES with channels in sixteens, as 32x10x5."
+                f"--size {shown(self.size)}: expected S, L or CHANNELSxBLOCKSxMODULES with channels in sixteens, as "
+                f"32x10x5, of at most {'x'.join(map(str, most))}."
             )
         return Architecture(*numbers, scale=self.scale)
 

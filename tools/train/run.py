@@ -11,6 +11,7 @@ import torch
 
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import require_writable_folder, write_whole
+from defian_edge.runtime.images import images_in
 from tools.train.clock import Clock
 from tools.train.device import Runner, set_up, words
 from tools.train.journal import Journal
@@ -25,6 +26,7 @@ from tools.train.validation import Validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tools.train.options import TrainOptions
     from tools.train.pictures import Pictures
@@ -50,6 +52,7 @@ def train(
         DefianError: options, pictures, checkpoints or the output folder cannot be used.
     """
     architecture = options.architecture()
+    folder = _require_inputs(options)
     require_writable_folder(options.out)
     if not options.resume and (options.out / TRAINING_FILE).exists():
         raise DefianError(
@@ -59,7 +62,7 @@ def train(
     network, new = first_network(architecture, options.seed, options.init)
     if new:
         say(f"{options.init} has another scale: {', '.join(new)} begin from its sub-pixels")
-    pictures = _pictures(options, say)
+    pictures = _pictures(folder, options, say)
     named = named_pairs(options.scale, options.validation, options.lr_pictures, options.hr_pictures)
     bank = PatchBank(pictures.training, options.scale, options.patch, device)
     saved = load_training(options.out, options, bank.sha256) if options.resume else None
@@ -116,11 +119,21 @@ def train(
     return summary
 
 
-def _pictures(options: TrainOptions, say: Callable[[str], None]) -> Pictures:
-    """Read them and tell which were left out."""
+def _require_inputs(options: TrainOptions) -> Path:
+    """Refuse what is not there before a folder is made; gives the folder of pictures to train on."""
+    if options.init is not None and not options.init.is_file():
+        raise DefianError(f"No checkpoint at {options.init}.", "Give the path of a .pth or .safetensors file.")
     if options.pictures is None:
         raise DefianError("Expected --pictures.", "Give a folder of HR pictures to train on.")
-    pictures = read_pictures(options.pictures, options.scale, options.patch, options.lr_filter, options.holdout)
+    for folder in (options.pictures, options.validation, options.lr_pictures, options.hr_pictures):
+        if folder is not None:
+            images_in(folder)
+    return options.pictures
+
+
+def _pictures(folder: Path, options: TrainOptions, say: Callable[[str], None]) -> Pictures:
+    """Read them and tell which were left out."""
+    pictures = read_pictures(folder, options.scale, options.patch, options.lr_filter, options.holdout)
     for remark in pictures.remarks:
         say(f"WARNING: {remark}")
     return pictures

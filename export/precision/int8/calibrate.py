@@ -18,7 +18,7 @@ from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING
 from defian_edge.export.precision.int8.alternate import left_fp16
 from defian_edge.export.precision.int8.groups import named
-from defian_edge.export.precision.int8.measure import equalise, helped, measured, statistics_of
+from defian_edge.export.precision.int8.measure import doubt_about, equalise, helped, measured, statistics_of
 from defian_edge.export.precision.int8.qdq import QuantisationPlan, insert_qdq
 from defian_edge.export.precision.int8.residue import REACH, read_in_two_terms
 from defian_edge.export.precision.int8.rounding import round_to_nearest
@@ -112,6 +112,8 @@ def calibrate(
     options = {key: value for key, value in recipe.described().items() if key not in CHOSEN_AFTERWARDS}
     key = cache.cache_key(_sources(), graph=graph, data=data, onnxruntime=import_onnxruntime().__version__, **options)
     arrays = cache.load(key)
+    if arrays is not None and (why := doubt_about(arrays, rewritten, recipe, chosen)):
+        arrays = cache.disbelieved(key, why)
     found = arrays is not None
     say(f"calibration: cache {'hit' if found else 'miss'} {key[:12]}")
     if arrays is None:

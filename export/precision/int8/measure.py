@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from defian_edge.calibration.drawn import drawn_patches
-from defian_edge.calibration.ranges.estimators import Clipped
-from defian_edge.calibration.ranges.histogram import Histogram
+from defian_edge.calibration.ranges.estimators import LIMITS, Clipped
+from defian_edge.calibration.ranges.histogram import BINS, Histogram
 from defian_edge.calibration.ranges.observers import ChannelMaxima, JointMoment, Magnitudes, observe
 from defian_edge.export.graph import array_of, copy_of, settle
 from defian_edge.export.precision.int8.channel_scaling import scalable, scale_channels
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
     from defian_edge.calibration.photos import CalibrationSet
     from defian_edge.export.precision.int8.recipe import Recipe
+
+OTHER_NAMES = "it holds other arrays than this graph has"
+MOST_EXPONENT = 128
+"""Of two, for what FP32 holds."""
 
 
 def measured(
@@ -42,16 +46,9 @@ def measured(
         most, and of drawn pictures on average).
     """
     model = copy_of(rewritten)
-    maxima = {}
-    if recipe.equalise:
-        maxima = {name: ChannelMaxima(_channels(pair[1])) for name, pair in equalisable(model).items()}
-    if recipe.scales_channels:
-        maxima |= {name: ChannelMaxima(count) for name, count in scalable(model, sites).items()}
+    maxima, joint, linear = _first(model, recipe, sites)
     observers: list[tuple[list[str], Any]] = [([name], observer) for name, observer in maxima.items()]
-    linear = LinearSum(model)
-    joint = None
-    if linear.found and (recipe.side or recipe.basis):
-        joint = JointMoment(_channels(linear.shallow), WINDOW, linear.gram)
+    if joint is not None:
         observers.append(([linear.image, linear.tensor], joint))
     if observers:
         observe(model, observers, patches)
@@ -60,6 +57,59 @@ def measured(
         first["moment"] = joint.moment
     yield from first.items()
     yield from _ranges(model, patches, equalise(model, first, recipe, sites))
+
+
+def _first(
+    model: ir.Model, recipe: Recipe, sites: Sites
+) -> tuple[dict[str, ChannelMaxima], JointMoment | None, LinearSum]:
+    """Who sees the first pass, by the tensors' names; and what the moment is of."""
+    maxima = {}
+    if recipe.equalise:
+        maxima = {name: ChannelMaxima(_channels(pair[1])) for name, pair in equalisable(model).items()}
+    if recipe.scales_channels:
+        maxima |= {name: ChannelMaxima(count) for name, count in scalable(model, sites).items()}
+    linear = LinearSum(model)
+    joint = None
+    if linear.found and (recipe.side or recipe.basis):
+        joint = JointMoment(_channels(linear.shallow), WINDOW, linear.gram)
+    return maxima, joint, linear
+
+
+def doubt_about(arrays: Mapping[str, np.ndarray], rewritten: ir.Model, recipe: Recipe, sites: Sites) -> str:
+    """Why arrays from a cache cannot be what :func:`measured` gives of a graph; empty if they can.
+
+    A name too few or too many would leave a helper out without a word, and so make another graph.
+    """
+    model = copy_of(rewritten)
+    maxima, joint, _ = _first(model, recipe, sites)
+    shapes: dict[str, tuple[int, ...]] = {f"maxima/{name}": each.maxima.shape for name, each in maxima.items()}
+    if joint is not None:
+        shapes["moment"] = joint.moment.shape
+    if not _have(arrays, shapes):
+        return OTHER_NAMES
+    for name in equalise(model, arrays, recipe, sites).tensors:
+        shapes |= {f"counts/{name}": (BINS,), f"range/{name}": (3,), f"clipped/{name}": (2, len(LIMITS))}
+    if not _have(arrays, shapes) or len(arrays) != len(shapes):
+        return OTHER_NAMES
+    counted = all(arrays[name].dtype.kind == "i" for name in shapes if name.startswith("counts/"))
+    exponents = [array[0] for name, array in arrays.items() if name.startswith("range/")]
+    magnitudes = (
+        array[1:] if name.startswith("range/") else array for name, array in arrays.items() if name != "moment"
+    )
+    if (
+        not counted
+        or any(abs(each) > MOST_EXPONENT for each in exponents)
+        or any((each < 0).any() for each in magnitudes)
+    ):
+        return "it holds what was never measured"
+    return ""
+
+
+def _have(arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]]) -> bool:
+    return all(
+        name in arrays and arrays[name].shape == shape and arrays[name].dtype.kind in "if"
+        for name, shape in shapes.items()
+    )
 
 
 def _ranges(model: ir.Model, patches: CalibrationSet, sites: Sites) -> Iterator[tuple[str, np.ndarray]]:
