@@ -108,7 +108,7 @@ def _run_once(module: str, arguments: Sequence[str], seconds: float) -> list[Ste
     try:
         done = subprocess.run(command, capture_output=True, check=False, timeout=seconds, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired as error:
-        return _read(error.stdout or b"", f"it did not end within {seconds:g} s", error.stderr or b"")
+        return _read(error.stdout or b"", f"it did not end within {round(seconds, 1):g} s", error.stderr or b"")
     except OSError as error:
         return [Step(START, CRASHED, reason=f"{sys.executable} does not start: {error.strerror}")]
     return _read(done.stdout, _ending(done.returncode), done.stderr)

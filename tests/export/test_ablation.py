@@ -20,7 +20,7 @@ def pairs():
 
 def test_every_estimator_helper_scope_and_bound_has_a_row():
     labels = [trial.label for trial in trials()]
-    assert len(labels) == len(set(labels)) == 2 * 5 + 2 * (4 + 1) + 2 * 2 + 2 * 3 + 2 * 3 + 2
+    assert len(labels) == len(set(labels)) == 2 * 5 + (4 + 1) + (6 + 1) + 2 * 2 + 2 * 3 + 2 * 3 + 2
 
 
 def unrounded(row):

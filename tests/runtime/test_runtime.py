@@ -294,9 +294,9 @@ def test_sixteen_bit_photos_keep_their_brightness_and_values_without_a_white_are
     for name in ("grey.png", "grey.tif"):
         Image.fromarray(values).save(tmp_path / name)
         assert read_image(tmp_path / name)[0, :, 1].tolist() == [0, 0, 128, 255]
-    for kind in (np.int32, np.float32):
+    for kind, found in ((np.int32, "found signed numbers of 32 bits"), (np.float32, "expected 8 or 16 bits")):
         Image.fromarray(values.astype(kind)).save(tmp_path / "values.tif")
-        with pytest.raises(DefianError, match="expected 8 or 16 bits"):
+        with pytest.raises(DefianError, match=found):
             read_image(tmp_path / "values.tif")
 
 
