@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from defian_edge.runtime.arguments import count_of, number_of, path_of, shown
 from defian_edge.runtime.entry import (
-    FULL,
     INTERRUPTED,
     NOBODY_READS,
     finish,
@@ -20,7 +19,7 @@ from defian_edge.runtime.entry import (
     status_of,
     typers_status,
 )
-from defian_edge.runtime.errors import DefianError, MissingPackageError
+from defian_edge.runtime.errors import FULL, DefianError, MissingPackageError
 from defian_edge.runtime.log import show_log
 from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 

@@ -5,7 +5,6 @@ Standard library alone and quickly imported, because a command can be ended whil
 
 from __future__ import annotations
 
-import errno
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
-from .errors import DefianError
+from .errors import FULL, DefianError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 REFUSED = 2
 INTERRUPTED, TERMINATED, NOBODY_READS = 130, 143, 141
 """128 and the number of SIGINT, SIGTERM, SIGPIPE, as shells count."""
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
-"""What is wrong where a file that the output goes to lies on a full disk."""
 AT_ONCE = 0.2
 """Seconds within which signals are one."""
 

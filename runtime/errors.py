@@ -6,6 +6,11 @@ message on standard error and exit status 2.
 
 from __future__ import annotations
 
+import errno
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+"""Numbers of an OSError that a full disk, or a full share of it, is."""
+
 
 class DefianError(Exception):
     """A mistake that the user can mend: bad input, a missing package, a file that does not fit.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import tempfile
@@ -10,13 +9,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .errors import DefianError
+from .errors import FULL, DefianError
 from .temporary import unfinished_file
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class DiskFullError(DefianError):

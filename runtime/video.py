@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .channel import Channel, Crew, StoppedError
-from .errors import DefianError
-from .files import FULL, cannot_write, rename_whole
+from .errors import FULL, DefianError
+from .files import cannot_write, rename_whole
 from .temporary import unfinished_file
 from .video_colour import Colours
 from .video_encoder import FORMATS, Encoding, import_av

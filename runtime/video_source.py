@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import DefianError
-from .files import FULL
+from .errors import FULL, DefianError
 from .video_ledger import Ledger
 
 if TYPE_CHECKING:
@@ -25,7 +24,9 @@ PROGRESSIVE = (0, 1)
 """Of FFmpeg's field orders: unknown, progressive."""
 _AS_LATIN_1 = "defian-latin-1"
 NEARLY = 0.02
+"""Of the largest number of a matrix: what is smaller counts as none."""
 MATRIX = struct.Struct("=5i")
+"""The first five of its nine numbers."""
 DEINTERLACE = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
 
 
