@@ -6,12 +6,10 @@ import argparse
 import datetime as dt
 import os
 import shlex
-import signal
 import sys
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from defian_edge.runtime.arguments import number_of, path_of, shown
 from defian_edge.runtime.entry import carry_out
@@ -21,9 +19,6 @@ from defian_edge.selftest.protocol import Settings
 from defian_edge.selftest.report import Report, read_report
 from defian_edge.selftest.runner import RESERVE, clear, run_stages
 from defian_edge.selftest.table import STAGES, Stage, stage_named
-
-if TYPE_CHECKING:
-    from types import FrameType
 
 BUDGET = 480.0
 """Seconds that the stages' own limits are meant for; a larger budget gives each of them more in proportion."""
@@ -82,9 +77,6 @@ def _run(options: argparse.Namespace, command: str) -> int:
             _say(line)
         return 0
     require_writable_folder(options.out)
-    for ends in ("SIGTERM", "SIGHUP"):  # a lost connection ends a run, too, and the stage under way with it
-        if hasattr(signal, ends):
-            signal.signal(getattr(signal, ends), _stop)
     started = dt.datetime.now().astimezone()
     report = Report(started.isoformat(timespec="seconds"), options.budget, command)
     path = options.out / f"selftest-{started:%Y%m%d-%H%M%S}.json"
@@ -110,11 +102,6 @@ def _say(line: str) -> None:
         print(line, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    """SIGTERM and SIGHUP end a run like SIGINT: the stage under way is ended, and what was found is kept."""
-    raise KeyboardInterrupt
 
 
 def _chosen(options: argparse.Namespace) -> list[Stage]:

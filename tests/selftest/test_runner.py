@@ -157,7 +157,7 @@ def test_sigterm_ends_the_stage_and_keeps_the_report(tmp_path):
     time.sleep(0.5)
     running.send_signal(signal.SIGTERM)
     _, stderr = running.communicate(timeout=30)
-    assert running.returncode == 130
+    assert running.returncode == 143
     assert "Traceback" not in stderr
     assert valid(found[0])["finished"] is False
     assert [path.name for path in tmp_path.iterdir()] == [found[0].name]
