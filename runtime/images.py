@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from .colour import to_srgb
-from .decoding import UNREADABLE, eight_bits, is_truncated, opened, require_pixels, upright
+from .decoding import FORMATS, UNREADABLE, eight_bits, is_truncated, opened, require_pixels, upright
 from .errors import DefianError
 from .files import write_whole
 from .folders import files_below
@@ -171,6 +171,11 @@ def _named(path: Path, place: str = "") -> Iterator[None]:
         raise DefianError(f"No image at {path}.") from error
     except IsADirectoryError as error:
         raise DefianError(f"{path} is a folder, expected an image.") from error
+    except UnidentifiedImageError as error:
+        raise DefianError(
+            f"{path} cannot be decoded as an image: expected one of {', '.join(FORMATS)}, found none of them in it.",
+            "Open it in an image viewer and save it as one of these, or leave it out.",
+        ) from error
     except UNREADABLE as error:
         raise DefianError(
             f"{path} cannot be decoded as an image{place} ({str(error) or type(error).__name__}).",
