@@ -13,6 +13,7 @@ from defian_edge.export.rewrites.one_channel_dac import OneChannelDac
 from defian_edge.export.rewrites.one_pass_variance import OnePassVariance
 from defian_edge.export.rewrites.pixel_order import PixelOrder
 from defian_edge.export.rewrites.recompute_shallow import RecomputeShallow
+from defian_edge.export.rewrites.ring_selection import RingSelection
 from defian_edge.export.rewrites.shuffle_last import ShuffleLast
 from defian_edge.export.rewrites.spatial_statistics import SpatialStatistics
 from defian_edge.export.rewrites.transposed_convolutions import TransposedConvolutions
@@ -39,6 +40,7 @@ ALL: tuple[Rewrite, ...] = (
     OnePassVariance(),
     HessianSlices(),
     VectorProducts(),
+    RingSelection(),
     PixelOrder(),
 )
 """Order matters, and is held against what each rewrite says it comes ``after``: DAC's map loses its copies once its

@@ -42,8 +42,8 @@ class UpscaleOutput(Rewrite):
     linear and lives in the outer ring of low-resolution pixels: along the top edge it is a 1-D
     convolution of the first two rows, likewise at the other edges, and at a corner a small matrix on the
     corner's 2x2 pixels. These are computed from strips of the input, a negligible share of the work, and
-    added to the ring where the pixel's place says so: a selection is pointwise, and a compiler writes no map of
-    corrections as it does for strips padded to full size.
+    added everywhere times 1 on their edge and 0 elsewhere: that is pointwise, and a compiler writes no map of
+    corrections as it does for strips padded to full size. A CPU multiplies in a fifth of the time that it selects in.
     :class:`~defian_edge.export.rewrites.linear_tail.LinearTail` derives all kernels in float64.
 
     Precondition: Conv 3x3 - DepthToSpace (CRD), once or more, then Conv 3x3, constant weights, stride 1,
@@ -106,22 +106,22 @@ def _replace(site: _Site) -> None:
     phases = emit("Conv", x, emit.constant(tail.interior), emit.constant(tail.bias), kernel_shape=[5, 5], pads=[2] * 4)
     emit.nodes[-1].name = "upscale"
     for edge, correction in _edges(emit, x, tail, at).items():
-        phases = emit("Where", at[edge], emit("Add", phases, correction), phases)
+        phases = emit("Add", phases, emit("Mul", correction, at[edge]))
     upscaled = emit("DepthToSpace", phases, blocksize=tail.scale, mode="CRD")
     emit.insert_before(site.end)
     replace_value(site.end.outputs[0], upscaled)
 
 
 def _edge_masks(emit: Emitter, x: ir.Value) -> dict[str, ir.Value]:
-    """Where each edge is: bool [H, 1] for top and bottom, [W] for left and right."""
+    """1 on an edge and 0 elsewhere: [H, 1] for top and bottom, [W] for left and right."""
     masks = {}
     for axis, first, last in ((2, "top", "bottom"), (3, "left", "right")):
         size = emit("Squeeze", emit("Shape", x, start=axis, end=axis + 1))
         places = emit("Range", emit.constant(0), size, emit.constant(1))
         if axis == 2:
             places = emit("Unsqueeze", places, emit.constant([1]))
-        masks[first] = emit("Equal", places, emit.constant(0))
-        masks[last] = emit("Equal", places, emit("Sub", size, emit.constant(1)))
+        for edge, place in ((first, emit.constant(0)), (last, emit("Sub", size, emit.constant(1)))):
+            masks[edge] = emit("Where", emit("Equal", places, place), emit.constant(1.0), emit.constant(0.0))
     return masks
 
 
@@ -134,7 +134,7 @@ def _edges(emit: Emitter, x: ir.Value, tail: LinearTail, at: dict[str, ir.Value]
             kernel = tail.corner(vertical, horizontal)
             if kernel.any():
                 corner = _strip(emit, x, kernel, vertical, horizontal)
-                row = emit("Add", row, emit("Where", at[horizontal], corner, emit.constant(0.0)))
+                row = emit("Add", row, emit("Mul", corner, at[horizontal]))
         corrections[vertical] = row
     for horizontal in ("left", "right"):
         corrections[horizontal] = _strip(emit, x, tail.edges[horizontal], None, horizontal)

@@ -25,6 +25,7 @@ AFTER = {
     "one-channel-dac": ["spatial-statistics"],
     "shuffle-last": ["affine-folding", "upscale-output"],
     "one-pass-variance": ["spatial-statistics"],
+    "ring-selection": ["affine-folding", "upscale-output"],
     "pixel-order": ["affine-folding", "upscale-output", "shuffle-last"],
 }
 """Rewrites that find their place only after others made it."""
@@ -184,7 +185,14 @@ def test_inputs_and_outputs_keep_their_names(traced, io, use):
 
 def test_a_portable_graph_has_none_of_the_rewrites_for_engines():
     assert select() == PORTABLE
-    apart = {"early-attention", "one-pass-variance", "hessian-slices", "vector-products", "pixel-order"}
+    apart = {
+        "early-attention",
+        "one-pass-variance",
+        "hessian-slices",
+        "vector-products",
+        "ring-selection",
+        "pixel-order",
+    }
     assert {rewrite.name for rewrite in ALL} - {rewrite.name for rewrite in PORTABLE} == apart
 
 
