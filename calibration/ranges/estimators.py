@@ -30,10 +30,10 @@ CLIPPING = 2.0
 """How much a squared error of clipping weighs against one of rounding in MSE, because other photos clip more than the
 calibration's. ``python -m tools.ablation`` tries others (docs/quantisation.md has the table).
 """
-DRAWN = 0.01
-"""How much a squared error of clipping in the pictures drawn by code weighs against one of rounding in photos. Lines
-and lights at full contrast reach up to ten times as far as photos do. ``python -m tools.ablation --only drawn`` tries
-others.
+DRAWN = 0.025
+"""How much a squared error of clipping in the pictures drawn by code weighs against one of rounding in photos, for a
+network that enlarges twice. Lines and lights at full contrast reach up to ten times as far as photos do.
+``python -m tools.ablation --only drawn`` tries others.
 """
 LIMITS = 2.0 ** (np.arange(-24 * 16, 24 * 16 + 1) / 16)
 """Limits [K] of which it is known what each clips in single pictures, 4.4 % apart."""
@@ -72,6 +72,15 @@ class Clipped:
     worst: np.ndarray
     drawn: np.ndarray
     largest: float
+
+
+def drawn_weight(drawn: float, scale: int) -> float:
+    """The weight of drawn pictures for a network that enlarges ``scale`` times, from that for twice.
+
+    The more it enlarges, the further its picture is from the original, and the fewer dB the same rounding costs in it;
+    what is clipped is seen all the same.
+    """
+    return drawn * (scale / 2) ** 2
 
 
 def range_of(

@@ -17,6 +17,7 @@ from defian_edge.calibration.ranges.estimators import (
     SMALLEST_SHARE,
     Clipped,
     RangeMethod,
+    drawn_weight,
     range_of,
 )
 from defian_edge.calibration.ranges.histogram import BINS, Histogram
@@ -158,6 +159,10 @@ def test_drawn_pictures_widen_a_robust_range_and_only_that():
     )
     for method in set(RangeMethod) - {RangeMethod.ROBUST}:
         assert range_of(plain, method) == range_of(histogram, method, clipped=clipped)
+
+
+def test_drawn_pictures_weigh_more_where_rounding_costs_less():
+    assert [drawn_weight(0.1, scale) for scale in (1, 2, 4)] == [0.025, 0.1, 0.4]
 
 
 def test_a_tensor_that_only_drawn_pictures_wake_has_their_range():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import onnx_ir as ir
 
 from defian_edge.calibration.ranges import cache
-from defian_edge.calibration.ranges.estimators import RangeMethod, range_of
+from defian_edge.calibration.ranges.estimators import RangeMethod, drawn_weight, range_of
 from defian_edge.export.graph import array_of, copy_of, settle
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING
@@ -121,7 +121,7 @@ def calibrate(
         cache.store(key, arrays)
     model = copy_of(rewritten)
     sites = equalise(model, arrays, recipe, chosen)
-    limits = _limits(arrays, sites, recipe, two_terms)
+    limits = _limits(arrays, sites, recipe, two_terms, drawn_weight(recipe.drawn, patches.scale))
     record = {
         **recipe.described(),
         "photos": len(patches.photos),
@@ -139,7 +139,7 @@ def calibrate(
 
 
 def _limits(
-    arrays: Mapping[str, np.ndarray], sites: Sites, recipe: Recipe, two_terms: Collection[str]
+    arrays: Mapping[str, np.ndarray], sites: Sites, recipe: Recipe, two_terms: Collection[str], drawn: float
 ) -> dict[str, float]:
     """Tensor -> largest magnitude that its INT8 form represents."""
     streams = {site.tensor for site in sites.features if is_stream(site.group)}
@@ -151,7 +151,7 @@ def _limits(
             limits[name] = REACH * range_of(histogram, RangeMethod.MINMAX)
         else:
             roundings = STREAM_ROUNDINGS if name in streams else 1.0
-            limits[name] = range_of(histogram, recipe.method, roundings, recipe.clipping, clipped, recipe.drawn)
+            limits[name] = range_of(histogram, recipe.method, roundings, recipe.clipping, clipped, drawn)
         LOGGER.debug("%s: INT8 up to %g", name, limits[name])
     return limits
 

@@ -31,7 +31,7 @@ class Recipe:
         residue: read the maps in front of the picture as two INT8 terms.
         alternate: in the features scope, leave every other map of the residual streams FP16.
         clipping: weight of clipping against rounding in MSE and robust ranges.
-        drawn: weight of what drawn pictures lose by clipping in robust ranges.
+        drawn: weight of what drawn pictures lose by clipping in robust ranges, for a network that enlarges twice.
     """
 
     scope: Scope = Scope.CONVOLUTIONS
