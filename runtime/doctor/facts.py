@@ -19,6 +19,7 @@ class Machine:
         environment: whether it is a virtual environment, and if so whether it sees the system's packages.
         container: whether this is a container.
         visible: ``CUDA_VISIBLE_DEVICES``; None if it is not set.
+        library_path: ``LD_LIBRARY_PATH``; empty if it is not set.
     """
 
     python: Version = (3, 12, 0)
@@ -28,6 +29,7 @@ class Machine:
     environment: str = "system"
     container: bool = False
     visible: str | None = None
+    library_path: str = ""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,8 @@ class Facts:
     """All of it.
 
     Attributes:
-        crashes: what ended a child process that asked for facts, by what it was doing.
+        crashes: what ended a child process that asked for facts, by what it was doing; with ``driver`` also why a
+            library of the driver's name gave no answer.
     """
 
     machine: Machine = field(default_factory=Machine)

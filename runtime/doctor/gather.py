@@ -63,7 +63,7 @@ def gather() -> Facts:
         packages=with_probe(packages, steps),
         cache=cache,
         media=media_from(steps.get("av"), program),
-        crashes={step.name: step.reason for step in steps.values() if step.status == CRASHED},
+        crashes=crashes_of(steps),
     )
 
 
@@ -77,6 +77,7 @@ def find_machine() -> Machine:
         environment=_environment(),
         container=any(Path(path).exists() for path in CONTAINERS),
         visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        library_path=os.environ.get("LD_LIBRARY_PATH", ""),
     )
 
 
@@ -130,6 +131,15 @@ def with_probe(packages: dict[str, Package], steps: dict[str, Step]) -> dict[str
         elif name == "pycuda" and step.status == DONE:
             found[name] = replace(found[name], cuda=step.value[0])
     return found
+
+
+def crashes_of(steps: dict[str, Step]) -> dict[str, str]:
+    """What ended a child process, and why asking the driver came to nothing: its rules have no other word of it."""
+    return {
+        name: step.reason
+        for name, step in steps.items()
+        if step.status == CRASHED or (name == "driver" and step.status == FAILED)
+    }
 
 
 def media_from(step: Step | None, program: tuple[str, tuple[str, ...]]) -> Media:

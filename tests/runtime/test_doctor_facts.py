@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,8 +12,11 @@ import pytest
 
 from defian_edge.runtime.doctor import gather, gpus, jetson, programs
 from defian_edge.runtime.doctor.facts import Gpu, Package
+from defian_edge.runtime.doctor.findings import Level
 from defian_edge.runtime.doctor.programs import Said
+from defian_edge.runtime.doctor.run import doctor
 from defian_edge.runtime.doctor.steps import CRASHED, DONE, FAILED, Step
+from tests.conftest import needed
 from tests.doubles import doctor_outputs as outputs
 from tests.doubles.doctor_facts import JETSON
 from tests.doubles.nvml import made_up_nvml
@@ -201,6 +205,18 @@ def test_the_driver_is_what_its_library_says_else_what_nvidia_smi_says(monkeypat
     assert driver.nvml == mismatch
     driver, _ = gather.driver_from(None, Said("", "there is no program nvidia-smi"), "")
     assert driver.nvml == ""
+
+
+def test_a_library_that_only_has_the_drivers_name_is_red(tmp_path, monkeypatch):
+    """As one that an image or a toolkit's folder left: it loads, and is none."""
+    source = tmp_path / "part.c"
+    source.write_text("int cuDriverGetVersion(int *version) { *version = 12040; return 0; }\n")
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run([needed("gcc"), "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    found = [each for each in doctor(smoke=False).findings if each.rule == "driver-there"]
+    assert [(each.level, each.cure) for each in found] == [(Level.RED, "unset LD_LIBRARY_PATH")]
+    assert f"{library} is no CUDA driver, it has no cuInit" in found[0].text
 
 
 def test_a_card_without_a_driver_is_seen_on_the_bus(tmp_path, monkeypatch):

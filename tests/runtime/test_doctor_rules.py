@@ -56,6 +56,12 @@ def lacking(*names: str, facts: Facts = DESKTOP) -> Facts:
     return replace(facts, packages={name: each for name, each in facts.packages.items() if name not in names})
 
 
+def without_cuinit(facts: Facts) -> Facts:
+    """Nothing is known of the driver but that its library is none."""
+    failure = "/opt/x/libcuda.so.1 is no CUDA driver, it has no cuInit"
+    return replace(driver(facts, library=None, status=None), crashes={"driver": failure})
+
+
 def on_cuda_12(**versions) -> Facts:
     return having(driver(BARE, library="", status=0, kernel="550.54.14", cuda=(12, 4), hardware=True), **versions)
 
@@ -81,6 +87,9 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
     ],
     "driver-there": [
         (replace(driver(library=None), crashes={"driver": "SIGSEGV"}), RED, "SIGSEGV", "ubuntu-drivers"),
+        (without_cuinit(BARE), RED, "no answer: /opt/x/libcuda.so.1 is no CUDA driver", "ubuntu-drivers install"),
+        (without_cuinit(machine(BARE, container=True)), RED, "no CUDA driver", "docker run --gpus all"),
+        (without_cuinit(machine(BARE, library_path="/a:/opt/x/")), RED, "no CUDA driver", "^unset LD_LIBRARY_PATH$"),
         (driver(library=MISSING, status=None), RED, "module 580.95.05 is loaded, but", "ubuntu-drivers install"),
         (machine(driver(library=MISSING), container=True), RED, "is loaded, but", "docker run --gpus all"),
         (driver(library=MISSING, loaded=False), RED, "a GPU|an NVIDIA GPU, and no driver", "ubuntu-drivers install"),
@@ -249,6 +258,9 @@ def test_packages_without_a_driver_are_no_fault():
 def test_pycuda_is_not_blamed_for_a_driver_that_is_not_there():
     unloaded = Package("pycuda", "2026.1", error="ImportError: libcuda.so.1: cannot open shared object file")
     facts = replace(BARE, packages=BARE.packages | {"pycuda": unloaded})
+    assert [finding.rule for finding in judge(facts)] == ["driver-there"]
+    undefined = Package("pycuda", "2026.1", error="ImportError: libcuda.so.1: undefined symbol: cuInit")
+    facts = without_cuinit(replace(BARE, packages=BARE.packages | {"pycuda": undefined}))
     assert [finding.rule for finding in judge(facts)] == ["driver-there"]
 
 

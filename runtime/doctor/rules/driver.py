@@ -32,9 +32,8 @@ NOT_STARTED: dict[int, tuple[str, str]] = {
 def driver_there(facts: Facts) -> Iterator[Verdict]:
     """A driver, where there is a GPU."""
     driver = facts.driver
-    if facts.crashes.get("driver"):
-        text = f"Asking the CUDA driver ended the process that asked: {facts.crashes['driver']}."
-        yield red("driver", text, INSTALL)
+    if failure := facts.crashes.get("driver"):
+        yield red("driver", f"The CUDA driver gave no answer: {failure}.", _instead_of(failure, facts))
     elif driver.library == "" or driver.library is None:
         return
     elif driver.loaded:
@@ -49,6 +48,14 @@ def driver_there(facts: Facts) -> Iterator[Verdict]:
     else:
         text = "There is no NVIDIA GPU: graphs run on the CPU, engines do not run."
         yield yellow("driver", text, CONTAINER if facts.machine.container else "")
+
+
+def _instead_of(failure: str, facts: Facts) -> str:
+    """Away from the folder that hides the driver, if the failure names one; else the driver anew."""
+    folders = [folder.rstrip("/") for folder in facts.machine.library_path.split(":")]
+    if any(folder and f"{folder}/" in failure for folder in folders):
+        return "unset LD_LIBRARY_PATH"
+    return CONTAINER if facts.machine.container else INSTALL
 
 
 def driver_starts(facts: Facts) -> Iterator[Verdict]:
