@@ -66,6 +66,7 @@ def on_cuda_12(**versions) -> Facts:
     return having(driver(BARE, library="", status=0, kernel="550.54.14", cuda=(12, 4), hardware=True), **versions)
 
 
+XAVIER_NX = {0: "MODE_15W_2CORE", 2: "MODE_15W_6CORE", 6: "MODE_20W_2CORE", 8: "MODE_20W_6CORE"}
 RED, YELLOW = Level.RED, Level.YELLOW
 CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
     "python-version": [
@@ -134,7 +135,9 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
     "power-mode": [
         (jetson(mode=("7W", 3)), YELLOW, "mode is 7W; MAXN_SUPER is this board's fastest", "sudo nvpmodel -m 2$"),
         (jetson(mode=None, mode_error="NVPM ERROR: 13"), YELLOW, "not known: NVPM ERROR: 13", "sudo nvpmodel -q"),
-        (jetson(mode=("10W", 1), modes={}), YELLOW, "mode is 10W", "nvpmodel.conf"),
+        (jetson(mode=("7W", 1), modes={0: "15W", 1: "7W"}), YELLOW, "15W is this board's fastest", "nvpmodel -m 0$"),
+        (jetson(mode=("MODE_15W_2CORE", 0), modes=XAVIER_NX), YELLOW, "MODE_20W_6CORE is", "sudo nvpmodel -m 8$"),
+        (jetson(mode=("10W", 1), modes={}), YELLOW, "mode is 10W, and .* not known", "nvpmodel.conf"),
     ],
     "old-jetpack": [
         (jetson(tensorrt="8.6.2", l4t=(36, 3, 0)), RED, "8.6.2; engines need 10.3", "apt dist-upgrade"),
@@ -270,11 +273,27 @@ def test_pycuda_is_not_blamed_for_a_driver_that_is_not_there():
         ({0: "15W", 2: "MAXN_SUPER"}, (2, "MAXN_SUPER")),
         ({0: "MAXN", 1: "15W"}, (0, "MAXN")),
         ({0: "MAXN", 3: "MAXN_SUPER"}, (3, "MAXN_SUPER")),
-        ({0: "MODE_15W_6CORE"}, None),
+        ({0: "15W", 1: "7W"}, (0, "15W")),
+        (XAVIER_NX, (8, "MODE_20W_6CORE")),
+        ({2: "MODE_15W", 3: "MODE_30W_ALL", 4: "MODE_30W_6CORE"}, (3, "MODE_30W_ALL")),
+        ({1: "QUIET"}, None),
     ],
 )
 def test_the_fastest_mode_is_known_by_its_name_and_not_by_its_number(modes, fastest):
     assert fastest_mode(modes) == fastest
+
+
+@pytest.mark.parametrize(
+    ("mode", "modes"),
+    [
+        (("15W", 0), {0: "15W", 1: "7W"}),
+        (("MODE_20W_6CORE", 8), XAVIER_NX),
+        (("20W", 4), {3: "20W", 4: "20W"}),
+        (("MAXN", 0), {}),
+    ],
+)
+def test_nothing_is_said_in_the_fastest_mode_of_a_board_whether_it_has_one_without_a_limit_or_not(mode, modes):
+    assert [each.text for each in judge(jetson(mode=mode, modes=modes)) if each.rule == "power-mode"] == []
 
 
 def test_tensorrt_rtx_runs_on_its_targets_and_on_what_is_newer_than_all_of_them():

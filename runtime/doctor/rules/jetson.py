@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from math import inf
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from ..packages import is_older
@@ -18,21 +21,37 @@ POWER = (
 )
 FASTEST = ("MAXN_SUPER", "MAXN SUPER", "MAXN")
 """Names of the mode without a limit, the best first; its number differs from board to board."""
+_WATTS, _CORES = re.compile(r"(?<!\d)(\d+)W(?![A-Z])"), re.compile(r"(?<!\d)(\d+)CORE")
 LEAST_TENSORRT = "10.3"
 FIRST_JETPACK = 6
 
 
+def speed_of(mode: str) -> tuple[int, int, float] | None:
+    """What the name of a power mode tells of its speed, to compare: whether it has no limit, then watts, then cores.
+
+    ``MODE_20W_6CORE`` has 20 and 6, ``MODE_30W_ALL`` has every core. None if the name tells nothing.
+    """
+    name = mode.upper()
+    if name in FASTEST:
+        return len(FASTEST) - FASTEST.index(name), 0, 0.0
+    watts = _WATTS.search(name)
+    if watts is None:
+        return None
+    cores = _CORES.search(name)
+    return 0, int(watts[1]), int(cores[1]) if cores else inf if name.endswith("_ALL") else 0
+
+
 def fastest_mode(modes: Mapping[int, str]) -> tuple[int, str] | None:
-    """The mode without a limit; None if the board has none."""
-    for wanted in FASTEST:
-        for number, name in modes.items():
-            if name.upper() == wanted:
-                return number, name
-    return None
+    """The mode without a limit, else the one of the most watts, then cores; None if no name tells any."""
+    known = [(speed, number) for number, name in modes.items() if (speed := speed_of(name)) is not None]
+    if not known:
+        return None
+    _, number = max(known, key=itemgetter(0))
+    return number, modes[number]
 
 
 def power_mode(facts: Facts) -> Iterator[Verdict]:
-    """A Jetson in the power mode that has no limit."""
+    """A Jetson in the fastest power mode that its board has."""
     jetson = facts.jetson
     if jetson is None:
         return
@@ -41,11 +60,12 @@ def power_mode(facts: Facts) -> Iterator[Verdict]:
         return
     fastest = fastest_mode(jetson.modes)
     name, number = jetson.mode
-    if fastest is not None and fastest[0] != number:
+    if fastest is not None and fastest[0] != number and speed_of(fastest[1]) != speed_of(name):
         text = f"The power mode is {name}; {fastest[1]} is this board's fastest."
         yield yellow("power", text, f"sudo nvpmodel -m {fastest[0]}")
     elif fastest is None and not name.upper().startswith("MAXN"):
-        yield yellow("power", f"The power mode is {name}.", "grep POWER_MODEL /etc/nvpmodel.conf; sudo nvpmodel -m 0")
+        text = f"The power mode is {name}, and which modes this board has is not known."
+        yield yellow("power", text, "grep POWER_MODEL /etc/nvpmodel.conf (then sudo nvpmodel -m with the fastest's ID)")
 
 
 def old_jetpack(facts: Facts) -> Iterator[Verdict]:
