@@ -56,6 +56,11 @@ def lacking(*names: str, facts: Facts = DESKTOP) -> Facts:
     return replace(facts, packages={name: each for name, each in facts.packages.items() if name not in names})
 
 
+def wheel_at(folder: str) -> Facts:
+    """A Jetson with a wheel of TensorRT in a folder of its own."""
+    return replace(JETSON, packages=JETSON.packages | {"tensorrt": Package("tensorrt", "10.13.3", folder, 12)})
+
+
 def without_cuinit(facts: Facts) -> Facts:
     """Nothing is known of the driver but that its library is none."""
     failure = "/opt/x/libcuda.so.1 is no CUDA driver, it has no cuInit"
@@ -149,7 +154,15 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
             having(lacking("tensorrt", facts=JETSON), tensorrt=("11.0.0", 13), tensorrt_cu13=("11.0.0", 13)),
             RED,
             "wheel tensorrt 11.0.0 lies over JetPack's own 10.3.0",
-            "pip uninstall -y tensorrt tensorrt-cu13$",
+            "^pip uninstall -y tensorrt tensorrt-cu13$",
+        ),
+        (wheel_at("/usr/local/lib/python3.10/dist-packages"), RED, "10.13.3 lies over JetPack's own", "^sudo pip unin"),
+        (wheel_at("/home/me/.local/lib/python3.10/site-packages"), RED, "10.13.3 lies over", "^pip uninstall"),
+        (
+            replace(JETSON, packages=JETSON.packages | packages(tensorrt_cu12=("10.13.3", 12))),
+            RED,
+            "wheel tensorrt-cu12 10.13.3",
+            "^pip uninstall -y tensorrt-cu12$",
         ),
     ],
     "jetpack-hidden": [

@@ -22,6 +22,8 @@ POWER = (
 FASTEST = ("MAXN_SUPER", "MAXN SUPER", "MAXN")
 """Names of the mode without a limit, the best first; its number differs from board to board."""
 _WATTS, _CORES = re.compile(r"(?<!\d)(\d+)W(?![A-Z])"), re.compile(r"(?<!\d)(\d+)CORE")
+_JETPACKS = re.compile(r"/usr/lib/python3[^/]*/dist-packages(/|$)")
+"""Where Debian's packages lie, JetPack's among them; what ``sudo pip`` installs is below /usr/local/lib."""
 LEAST_TENSORRT = "10.3"
 FIRST_JETPACK = 6
 
@@ -85,14 +87,22 @@ def old_jetpack(facts: Facts) -> Iterator[Verdict]:
 
 def wheel_beside_jetpack(facts: Facts) -> Iterator[Verdict]:
     """No wheel of TensorRT over JetPack's own."""
-    jetson, wheel = facts.jetson, facts.packages.get("tensorrt")
-    if jetson is None or wheel is None or not jetson.tensorrt or "dist-packages" in wheel.folder:
+    jetson = facts.jetson
+    if jetson is None or not jetson.tensorrt:
         return
-    names = [name for name in facts.packages if name.startswith("tensorrt") and not name.startswith("tensorrt-rtx")]
+    wheels = [
+        package
+        for name, package in sorted(facts.packages.items())
+        if name.startswith("tensorrt") and not name.startswith("tensorrt-rtx") and not _JETPACKS.match(package.folder)
+    ]
+    if not wheels:
+        return
     text = (
-        f"The wheel tensorrt {wheel.version} lies over JetPack's own {jetson.tensorrt}, which is the one for a Jetson."
+        f"The wheel {wheels[0].name} {wheels[0].version} lies over JetPack's own {jetson.tensorrt}, which is the one "
+        "for a Jetson."
     )
-    yield red("packages", text, f"pip uninstall -y {' '.join(sorted(names))}")
+    pip = "sudo pip" if any(package.folder.startswith("/usr/") for package in wheels) else "pip"
+    yield red("packages", text, f"{pip} uninstall -y {' '.join(package.name for package in wheels)}")
 
 
 def jetpack_hidden(facts: Facts) -> Iterator[Verdict]:
