@@ -21,7 +21,7 @@ from ..engine.trt_import import import_flavour
 from ..errors import DefianError
 from ..files import cannot_write, sha256_of, write_whole
 from ..interface import require_uint8_io
-from ..manifest import ANY_CAPABILITY, command_with, manifest_path, read_manifest
+from ..manifest import ANY_CAPABILITY, command_for, command_with, manifest_path, read_manifest
 from ..plugin import provide
 from ..producer import BUILT_BY
 from ..temporary import alone
@@ -233,6 +233,8 @@ def _build(manifest: Manifest, graph: Path, target: Path, wanted: Wanted, trt: M
     command = manifest.command
     if wanted.profile != manifest.profile:
         command = command_with(command, "--profile", str(wanted.profile))
+    if facts.compute_capability != wanted.built_for:
+        command = command_for(command, facts.flavour, str(wanted.sm or ""))
     replace(
         manifest,
         file=target.name,

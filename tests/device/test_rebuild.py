@@ -185,6 +185,7 @@ def test_tensorrt_rtx_builds_for_this_gpu_or_for_any_as_before(tmp_path, trt, ca
     assert found.engine is not None
     assert found.engine.compute_capability == ("any" if name == "any" else "8.9")
     assert trt.builds[0].get("capability 0") == told
+    assert found.command == (COMMAND if told is None else COMMAND.replace("--sm 75", f"--sm {told}"))
 
 
 def test_a_gpu_that_tensorrt_rtx_does_not_take_is_refused_as_ever(tmp_path, trt, driver):

@@ -13,7 +13,7 @@ import pytest
 from defian_edge.runtime.building.build import BuildOptions, build_plan
 from defian_edge.runtime.building.function_only import without_plugin
 from defian_edge.runtime.errors import DefianError
-from defian_edge.runtime.manifest import EngineFacts, Manifest, read_manifest
+from defian_edge.runtime.manifest import EngineFacts, Manifest, command_for, read_manifest
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.runtime.temporary import alone
 from tests.conftest import REPOSITORY
@@ -194,3 +194,20 @@ def test_what_is_no_graph_is_left_for_the_compiler_to_refuse(tiny_graph, damage)
         "endless": b"\xff" * 100,
     }
     assert without_plugin(made[damage]) == made[damage]
+
+
+@pytest.mark.parametrize(
+    ("command", "flavour", "sm", "expected"),
+    [
+        ("e.py --sm 75 --out o", "tensorrt-rtx", "89", "e.py --sm 89 --out o"),
+        ("e.py --sm=75 --out o", "tensorrt-rtx", "89", "e.py --sm=89 --out o"),
+        ("e.py --out o", "tensorrt-rtx", "89", "e.py --out o --sm 89"),
+        ("e.py --device rtx2060 --out o", "tensorrt-rtx", "89", "e.py --out o --target tensorrt-rtx --sm 89"),
+        ("e.py --device=orin-nano --target tensorrt", "tensorrt", "", "e.py --target tensorrt"),
+        ("e.py --target tensorrt", "tensorrt", "", "e.py --target tensorrt"),
+    ],
+)
+def test_the_command_for_another_gpu_names_neither_the_old_capability_nor_the_old_device(
+    command, flavour, sm, expected
+):
+    assert command_for(command, flavour, sm) == expected
