@@ -19,7 +19,7 @@ from ..device.context import DeviceContext
 from ..engine.preflight import engine_facts, read_plan, require_device, require_shape, require_version, widened
 from ..engine.trt_import import import_flavour
 from ..errors import DefianError
-from ..files import cannot_write, sha256_of, write_whole
+from ..files import cannot_write, write_whole
 from ..interface import require_uint8_io
 from ..manifest import ANY_CAPABILITY, command_for, command_with, manifest_path, read_manifest
 from ..plugin import provide
@@ -28,6 +28,7 @@ from ..temporary import alone
 from .build import TENSORRT_RTX, BuildOptions, build_plan, open_builder
 from .compiler import ANY, CURRENT, CompilerLog, require_supported, targets
 from .function_only import without_plugin
+from .graph_file import graph_beside
 from .rtx_parser import let_parser_find_plugins
 
 if TYPE_CHECKING:
@@ -114,20 +115,6 @@ def _refusal(require: Callable[[], None]) -> DefianError | None:
     except DefianError as error:
         return error
     return None
-
-
-def graph_beside(path: Path, manifest: Manifest) -> Path | None:
-    """The graph that the engine was built from, known by its hash; None if it is not in the engine's folder."""
-    if not manifest.parent_sha256:
-        return None
-    return next((each for each in sorted(path.parent.glob("*.onnx")) if _is(each, manifest.parent_sha256)), None)
-
-
-def _is(graph: Path, sha256: str) -> bool:
-    try:
-        return sha256_of(graph) == sha256
-    except OSError:
-        return False
 
 
 def _has_builder(trt: ModuleType, flavour: str, capability: tuple[int, int], *, plugin: bool) -> bool:

@@ -14,6 +14,7 @@ from defian_edge.runtime.doctor.rules import RULES, judge
 from defian_edge.runtime.doctor.rules.jetson import fastest_mode
 from defian_edge.runtime.doctor.rules.pairs import takes_rtx
 from defian_edge.runtime.doctor.run import lines_of
+from tests.doubles.doctor_cures import is_a_command
 from tests.doubles.doctor_facts import BARE, DESKTOP, JETSON, packages
 
 if TYPE_CHECKING:
@@ -106,10 +107,13 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
     "driver-starts": [
         (machine(driver(status=100), visible=""), RED, "hides every GPU", "unset CUDA_VISIBLE_DEVICES"),
         (machine(driver(status=100), visible="-1"), RED, "CUDA_VISIBLE_DEVICES='-1' hides", "unset CUDA_VISIBLE"),
-        (driver(status=100), RED, "finds no GPU", "nvidia-smi -L"),
+        (driver(status=100), RED, "finds no GPU, and there is one", "ubuntu-drivers install"),
+        (driver(status=100, loaded=False), RED, "finds no GPU", "^sudo modprobe nvidia$"),
+        (machine(driver(status=100), container=True), RED, "finds no GPU", "docker run --gpus all"),
+        (driver(JETSON, status=100), RED, "finds no GPU", "--reinstall nvidia-l4t-cuda"),
         (driver(status=100, hardware=False), YELLOW, "driver and no GPU", "^$"),
         (driver(status=34), RED, "toolkit's stub", "unset LD_LIBRARY_PATH"),
-        (driver(status=46), RED, "busy", "query-compute-apps"),
+        (driver(status=46), RED, "exclusive use", "sudo nvidia-smi -c DEFAULT"),
         (driver(status=802), RED, "not ready", "nvidia-fabricmanager"),
         (driver(status=803), RED, "different versions", "sudo reboot"),
         (driver(status=804), RED, "forward compatibility", "apt remove 'cuda-compat"),
@@ -250,7 +254,7 @@ def test_a_fault_is_found_with_what_cures_it(name, facts, level, text, cure):
         assert finding.level == level
         assert re.search(text, finding.text), finding.text
         assert re.search(cure, finding.cure), finding.cure
-        assert level == YELLOW or finding.cure
+        assert level == YELLOW or is_a_command(finding.cure)
     on_the_page = [finding for line in lines_of(facts) for finding in line.findings]
     assert set(found) <= set(on_the_page)
     assert len(on_the_page) == len(judge(facts)), "a finding has no line of the page to stand at"

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 RESULTS = "https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html (CUresult)"
 INSTALL = "sudo ubuntu-drivers install && sudo reboot"
 CONTAINER = "docker run --gpus all IMAGE (on the host; it needs the NVIDIA Container Toolkit)"
+UNKNOWN = "sudo dmesg (what the kernel module said of it)"
+"""A question: nothing is known of this answer that a command would cure."""
 NOT_STARTED: dict[int, tuple[str, str]] = {
     34: ("the library is the toolkit's stub, and no driver", "unset LD_LIBRARY_PATH (or take its stubs folder out)"),
-    46: ("the GPU is busy or in exclusive use", "nvidia-smi --query-compute-apps=pid,name --format=csv"),
-    100: ("it finds no GPU", "nvidia-smi -L"),
+    46: (
+        "the GPU is in exclusive use, or closed to programs",
+        "sudo nvidia-smi -c DEFAULT (or end what nvidia-smi lists)",
+    ),
     802: ("the system is not ready", "sudo systemctl restart nvidia-fabricmanager"),
     803: ("its library and the kernel module are of different versions", "sudo reboot"),
     804: (
@@ -69,8 +73,20 @@ def driver_starts(facts: Facts) -> Iterator[Verdict]:
     if driver.status == 100 and not driver.hardware:
         yield yellow("driver", "There is a CUDA driver and no GPU: graphs run on the CPU, engines do not run.")
         return
-    why, cure = NOT_STARTED.get(driver.status, ("for a reason that is not known here", "nvidia-smi; sudo dmesg"))
+    if driver.status == 100:
+        yield red("driver", "The CUDA driver finds no GPU, and there is one.", _found_again(facts))
+        return
+    why, cure = NOT_STARTED.get(driver.status, ("for a reason that is not known here", UNKNOWN))
     yield red("driver", f"The CUDA driver does not start: {why} (cuInit answers {driver.status}).", cure)
+
+
+def _found_again(facts: Facts) -> str:
+    """What gives a driver that starts the GPU which is there."""
+    if facts.jetson is not None:
+        return "sudo apt install --reinstall nvidia-l4t-cuda && sudo reboot"
+    if facts.machine.container:
+        return CONTAINER
+    return INSTALL if facts.driver.loaded else "sudo modprobe nvidia"
 
 
 def one_driver(facts: Facts) -> Iterator[Verdict]:
