@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..device.context import kernel_driver
 from ..device.tegra import find_tegrastats
 from .caches import find_cache
-from .facts import Driver, Facts, Machine, Media
-from .gpus import listed_by_nvml, with_cuda, with_jetson
+from .facts import Driver, Facts, Gpu, Machine, Media
+from .gpus import with_cuda, with_jetson
 from .jetson import find_jetson
 from .nvidia_smi import driver_of, gpus_of
 from .packages import find_packages
@@ -24,7 +24,7 @@ from .programs import Said, first_line, said
 from .steps import CRASHED, DONE, FAILED, Step, run_steps
 
 if TYPE_CHECKING:
-    from .facts import Gpu, Package
+    from .facts import Package
 
 PROBE_SECONDS = 10.0
 """What the child process is given: CUDA starts within one second, and on a machine with eight GPUs within three."""
@@ -37,18 +37,18 @@ CONTAINERS = ("/.dockerenv", "/run/.containerenv")
 
 
 def gather() -> Facts:
-    """What there is on this device. Nothing is written, and nothing native is loaded into this process but NVML."""
+    """What there is on this device. Nothing is written, and no native library is loaded into this process."""
     with ThreadPoolExecutor() as pool:
         probing = pool.submit(run_steps, "probe", (), PROBE_SECONDS)
         tegra = pool.submit(_tegrastats)
         ffmpeg = pool.submit(find_program)
         packages = find_packages()
         cache = find_cache()
-        listed, why = listed_by_nvml()
         line = tegra.result()
         jetson = find_jetson(line)
-        asked = said("nvidia-smi", "-q") if not listed else Said("")
         steps = {step.name: step for step in probing.result()}
+        listed, why = nvml_from(steps.get("nvml"))
+        asked = said("nvidia-smi", "-q") if not listed else Said("")
         program = ffmpeg.result()
     listed = listed or gpus_of(asked.output)
     driver, devices = driver_from(steps.get("driver"), asked, why)
@@ -90,6 +90,17 @@ def _environment() -> str:
         return "virtual environment"
     shared = re.search(r"^include-system-site-packages *= *true", told, re.MULTILINE | re.IGNORECASE)
     return "virtual environment with the system's packages" if shared else "virtual environment"
+
+
+def nvml_from(step: Step | None) -> tuple[list[Gpu], str]:
+    """The GPUs that NVML lists, and why it lists none."""
+    if step is None or step.status != DONE:
+        return [], ""
+    told = [Gpu(**each) for each in step.value["gpus"]]
+    return [
+        replace(gpu, capability=None if gpu.capability is None else tuple(gpu.capability), throttles=(*gpu.throttles,))
+        for gpu in told
+    ], step.value["why"]
 
 
 def driver_from(step: Step | None, smi: Said, nvml: str) -> tuple[Driver, list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""A child process that asks native libraries what they are: the CUDA driver, pycuda, PyAV.
+"""A child process that asks native libraries what they are: NVML, the CUDA driver, pycuda, PyAV.
 
 Each is loaded here, and not in the command's own process, because one that was built for another machine may end the
 process instead of answering.
@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .. import video_encoder
 from ..errors import DefianError
+from .gpus import listed_by_nvml
 from .steps import Skipped, carry_out_steps, leave
 
 LIBRARIES = {"win32": "nvcuda.dll"}
@@ -30,8 +32,15 @@ ENCODERS = tuple(name for name in video_encoder.ENCODERS if name != "ffv1")
 
 def main(arguments: list[str]) -> None:
     """Run the steps; an argument is the step to begin after."""
-    carry_out_steps((("driver", ask_driver), ("pycuda", ask_pycuda), ("av", ask_pyav)), *arguments)
+    steps = (("nvml", ask_nvml), ("driver", ask_driver), ("pycuda", ask_pycuda), ("av", ask_pyav))
+    carry_out_steps(steps, *arguments)
     leave()
+
+
+def ask_nvml() -> dict[str, Any]:
+    """Every GPU that NVML lists, as the fields of a ``Gpu``, and in its own words why it lists none."""
+    found, why = listed_by_nvml()
+    return {"gpus": [asdict(gpu) for gpu in found], "why": why}
 
 
 def ask_driver() -> dict[str, Any]:

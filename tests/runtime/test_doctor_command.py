@@ -97,6 +97,15 @@ def test_no_package_but_pythons_own_is_imported_for_the_page():
     assert done.stdout == "set()\n"
 
 
+def test_what_loads_native_libraries_is_loaded_in_another_process():
+    code = (
+        "import sys; from defian_edge.runtime.doctor.run import doctor; doctor(smoke=False); "
+        "print({'numpy', 'PIL', 'av', 'pynvml', 'pycuda'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout == "set()\n"
+
+
 def test_on_a_device_that_has_runtime_alone_everything_is_told(tmp_path):
     deploy(tmp_path)
     done = run_alone(tmp_path, {"numpy", "PIL"}, ["doctor", "--json", "found.json"])

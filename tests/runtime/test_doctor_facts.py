@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pynvml
@@ -283,23 +284,30 @@ def test_a_program_that_hangs_fails_or_is_not_there_holds_nothing_up(tmp_path, m
     assert programs.first_line("absent") == ""
 
 
+def quiet_steps(*gpus: Gpu) -> list[Step]:
+    """What the child process says, through JSON as it does."""
+    told = {"library": "", "cuda": 13000, "status": 0, "devices": [device(1)]}
+    nvml = json.loads(json.dumps({"gpus": [asdict(gpu) for gpu in gpus], "why": ""}))
+    return [Step("nvml", DONE, nvml), Step("driver", DONE, told)]
+
+
 @pytest.fixture
 def quiet_gather(monkeypatch):
     """What takes long is answered at once, as on a machine with a driver and one GPU."""
-    told = {"library": "", "cuda": 13000, "status": 0, "devices": [device(1)]}
-    monkeypatch.setattr(gather, "run_steps", lambda *_: [Step("driver", DONE, told)])
+    monkeypatch.setattr(gather, "run_steps", lambda *_: quiet_steps())
     monkeypatch.setattr(gather, "find_jetson", lambda _: None)
     monkeypatch.setattr(gather, "find_tegrastats", lambda: None)
     return monkeypatch
 
 
 def test_nvidia_smi_is_asked_only_where_nvml_lists_nothing(quiet_gather):
-    quiet_gather.setattr(gather, "listed_by_nvml", lambda: ([replace(listed(1), source="NVML")], ""))
+    known = replace(listed(1), source="NVML", capability=(8, 9), throttles=("power cap",))
+    quiet_gather.setattr(gather, "run_steps", lambda *_: quiet_steps(known))
     quiet_gather.setattr(gather, "said", lambda program, *_: pytest.fail(program) if "smi" in program else Said(""))
     facts = gather.gather()
-    assert [(gpu.source, gpu.capability) for gpu in facts.gpus] == [("NVML", (8, 9))]
+    assert facts.gpus == (replace(known, total=8 * GIB),)
     assert facts.driver.nvml == ""
-    quiet_gather.setattr(gather, "listed_by_nvml", lambda: ([], ""))
+    quiet_gather.setattr(gather, "run_steps", lambda *_: quiet_steps())
     answers = {"nvidia-smi": Said(outputs.SMI_CONSUMER)}
     quiet_gather.setattr(gather, "said", lambda program, *_: answers.get(program, Said("")))
     facts = gather.gather()

@@ -122,6 +122,7 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
     ],
     "one-driver": [
         (driver(nvml="Driver/library version mismatch"), RED, "different versions", "sudo reboot"),
+        (replace(DESKTOP, crashes={"nvml": "SIGSEGV"}), RED, "NVML gave no answer: SIGSEGV", "ubuntu-drivers install"),
         (driver(nvml="Insufficient Permissions"), YELLOW, "NVML lists no GPU: Insufficient", "nvidia-smi"),
     ],
     "throttling": [

@@ -90,10 +90,12 @@ def _found_again(facts: Facts) -> str:
 
 
 def one_driver(facts: Facts) -> Iterator[Verdict]:
-    """A kernel module and libraries of one version."""
+    """A kernel module and libraries of one version, whose NVML answers."""
     if "version mismatch" in facts.driver.nvml.lower():
         text = f"The kernel module and the libraries of the driver are of different versions: {facts.driver.nvml}."
         yield red("driver", text, "sudo reboot")
+    elif failure := facts.crashes.get("nvml"):
+        yield red("driver", f"NVML gave no answer: {failure}.", _instead_of(failure, facts))
     elif facts.driver.nvml and facts.jetson is None:
         yield yellow("driver", f"NVML lists no GPU: {facts.driver.nvml}.", "nvidia-smi")
 
