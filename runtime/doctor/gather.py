@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 PROBE_SECONDS = 10.0
 """What the child process is given: CUDA starts within one second, and on a machine with eight GPUs within three."""
+ASKED = 5
+"""How many programs run at once: the child process, tegrastats, nvidia-smi, nvpmodel, ffmpeg."""
 DEVICE_FILES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0", "/dev/dxg")
 PCI = Path("/sys/bus/pci/devices")
 NVIDIA = "0x10de"
@@ -37,18 +39,23 @@ CONTAINERS = ("/.dockerenv", "/run/.containerenv")
 
 
 def gather() -> Facts:
-    """What there is on this device. Nothing is written, and no native library is loaded into this process."""
-    with ThreadPoolExecutor() as pool:
+    """What there is on this device. Nothing is written, and no native library is loaded into this process.
+
+    All programs run at once, so that what hangs costs the longest limit, and not the sum of them.
+    """
+    with ThreadPoolExecutor(ASKED) as pool:
         probing = pool.submit(run_steps, "probe", (), PROBE_SECONDS)
         tegra = pool.submit(_tegrastats)
+        smi = pool.submit(said, "nvidia-smi", "-q")
+        power = pool.submit(said, "nvpmodel", "-q")
         ffmpeg = pool.submit(find_program)
         packages = find_packages()
         cache = find_cache()
         line = tegra.result()
-        jetson = find_jetson(line)
+        jetson = find_jetson(line, power.result())
         steps = {step.name: step for step in probing.result()}
         listed, why = nvml_from(steps.get("nvml"))
-        asked = said("nvidia-smi", "-q") if not listed else Said("")
+        asked = Said("") if listed else smi.result()
         program = ffmpeg.result()
     listed = listed or gpus_of(asked.output)
     driver, devices = driver_from(steps.get("driver"), asked, why)

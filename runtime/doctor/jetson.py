@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..device.tegra import BOARD, board_of, temperatures
 from .facts import Jetson
 from .packages import version_key
-from .programs import said
+
+if TYPE_CHECKING:
+    from .programs import Said
 
 RELEASE = Path("/etc/nv_tegra_release")
 MODES = Path("/etc/nvpmodel.conf")
@@ -66,16 +69,16 @@ def tensorrt_of(folder: Path | None = None) -> str:
     return max((name for name in names if name.count(".") >= 2), key=version_key, default="")
 
 
-def find_jetson(line: str) -> Jetson | None:
+def find_jetson(line: str, asked: Said) -> Jetson | None:
     """What this Jetson tells; None on any other machine.
 
     Args:
         line: a line of tegrastats; empty if there is none.
+        asked: what ``nvpmodel -q`` says.
     """
     board = board_of(BOARD)
     if not board:
         return None
-    asked = said("nvpmodel", "-q")
     mode = mode_of(asked.output)
     return Jetson(
         board=board,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -164,20 +165,18 @@ def test_the_files_of_a_jetson_are_read(tmp_path, monkeypatch):
     }
     for name, place in places.items():
         monkeypatch.setattr(jetson, name, tmp_path / place)
-    monkeypatch.setattr(jetson, "said", lambda *_: Said(outputs.NVPMODEL_JETPACK_5))
-    found = jetson.find_jetson(outputs.TEGRA_JETPACK_6_AS_USER)
+    found = jetson.find_jetson(outputs.TEGRA_JETPACK_6_AS_USER, Said(outputs.NVPMODEL_JETPACK_5))
     assert found is not None
     assert (found.board, found.l4t, found.jetpack) == ("NVIDIA Jetson Orin Nano Developer Kit", (36, 4, 3), 6)
     assert (found.mode, found.modes[2]) == (("MODE_15W", 2), "MAXN_SUPER")
     assert found.passive == {"gpu": 99.0, "tj": 97.0}
     assert found.temperatures["tj"] == 48.75
     assert (found.tensorrt, found.tensorrt_python) == ("10.3.0", True)
-    monkeypatch.setattr(jetson, "said", lambda *_: Said("", outputs.NVPMODEL_REFUSED.strip()))
-    refused = jetson.find_jetson("")
+    refused = jetson.find_jetson("", Said("", outputs.NVPMODEL_REFUSED.strip()))
     assert refused is not None
     assert (refused.mode, refused.mode_error) == (None, outputs.NVPMODEL_REFUSED.strip())
     monkeypatch.setattr(jetson, "BOARD", tmp_path / "none")
-    assert jetson.find_jetson("") is None
+    assert jetson.find_jetson("", Said("")) is None
 
 
 def test_the_newest_library_is_the_one_of_the_greatest_number(tmp_path):
@@ -295,21 +294,40 @@ def quiet_steps(*gpus: Gpu) -> list[Step]:
 def quiet_gather(monkeypatch):
     """What takes long is answered at once, as on a machine with a driver and one GPU."""
     monkeypatch.setattr(gather, "run_steps", lambda *_: quiet_steps())
-    monkeypatch.setattr(gather, "find_jetson", lambda _: None)
+    monkeypatch.setattr(gather, "find_jetson", lambda *_: None)
     monkeypatch.setattr(gather, "find_tegrastats", lambda: None)
     return monkeypatch
 
 
-def test_nvidia_smi_is_asked_only_where_nvml_lists_nothing(quiet_gather):
+def test_nvidia_smi_counts_only_where_nvml_lists_nothing(quiet_gather):
     known = replace(listed(1), source="NVML", capability=(8, 9), throttles=("power cap",))
     quiet_gather.setattr(gather, "run_steps", lambda *_: quiet_steps(known))
-    quiet_gather.setattr(gather, "said", lambda program, *_: pytest.fail(program) if "smi" in program else Said(""))
+    answers = {"nvidia-smi": Said(outputs.SMI_CONSUMER)}
+    quiet_gather.setattr(gather, "said", lambda program, *_: answers.get(program, Said("")))
     facts = gather.gather()
     assert facts.gpus == (replace(known, total=8 * GIB),)
     assert facts.driver.nvml == ""
     quiet_gather.setattr(gather, "run_steps", lambda *_: quiet_steps())
-    answers = {"nvidia-smi": Said(outputs.SMI_CONSUMER)}
-    quiet_gather.setattr(gather, "said", lambda program, *_: answers.get(program, Said("")))
     facts = gather.gather()
     assert [(gpu.source, gpu.name) for gpu in facts.gpus] == [("nvidia-smi", "NVIDIA GeForce RTX 3070")]
     assert facts.driver.cuda == (13, 0)
+
+
+def test_programs_that_hang_do_not_add_up(tmp_path, monkeypatch):
+    begun = time.monotonic()
+    quiet = doctor(smoke=False)
+    without = time.monotonic() - begun
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for name in ("nvidia-smi", "tegrastats", "nvpmodel", "ffmpeg"):
+        (tmp_path / name).write_text("#!/bin/sh\nexec sleep 60\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(jetson, "BOARD", tmp_path / "model")
+    (tmp_path / "model").write_text("NVIDIA Jetson Orin Nano Developer Kit\0")
+    begun = time.monotonic()
+    found = doctor(smoke=False)
+    took = time.monotonic() - begun
+    assert found.facts.jetson is not None
+    assert found.facts.jetson.mode_error == "nvpmodel did not answer within 1.5 s"
+    assert found.facts.driver.nvml in {"nvidia-smi did not answer within 1.5 s", quiet.facts.driver.nvml}
+    assert took < without + 1.9 * programs.SECONDS, "two limits are a sum"
+    assert found.seconds <= took
