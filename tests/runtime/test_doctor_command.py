@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -19,6 +20,8 @@ from defian_edge.runtime.doctor.diagnosis import Diagnosis
 from defian_edge.runtime.doctor.engine import check_engine
 from defian_edge.runtime.doctor.facts import Package
 from defian_edge.runtime.doctor.findings import Finding, Level, Line
+from defian_edge.runtime.doctor.packages import EXTRAS
+from defian_edge.runtime.doctor.smoke import STEPS
 from defian_edge.runtime.doctor.steps import CRASHED, DONE, Step
 from defian_edge.runtime.hardware.table import device_named
 from defian_edge.runtime.manifest import EngineFacts, Manifest
@@ -323,6 +326,24 @@ def test_the_page_of_a_machine_with_everything_is_one_screen():
     lines = tuple(run.lines_of(DESKTOP))
     assert len(str(Diagnosis(lines, DESKTOP, 0.1)).splitlines()) <= 24
     assert len(str(Diagnosis(tuple(run.lines_of(JETSON)), JETSON, 0.1)).splitlines()) <= 24
+
+
+def test_the_page_is_one_screen_with_every_package_of_every_extra_and_each_is_printed_once():
+    """But for ONNX Runtime's for the CPU, which may not lie over the one for GPUs."""
+    names = {name for wanted in EXTRAS.values() for name in wanted} - {"onnxruntime"}
+    there = {name: DESKTOP.packages.get(name) or Package(name, "2026.11.30") for name in sorted(names)}
+    facts = replace(DESKTOP, packages=there)
+    lines = [*run.lines_of(facts), Line("engine", "x2.fp16.engine: tensorrt 11.5.0 engine of x2, fp16")]
+    page = str(Diagnosis(tuple(lines), facts, 0.1))
+    assert page.endswith(" green, 0 yellow, 0 red; 0.1 s")
+    assert len(page.splitlines()) <= 24
+    steps = [Step(name, DONE, "right") for name in STEPS]
+    assert len(str(Diagnosis((*lines, *run.smoke_lines(steps)), facts, 0.1, 2.0)).splitlines()) <= 30
+    told = [word for line in lines if line.area == "packages" for word in re.split(r"[^a-z0-9-]+", line.text)]
+    for name in sorted(names):
+        of_users = any(name in wanted for extra, wanted in EXTRAS.items() if extra not in {"test", "fuzz"})
+        # An extra of one package can have its name.
+        assert told.count(name) - (name in EXTRAS) == of_users, name
 
 
 @pytest.mark.parametrize(
