@@ -93,6 +93,7 @@ class Jetson:
         mode_error: why the mode is not known.
         temperatures: Celsius by sensor.
         passive: Celsius from which on the kernel throttles, by sensor; the lowest where it has several.
+        overcurrents: how often the over-current protection has slowed it down since it was started, by alarm.
         tensorrt: version of the TensorRT that JetPack installed; empty if there is none.
         tensorrt_python: JetPack's Python package of it is on the disk.
     """
@@ -104,6 +105,7 @@ class Jetson:
     mode_error: str = ""
     temperatures: dict[str, float] = field(default_factory=dict)
     passive: dict[str, float] = field(default_factory=dict)
+    overcurrents: dict[str, int] = field(default_factory=dict)
     tensorrt: str = ""
     tensorrt_python: bool = False
 

@@ -149,6 +149,10 @@ def test_the_files_of_a_jetson_are_read(tmp_path, monkeypatch):
     zone(tmp_path / "zones", 0, "gpu-thermal", ("passive", 99_000), ("critical", 104_500))
     zone(tmp_path / "zones", 1, "tj-thermal", ("active", 51_000), ("passive", 97_000), ("passive", 99_000))
     zone(tmp_path / "zones", 2, "soc0-thermal", ("critical", 104_500))
+    for number, name, count in ((0, "oc1", 0), (1, "oc1", 3), (1, "oc2", 0), (1, "oc3", 12)):
+        counter = tmp_path / "hwmon" / f"hwmon{number}" / f"{name}_event_cnt"
+        counter.parent.mkdir(parents=True, exist_ok=True)
+        counter.write_text(f"{count}\n")
     (tmp_path / "libnvinfer.so.10").write_text("")
     (tmp_path / "libnvinfer.so.10.3.0").write_text("")
     (tmp_path / "python3.10" / "dist-packages" / "tensorrt").mkdir(parents=True)
@@ -160,6 +164,7 @@ def test_the_files_of_a_jetson_are_read(tmp_path, monkeypatch):
         "RELEASE": "release",
         "MODES": "modes",
         "ZONES": "zones",
+        "HWMON": "hwmon",
         "LIBRARIES": ".",
         "SYSTEM_PACKAGES": ".",
     }
@@ -170,6 +175,7 @@ def test_the_files_of_a_jetson_are_read(tmp_path, monkeypatch):
     assert (found.board, found.l4t, found.jetpack) == ("NVIDIA Jetson Orin Nano Developer Kit", (36, 4, 3), 6)
     assert (found.mode, found.modes[2]) == (("MODE_15W", 2), "MAXN_SUPER")
     assert found.passive == {"gpu": 99.0, "tj": 97.0}
+    assert found.overcurrents == {"oc1": 3, "oc3": 12}
     assert found.temperatures["tj"] == 48.75
     assert (found.tensorrt, found.tensorrt_python) == ("10.3.0", True)
     refused = jetson.find_jetson("", Said("", outputs.NVPMODEL_REFUSED.strip()))

@@ -149,6 +149,11 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
         (jetson(mode=("MODE_15W_2CORE", 0), modes=XAVIER_NX), YELLOW, "MODE_20W_6CORE is", "sudo nvpmodel -m 8$"),
         (jetson(mode=("10W", 1), modes={}), YELLOW, "mode is 10W, and .* not known", "nvpmodel.conf"),
     ],
+    "over-current": [
+        (jetson(overcurrents={"oc3": 2, "oc1": 9}), YELLOW, r"since it was started \(oc1 9, oc3 2\)", "nvpmodel -m 1 "),
+        (jetson(overcurrents={"oc1": 1}, mode=("7W", 3)), YELLOW, "oc1 1", "^grep .*oc.*_event_cnt"),
+        (jetson(overcurrents={"oc1": 1}, mode=None, mode_error="13"), YELLOW, "oc1 1", "stronger supply"),
+    ],
     "old-jetpack": [
         (jetson(tensorrt="8.6.2", l4t=(36, 3, 0)), RED, "8.6.2; engines need 10.3", "apt dist-upgrade"),
         (jetson(tensorrt="8.5.2", l4t=(35, 4, 1)), RED, "8.5.2; engines need 10.3", "flash JetPack 6.2"),

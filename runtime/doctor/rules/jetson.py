@@ -13,7 +13,7 @@ from .rule import Rule, Verdict, red, yellow
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from ..facts import Facts
+    from ..facts import Facts, Jetson
 
 POWER = (
     "https://docs.nvidia.com/jetson/archives/r36.3/DeveloperGuide/SD/PlatformPowerAndPerformance/"
@@ -70,6 +70,28 @@ def power_mode(facts: Facts) -> Iterator[Verdict]:
         yield yellow("power", text, "grep POWER_MODEL /etc/nvpmodel.conf (then sudo nvpmodel -m with the fastest's ID)")
 
 
+def overcurrent(facts: Facts) -> Iterator[Verdict]:
+    """A Jetson that its over-current protection has not slowed down since it was started."""
+    jetson = facts.jetson
+    if jetson is None or not jetson.overcurrents:
+        return
+    alarms = ", ".join(f"{name} {count}" for name, count in sorted(jetson.overcurrents.items()))
+    text = f"The over-current protection has slowed it down since it was started ({alarms})."
+    slower = _next_below(jetson)
+    look = "grep . /sys/class/hwmon/hwmon*/oc*_event_cnt"
+    yield yellow("power", text, f"{look if slower is None else f'sudo nvpmodel -m {slower}'} (or a stronger supply)")
+
+
+def _next_below(jetson: Jetson) -> int | None:
+    """The fastest mode below the one that it is in; None if none is known."""
+    now = None if jetson.mode is None else speed_of(jetson.mode[0])
+    if now is None:
+        return None
+    below = {number: name for number, name in jetson.modes.items() if (speed := speed_of(name)) and speed < now}
+    found = fastest_mode(below)
+    return None if found is None else found[0]
+
+
 def old_jetpack(facts: Facts) -> Iterator[Verdict]:
     """A JetPack whose TensorRT runs engines of this project."""
     jetson = facts.jetson
@@ -116,6 +138,7 @@ def jetpack_hidden(facts: Facts) -> Iterator[Verdict]:
 
 JETSON_RULES = (
     Rule("power-mode", POWER, power_mode),
+    Rule("over-current", POWER, overcurrent),
     Rule("old-jetpack", "https://developer.nvidia.com/embedded/jetpack-archive; pyproject.toml", old_jetpack),
     Rule("wheel-beside-jetpack", "https://github.com/NVIDIA/TensorRT/issues/4176", wheel_beside_jetpack),
     Rule("jetpack-hidden", "https://docs.python.org/3/library/venv.html (--system-site-packages)", jetpack_hidden),
