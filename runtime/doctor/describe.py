@@ -31,7 +31,8 @@ def described(facts: Facts) -> list[tuple[str, str]]:
     lines += [("packages", text) for text in _packages(facts.packages)]
     cache, media = facts.cache, facts.media
     if cache.there:
-        text = f"{cache.folder}: {cache.files} files, {cache.size / MEBI:.1f} MiB"
+        more = " or more" if cache.more else ""
+        text = f"{cache.folder}: {cache.files} files{more}, {cache.size / MEBI:.1f} MiB{more}"
     else:
         text = f"{cache.folder}: not made yet" if cache.folder else "none"
     lines.append(("caches", text))

@@ -143,6 +143,7 @@ class Cache:
         there: it exists.
         files: how many files it and what is below it hold.
         size: their bytes.
+        more: there are more of them, which were not looked at.
         doubts: what is wrong with its rights, or with a file's below it.
     """
 
@@ -150,6 +151,7 @@ class Cache:
     there: bool = False
     files: int = 0
     size: int = 0
+    more: bool = False
     doubts: tuple[str, ...] = ()
 
 
