@@ -56,6 +56,7 @@ class Wanted:
         capability: its compute capability, such as (8, 7).
         profile: shapes of the engine.
         sm: what TensorRT-RTX is to build for; None for TensorRT, which builds for the GPU.
+        ordinal: number of the GPU.
     """
 
     version: str
@@ -63,6 +64,7 @@ class Wanted:
     capability: tuple[int, int]
     profile: ShapeProfile
     sm: int | str | None
+    ordinal: int = 0
 
     @property
     def built_for(self) -> str:
@@ -103,7 +105,7 @@ def engine_that_fits(path: Path, ordinal: int = 0, shape: Shape | None = None) -
         if graph is None or not _has_builder(trt, facts.flavour, capability, plugin=bool(manifest.plugins)):
             raise refusal
         try:
-            wanted = wanted_engine(manifest, trt, name, capability, shape)
+            wanted = replace(wanted_engine(manifest, trt, name, capability, shape), ordinal=ordinal)
         except DefianError as error:
             raise refusal from error
         return rebuilt(manifest, graph, wanted, trt, refusal)
@@ -214,6 +216,7 @@ def _build(manifest: Manifest, graph: Path, target: Path, wanted: Wanted, trt: M
         workspace_mib=facts.workspace_mib,
         optimisation_level=facts.optimisation_level,
         plugin_layers=facts.plugin_layers if manifest.plugins else 0,
+        ordinal=wanted.ordinal,
     )
     built = build_plan(content, options)
     write_whole(target, built.plan, "--engine")
