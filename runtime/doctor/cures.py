@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-PROGRAMS = ("python", "pip", "sudo", "docker", "apt", "nvidia-smi")
+PROGRAMS = ("python", "pip", "sudo", "docker", "rm", "nvidia-smi")
 """What a command begins with in the hints of errors."""
 _COMMAND = re.compile(rf"(?:^|: )((?:{'|'.join(PROGRAMS)})3? \S.*)$", re.DOTALL)
 

@@ -264,6 +264,7 @@ def test_without_a_gpu_the_graph_beside_the_engine_is_named(tmp_path):
         ("", "make"),
         ("Copy both.", "make (copy both)"),
         ("pip install x", "pip install x"),
+        ("rm -r kernels (they are made anew)", "rm -r kernels (they are made anew)"),
         ("Install it with: pip install 'x[y]'", "pip install 'x[y]' (install it with)"),
         ("Copy both, or: anew: python3 e.py --a 1:2.", "python3 e.py --a 1:2 (copy both, or: anew)"),
     ],
