@@ -15,6 +15,7 @@ from .cluster.options import add_cluster_options, cluster_of
 from .entry import asks_for, carry_out, printable
 from .errors import DefianError
 from .files import require_writable_folder
+from .first_size import first_size
 from .jobs import plan
 from .log import add_verbose
 from .opening import Opening
@@ -100,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--rebuild",
         action="store_true",
-        help="build an engine of another TensorRT version, or for another GPU, again from the graph beside it",
+        help="build an engine of another TensorRT version, for another GPU, or whose profile takes neither the first "
+        "picture nor tiles of it, again from the graph beside it",
     )
     add_verbose(parser)
     return parser
@@ -121,7 +123,7 @@ def _run(options: argparse.Namespace) -> int:
             raise DefianError(f"--compare: expected an original or a folder of originals, found no {options.compare}.")
     require_writable_folder(options.out)
     alone = options.shard is None and options.inputs == [job.source for job in jobs]
-    work = Work(_opening(options), options.out, options.overwrite, options.compare, encoding)
+    work = Work(_opening(options, jobs), options.out, options.overwrite, options.compare, encoding)
     if cluster is None:
         tally = _here(work, jobs, alone=alone)
     else:
@@ -149,7 +151,7 @@ def _here(work: Work, jobs: list[Job], *, alone: bool) -> Tally:
         return work.batch(session).run(jobs, alone=alone)
 
 
-def _opening(options: argparse.Namespace) -> Opening:
+def _opening(options: argparse.Namespace, jobs: list[Job]) -> Opening:
     return Opening(
         options.engine,
         options.provider,
@@ -158,6 +160,7 @@ def _opening(options: argparse.Namespace) -> Opening:
         cuda_graphs=not options.no_cuda_graphs,
         check=options.check,
         rebuild=options.rebuild,
+        first=first_size(jobs) if options.rebuild else None,
     )
 
 

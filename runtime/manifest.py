@@ -130,10 +130,31 @@ def manifest_path(file: Path) -> Path:
 def command_with(command: str, option: str, value: str) -> str:
     """A command line with one option changed, or added if it was not there."""
     words = command.split(" ")
-    if option in words[:-1]:
-        words[words.index(option) + 1] = value
-        return " ".join(words)
+    for index, word in enumerate(words):
+        if word == option and index + 1 < len(words):
+            words[index + 1] = value
+            return " ".join(words)
+        if word.startswith(f"{option}="):
+            words[index] = f"{option}={value}"
+            return " ".join(words)
     return f"{command} {option} {value}"
+
+
+def command_for(command: str, flavour: str, sm: str = "") -> str:
+    """A command line that builds the same engine for another GPU than it was for.
+
+    Args:
+        command: as it is kept; the device that it names is another one, and goes.
+        flavour: ``tensorrt`` or ``tensorrt-rtx``, which that device may have decided.
+        sm: what ``--sm`` is to be; empty for TensorRT, which builds for the GPU that it runs on.
+    """
+    words = command.split(" ")
+    for index, word in enumerate(words):
+        if word == "--device" or word.startswith("--device="):
+            del words[index : index + (2 if word == "--device" else 1)]
+            command = command_with(" ".join(words), "--target", flavour)
+            break
+    return command_with(command, "--sm", sm) if sm else command
 
 
 def read_manifest(file: Path, *, verify: bool = True) -> Manifest:

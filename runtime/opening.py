@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .backends import Backend, EngineBackend, GraphBackend
 from .errors import DefianError
+from .manifest import read_manifest
 from .session import open_session
 from .tiles import TiledSession, in_tiles_where_needed
 from .tiling import DEFAULT_OVERLAP, Tiling
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .interface import Session
+    from .profile import Shape
 
 AUTO, OFF = "auto", "off"
 
@@ -31,7 +33,9 @@ class Opening:
         cuda_graphs: False if an engine is to run eagerly.
         check: when an engine is held against a picture of PyTorch's; None if nothing was said.
         threads: of the CPU, for a graph; 0 for ONNX Runtime's choice.
-        rebuild: an engine of another TensorRT version or for another compute capability is built again here.
+        rebuild: an engine of another TensorRT version, for another compute capability, or whose profile does not take
+            what it is to be given first, is built again here.
+        first: height and width of the first image, for ``rebuild``; None if they are not known.
     """
 
     engine: Path
@@ -42,6 +46,7 @@ class Opening:
     check: str | None = None
     threads: int = 0
     rebuild: bool = False
+    first: tuple[int, int] | None = None
 
     def open(self) -> Session:
         """The session.
@@ -51,7 +56,9 @@ class Opening:
         """
         sizes = "auto, off, or a size such as 192x192"
         tiling = None if self.tile in {AUTO, OFF} else Tiling.parse(self.tile, self.overlap, sizes)
-        session = open_session(self.engine, backend=self.backend(), rebuild=self.rebuild)
+        backend = self.backend()
+        shape = self._first_shape(tiling) if self.rebuild else None
+        session = open_session(self.engine, backend=backend, shape=shape, rebuild=self.rebuild)
         try:
             if tiling is not None:
                 return TiledSession(session, tiling)
@@ -61,6 +68,21 @@ class Opening:
         except BaseException:
             session.close()
             raise
+
+    def _first_shape(self, tiling: Tiling | None) -> Shape | None:
+        """What the engine is given first: a tile of the size that was asked for, or the first image, in tiles if it is
+        too large for the engine; None if that is not known.
+        """
+        if tiling is not None:
+            return 1, tiling.height, tiling.width
+        if self.first is None:
+            return None
+        height, width = self.first
+        profile = None if self.tile == OFF else read_manifest(self.engine, verify=False).profile
+        if profile is not None:
+            _, most_height, most_width = profile.maximum
+            height, width = min(height, most_height), min(width, most_width)
+        return 1, height, width
 
     def backend(self) -> Backend:
         """What the options say of a graph or of an engine.

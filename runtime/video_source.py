@@ -128,11 +128,13 @@ class FirstLook:
         turns: by how many quarters, counter-clockwise, a player turns the frames; 0 for an angle between.
         mirrored: whether it then swaps left and right.
         side_data: what it says beside its pixels, by FFmpeg's names.
+        size: its height and width as players show it; None if there is no frame.
     """
 
     turns: int = 0
     mirrored: bool = False
     side_data: Mapping[str, bytes] = field(default_factory=dict)
+    size: tuple[int, int] | None = None
 
     def upright(self, rgb: np.ndarray) -> np.ndarray:
         """A frame [H, W, 3] as players show it."""
@@ -145,7 +147,9 @@ def first_look(av: Any, source: Path) -> FirstLook:  # noqa: ANN401
     with opened_film(av, source) as reader, suppress(av.FFmpegError):
         for frame in reader.decode(film_stream(reader, source)):
             said = {name: bytes(data) for name, data in side_data_of(frame).items()}
-            return FirstLook(*_turned(said.get("DISPLAYMATRIX", b"")), said)
+            turns, mirrored = _turned(said.get("DISPLAYMATRIX", b""))
+            size = (frame.width, frame.height) if turns % 2 else (frame.height, frame.width)
+            return FirstLook(turns, mirrored, said, size)
     return FirstLook()
 
 

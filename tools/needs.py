@@ -41,6 +41,7 @@ FOR_TESTS = (
     ),
     Program(("chromium", "chromium-browser", "google-chrome"), "chromium", "the benchmark's page in a browser"),
     Program(("xz",), "xz-utils", "what travels to a GPU machine in pieces"),
+    Program(("systemd-analyze",), "systemd", "the units of a Jetson that upscales by the clock"),
 )
 
 

@@ -39,6 +39,7 @@ class BuildOptions:
         workspace_mib: limit of the compiler's scratch memory; None for its default. 1024 suits an 8 GB Jetson.
         optimisation_level: 0 to 5, None for the compiler's default; TensorRT only.
         plugin_layers: so many layers of the parsed network are to be plugins; any other number is an error.
+        ordinal: number of the GPU that it is built on, where it is built for this machine's.
 
     Raises:
         DefianError: a workspace or an optimisation level that no compiler takes.
@@ -51,6 +52,7 @@ class BuildOptions:
     workspace_mib: int | None = None
     optimisation_level: int | None = None
     plugin_layers: int = 0
+    ordinal: int = 0
 
     def __post_init__(self) -> None:
         workspace, level = self.workspace_mib, self.optimisation_level
@@ -161,19 +163,19 @@ def capability_for(trt: ModuleType, options: BuildOptions) -> str:
         if options.sm != CURRENT:
             major, minor = compute_capability(trt, int(options.sm))
             return f"{major}.{minor}"
-    major, minor = _device_capability()
+    major, minor = _device_capability(options.ordinal)
     if options.flavour == TENSORRT_RTX:
         require_supported(trt, (major, minor))
     return f"{major}.{minor}"
 
 
-def _device_capability() -> tuple[int, int]:
-    """Of this machine's first GPU."""
+def _device_capability(ordinal: int) -> tuple[int, int]:
+    """Of this machine's GPU of that number."""
     try:
         import pycuda.driver as cuda  # pyright: ignore[reportMissingImports]
 
         cuda.init()
-        major, minor = cuda.Device(0).compute_capability()
+        major, minor = cuda.Device(ordinal).compute_capability()
     except ModuleNotFoundError as error:
         raise MissingPackageError("pycuda", "device", "Building for this machine's GPU") from error
     except Exception as error:  # pycuda's own errors derive from Exception, a missing driver is an ImportError

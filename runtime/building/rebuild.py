@@ -19,15 +19,16 @@ from ..device.context import DeviceContext
 from ..engine.preflight import engine_facts, read_plan, require_device, require_shape, require_version, widened
 from ..engine.trt_import import import_flavour
 from ..errors import DefianError
-from ..files import cannot_write, sha256_of, write_whole
+from ..files import cannot_write, write_whole
 from ..interface import require_uint8_io
-from ..manifest import ANY_CAPABILITY, command_with, manifest_path, read_manifest
+from ..manifest import ANY_CAPABILITY, command_for, command_with, manifest_path, read_manifest
 from ..plugin import provide
 from ..producer import BUILT_BY
 from ..temporary import alone
 from .build import TENSORRT_RTX, BuildOptions, build_plan, open_builder
 from .compiler import ANY, CURRENT, CompilerLog, require_supported, targets
 from .function_only import without_plugin
+from .graph_file import graph_beside
 from .rtx_parser import let_parser_find_plugins
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class Wanted:
         capability: its compute capability, such as (8, 7).
         profile: shapes of the engine.
         sm: what TensorRT-RTX is to build for; None for TensorRT, which builds for the GPU.
+        ordinal: number of the GPU.
     """
 
     version: str
@@ -62,6 +64,7 @@ class Wanted:
     capability: tuple[int, int]
     profile: ShapeProfile
     sm: int | str | None
+    ordinal: int = 0
 
     @property
     def built_for(self) -> str:
@@ -102,7 +105,7 @@ def engine_that_fits(path: Path, ordinal: int = 0, shape: Shape | None = None) -
         if graph is None or not _has_builder(trt, facts.flavour, capability, plugin=bool(manifest.plugins)):
             raise refusal
         try:
-            wanted = wanted_engine(manifest, trt, name, capability, shape)
+            wanted = replace(wanted_engine(manifest, trt, name, capability, shape), ordinal=ordinal)
         except DefianError as error:
             raise refusal from error
         return rebuilt(manifest, graph, wanted, trt, refusal)
@@ -114,20 +117,6 @@ def _refusal(require: Callable[[], None]) -> DefianError | None:
     except DefianError as error:
         return error
     return None
-
-
-def graph_beside(path: Path, manifest: Manifest) -> Path | None:
-    """The graph that the engine was built from, known by its hash; None if it is not in the engine's folder."""
-    if not manifest.parent_sha256:
-        return None
-    return next((each for each in sorted(path.parent.glob("*.onnx")) if _is(each, manifest.parent_sha256)), None)
-
-
-def _is(graph: Path, sha256: str) -> bool:
-    try:
-        return sha256_of(graph) == sha256
-    except OSError:
-        return False
 
 
 def _has_builder(trt: ModuleType, flavour: str, capability: tuple[int, int], *, plugin: bool) -> bool:
@@ -227,12 +216,15 @@ def _build(manifest: Manifest, graph: Path, target: Path, wanted: Wanted, trt: M
         workspace_mib=facts.workspace_mib,
         optimisation_level=facts.optimisation_level,
         plugin_layers=facts.plugin_layers if manifest.plugins else 0,
+        ordinal=wanted.ordinal,
     )
     built = build_plan(content, options)
     write_whole(target, built.plan, "--engine")
     command = manifest.command
     if wanted.profile != manifest.profile:
         command = command_with(command, "--profile", str(wanted.profile))
+    if facts.compute_capability != wanted.built_for:
+        command = command_for(command, facts.flavour, str(wanted.sm or ""))
     replace(
         manifest,
         file=target.name,

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from .facts import Driver, Facts, Gpu, Package
 
 MEBI = 1 << 20
+FOR_DEVELOPERS = ("test", "fuzz")
+"""Extras of which nothing runs anything on a device."""
 
 
 def described(facts: Facts) -> list[tuple[str, str]]:
@@ -29,7 +31,8 @@ def described(facts: Facts) -> list[tuple[str, str]]:
     lines += [("packages", text) for text in _packages(facts.packages)]
     cache, media = facts.cache, facts.media
     if cache.there:
-        text = f"{cache.folder}: {cache.files} files, {cache.size / MEBI:.1f} MiB"
+        more = " or more" if cache.more else ""
+        text = f"{cache.folder}: {cache.files} files{more}, {cache.size / MEBI:.1f} MiB{more}"
     else:
         text = f"{cache.folder}: not made yet" if cache.folder else "none"
     lines.append(("caches", text))
@@ -70,26 +73,31 @@ def _gpu(gpu: Gpu) -> str:
 
 
 def _packages(packages: dict[str, Package]) -> list[str]:
-    """A line for each extra that is here, one for what is beside them, and one for the extras that are not.
+    """A line for each extra that is here, each package once; extras of one package share a line.
 
-    An extra is here if a package is that no smaller extra brings.
+    An extra is here if a package is that no smaller extra brings. What developers need is named and not listed.
     """
-    lines, whole = [], []
+    lines, single, named, absent = [], [], [], []
+    told: set[str] = set()
     for extra, wanted in EXTRAS.items():
-        found = [_package(packages[name]) for name in wanted if name in packages]
-        absent = [name for name in wanted if name not in packages]
         if extra and not any(name in packages and extra_of(name) == extra for name in wanted):
-            whole.append(extra)
+            absent.append(extra)
             continue
-        text = ", ".join(found)
-        if absent:
-            text += f"{'; ' if text else ''}not installed: {', '.join(absent)}"
-        lines.append(f"[{extra or 'always'}] {text}")
-    named = {name for wanted in EXTRAS.values() for name in wanted}
-    others = [_package(each) for name, each in packages.items() if name not in named]
-    if others:
-        lines.append(f"beside them {', '.join(others)}")
-    return [*lines, f"extras that are not here: {', '.join(whole)}"] if whole else lines
+        lacking = ", ".join(name for name in wanted if name not in packages)
+        new = [name for name in wanted if name in packages and name not in told]
+        if extra in FOR_DEVELOPERS or not (new or lacking):
+            named.append(f"{extra} (without {lacking})" if lacking else extra)
+            continue
+        told.update(new)
+        text = ", ".join(_package(packages[name]) for name in new)
+        text += f"{'; ' if text else ''}not installed: {lacking}" if lacking else ""
+        (single if len(wanted) == 1 else lines).append(f"[{extra or 'always'}] {text}")
+    known = {name for wanted in EXTRAS.values() for name in wanted}
+    others = ", ".join(_package(each) for name, each in packages.items() if name not in known)
+    lines += ["; ".join(single)] if single else []
+    lines += [f"extras that are here as well: {', '.join(named)}"] if named else []
+    lines += [f"beside them {others}"] if others else []
+    return [*lines, f"extras that are not here: {', '.join(absent)}"] if absent else lines
 
 
 def _package(package: Package) -> str:

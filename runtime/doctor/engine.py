@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..building.graph_file import graph_beside
 from ..engine.preflight import engine_facts, require_device, require_memory, require_version
 from ..engine.trt_import import FLAVOURS
 from ..errors import DefianError
+from ..hardware.device import takes_rtx
 from ..manifest import read_manifest
+from .cures import command_first
 from .findings import Finding, Level, Line
-from .packages import RUNTIMES
+from .packages import RUNTIMES, is_older
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from ..manifest import Manifest
-    from .facts import Facts
+    from .facts import Facts, Gpu
 
 AREA = "engine"
 SOURCE = "runtime/engine/preflight.py"
+LEAST_TENSORRT = "10.3"
+EXPORT, RUN = "python export.py --model NETWORK --target TARGET", "python -m runtime PHOTO"
 
 
 def check_engine(path: Path, facts: Facts) -> Line:
@@ -27,37 +34,58 @@ def check_engine(path: Path, facts: Facts) -> Line:
     try:
         manifest = read_manifest(path)
     except DefianError as error:
-        return Line(AREA, str(path), (_finding(error.message, error.hint),))
+        return Line(AREA, str(path), (_refusal(error, f"{EXPORT} --out {quoted(path.parent)}"),))
     if manifest.engine is None:
         there = any(name in facts.packages for name in RUNTIMES)
         lacking = _finding("A graph needs ONNX Runtime, which is not installed.", "pip install 'defian-edge[cpu]'")
         return Line(AREA, f"{path.name}: graph of {manifest.model}, {manifest.precision}", () if there else (lacking,))
     text = f"{path.name}: {manifest.engine.flavour} {manifest.engine.version} engine of {manifest.model}, "
-    return Line(AREA, f"{text}{manifest.precision}", tuple(_engine_findings(manifest, facts)))
+    return Line(AREA, f"{text}{manifest.precision}", tuple(_engine_findings(path, manifest, facts)))
 
 
-def _engine_findings(manifest: Manifest, facts: Facts) -> list[Finding]:
+def _engine_findings(path: Path, manifest: Manifest, facts: Facts) -> list[Finding]:
     try:
         told = engine_facts(manifest)
     except DefianError as error:
-        return [_finding(error.message, error.hint)]
+        return [_refusal(error, manifest.command)]
     if told.flavour not in FLAVOURS:
         text = f"Expected an engine of {' or '.join(FLAVOURS)}, found one whose manifest names {told.flavour!r}."
-        return [_finding(text, f"Rebuild it: {manifest.command}")]
-    found = _lacking(manifest, told.flavour, facts)
+        return [_finding(text, manifest.command)]
+    lacking, misfits, short = _lacking(manifest, told.flavour, facts), [], []
     version = facts.packages[told.flavour].version if told.flavour in facts.packages else ""
     if version:
-        found += _refused(lambda: require_version(manifest, version))
+        misfits += _refused(manifest, lambda: require_version(manifest, version))
     if not facts.gpus:
-        return [*found, _finding(f"{manifest.file}: expected an NVIDIA GPU, found none.", "nvidia-smi -L")]
+        text = f"{manifest.file}: expected an NVIDIA GPU, found none."
+        graph = graph_beside(path, manifest)
+        name = "GRAPH.onnx" if graph is None else quoted(graph)
+        cure = f"{RUN} --engine {name} --out sr/ (the graph that it was built from runs on the CPU)"
+        return [*lacking, *misfits, _finding(text, cure)]
     gpu = facts.gpus[0]
     if gpu.capability is not None:
         capability = gpu.capability
-        found += _refused(lambda: require_device(manifest, gpu.name, capability))
+        misfits += _refused(manifest, lambda: require_device(manifest, gpu.name, capability))
     if gpu.free is not None and gpu.total is not None:
         free, total = gpu.free, gpu.total
-        found += _refused(lambda: require_memory(manifest, free, total))
-    return found
+        short += _refused(manifest, lambda: require_memory(manifest, free, total))
+    if misfits and not (lacking or short) and _is_built_again(path, manifest, told.flavour, version, gpu):
+        again = f"{RUN} --engine {quoted(path)} --rebuild --out sr/ (builds it again from the graph beside it)"
+        misfits = [replace(finding, cure=again) for finding in misfits]
+    return [*lacking, *misfits, *short]
+
+
+def _is_built_again(path: Path, manifest: Manifest, flavour: str, version: str, gpu: Gpu) -> bool:
+    """Whether ``--rebuild`` would do: as :mod:`..building.rebuild` decides it, by what is known without TensorRT."""
+    if is_older(version, LEAST_TENSORRT if flavour == "tensorrt" else "1"):
+        return False
+    if flavour != "tensorrt" and not (gpu.capability and takes_rtx(gpu.capability)):
+        return False
+    return graph_beside(path, manifest) is not None
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(str(path))
 
 
 def _lacking(manifest: Manifest, flavour: str, facts: Facts) -> list[Finding]:
@@ -76,13 +104,17 @@ def _lacking(manifest: Manifest, flavour: str, facts: Facts) -> list[Finding]:
     return found
 
 
-def _refused(require: Callable[[], None]) -> list[Finding]:
+def _refused(manifest: Manifest, require: Callable[[], None]) -> list[Finding]:
     try:
         require()
     except DefianError as error:
-        return [_finding(error.message, error.hint)]
+        return [_refusal(error, manifest.command)]
     return []
 
 
+def _refusal(error: DefianError, command: str) -> Finding:
+    return _finding(error.message, command_first(error.hint, command))
+
+
 def _finding(text: str, cure: str) -> Finding:
-    return Finding(Level.RED, AREA, text, cure or "Build it again with export.py.", "engine-fits", SOURCE)
+    return Finding(Level.RED, AREA, text, cure, "engine-fits", SOURCE)

@@ -19,6 +19,7 @@ class Machine:
         environment: whether it is a virtual environment, and if so whether it sees the system's packages.
         container: whether this is a container.
         visible: ``CUDA_VISIBLE_DEVICES``; None if it is not set.
+        library_path: ``LD_LIBRARY_PATH``; empty if it is not set.
     """
 
     python: Version = (3, 12, 0)
@@ -28,6 +29,7 @@ class Machine:
     environment: str = "system"
     container: bool = False
     visible: str | None = None
+    library_path: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Jetson:
         mode_error: why the mode is not known.
         temperatures: Celsius by sensor.
         passive: Celsius from which on the kernel throttles, by sensor; the lowest where it has several.
+        overcurrents: how often the over-current protection has slowed it down since it was started, by alarm.
         tensorrt: version of the TensorRT that JetPack installed; empty if there is none.
         tensorrt_python: JetPack's Python package of it is on the disk.
     """
@@ -102,6 +105,7 @@ class Jetson:
     mode_error: str = ""
     temperatures: dict[str, float] = field(default_factory=dict)
     passive: dict[str, float] = field(default_factory=dict)
+    overcurrents: dict[str, int] = field(default_factory=dict)
     tensorrt: str = ""
     tensorrt_python: bool = False
 
@@ -139,6 +143,7 @@ class Cache:
         there: it exists.
         files: how many files it and what is below it hold.
         size: their bytes.
+        more: there are more of them, which were not looked at.
         doubts: what is wrong with its rights, or with a file's below it.
     """
 
@@ -146,6 +151,7 @@ class Cache:
     there: bool = False
     files: int = 0
     size: int = 0
+    more: bool = False
     doubts: tuple[str, ...] = ()
 
 
@@ -173,7 +179,8 @@ class Facts:
     """All of it.
 
     Attributes:
-        crashes: what ended a child process that asked for facts, by what it was doing.
+        crashes: what ended a child process that asked for facts, by what it was doing; with ``driver`` also why a
+            library of the driver's name gave no answer.
     """
 
     machine: Machine = field(default_factory=Machine)

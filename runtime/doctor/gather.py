@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..device.context import kernel_driver
 from ..device.tegra import find_tegrastats
 from .caches import find_cache
-from .facts import Driver, Facts, Machine, Media
-from .gpus import listed_by_nvml, with_cuda, with_jetson
+from .facts import Driver, Facts, Gpu, Machine, Media
+from .gpus import with_cuda, with_jetson
 from .jetson import find_jetson
 from .nvidia_smi import driver_of, gpus_of
 from .packages import find_packages
@@ -24,10 +24,12 @@ from .programs import Said, first_line, said
 from .steps import CRASHED, DONE, FAILED, Step, run_steps
 
 if TYPE_CHECKING:
-    from .facts import Gpu, Package
+    from .facts import Package
 
 PROBE_SECONDS = 10.0
 """What the child process is given: CUDA starts within one second, and on a machine with eight GPUs within three."""
+ASKED = 5
+"""How many programs run at once: the child process, tegrastats, nvidia-smi, nvpmodel, ffmpeg."""
 DEVICE_FILES = ("/dev/nvidia0", "/dev/nvhost-gpu", "/dev/nvgpu/igpu0", "/dev/dxg")
 PCI = Path("/sys/bus/pci/devices")
 NVIDIA = "0x10de"
@@ -37,18 +39,23 @@ CONTAINERS = ("/.dockerenv", "/run/.containerenv")
 
 
 def gather() -> Facts:
-    """What there is on this device. Nothing is written, and nothing native is loaded into this process but NVML."""
-    with ThreadPoolExecutor() as pool:
+    """What there is on this device. Nothing is written, and no native library is loaded into this process.
+
+    All programs run at once, so that what hangs costs the longest limit, and not the sum of them.
+    """
+    with ThreadPoolExecutor(ASKED) as pool:
         probing = pool.submit(run_steps, "probe", (), PROBE_SECONDS)
         tegra = pool.submit(_tegrastats)
+        smi = pool.submit(said, "nvidia-smi", "-q")
+        power = pool.submit(said, "nvpmodel", "-q")
         ffmpeg = pool.submit(find_program)
         packages = find_packages()
         cache = find_cache()
-        listed, why = listed_by_nvml()
         line = tegra.result()
-        jetson = find_jetson(line)
-        asked = said("nvidia-smi", "-q") if not listed else Said("")
+        jetson = find_jetson(line, power.result())
         steps = {step.name: step for step in probing.result()}
+        listed, why = nvml_from(steps.get("nvml"))
+        asked = Said("") if listed else smi.result()
         program = ffmpeg.result()
     listed = listed or gpus_of(asked.output)
     driver, devices = driver_from(steps.get("driver"), asked, why)
@@ -63,7 +70,7 @@ def gather() -> Facts:
         packages=with_probe(packages, steps),
         cache=cache,
         media=media_from(steps.get("av"), program),
-        crashes={step.name: step.reason for step in steps.values() if step.status == CRASHED},
+        crashes=crashes_of(steps),
     )
 
 
@@ -77,6 +84,7 @@ def find_machine() -> Machine:
         environment=_environment(),
         container=any(Path(path).exists() for path in CONTAINERS),
         visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        library_path=os.environ.get("LD_LIBRARY_PATH", ""),
     )
 
 
@@ -89,6 +97,17 @@ def _environment() -> str:
         return "virtual environment"
     shared = re.search(r"^include-system-site-packages *= *true", told, re.MULTILINE | re.IGNORECASE)
     return "virtual environment with the system's packages" if shared else "virtual environment"
+
+
+def nvml_from(step: Step | None) -> tuple[list[Gpu], str]:
+    """The GPUs that NVML lists, and why it lists none."""
+    if step is None or step.status != DONE:
+        return [], ""
+    told = [Gpu(**each) for each in step.value["gpus"]]
+    return [
+        replace(gpu, capability=None if gpu.capability is None else tuple(gpu.capability), throttles=(*gpu.throttles,))
+        for gpu in told
+    ], step.value["why"]
 
 
 def driver_from(step: Step | None, smi: Said, nvml: str) -> tuple[Driver, list[dict[str, Any]]]:
@@ -130,6 +149,15 @@ def with_probe(packages: dict[str, Package], steps: dict[str, Step]) -> dict[str
         elif name == "pycuda" and step.status == DONE:
             found[name] = replace(found[name], cuda=step.value[0])
     return found
+
+
+def crashes_of(steps: dict[str, Step]) -> dict[str, str]:
+    """What ended a child process, and why asking the driver came to nothing: its rules have no other word of it."""
+    return {
+        name: step.reason
+        for name, step in steps.items()
+        if step.status == CRASHED or (name == "driver" and step.status == FAILED)
+    }
 
 
 def media_from(step: Step | None, program: tuple[str, tuple[str, ...]]) -> Media:

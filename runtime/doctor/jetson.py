@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..device.tegra import BOARD, board_of, temperatures
 from .facts import Jetson
 from .packages import version_key
-from .programs import said
+
+if TYPE_CHECKING:
+    from .programs import Said
 
 RELEASE = Path("/etc/nv_tegra_release")
 MODES = Path("/etc/nvpmodel.conf")
 ZONES = Path("/sys/class/thermal")
+HWMON = Path("/sys/class/hwmon")
 LIBRARIES = Path("/usr/lib/aarch64-linux-gnu")
 SYSTEM_PACKAGES = Path("/usr/lib")
 CAPABILITIES = {"Thor": (11, 0), "Orin": (8, 7), "Xavier": (7, 2)}
@@ -60,22 +64,32 @@ def passive_of(folder: Path | None = None) -> dict[str, float]:
     return found
 
 
+def overcurrents_of(folder: Path | None = None) -> dict[str, int]:
+    """How often each alarm of the over-current protection went off since the start, such as ``oc1``; those that did."""
+    counts: dict[str, int] = {}
+    for path in sorted((folder or HWMON).glob("hwmon*/oc*_event_cnt")):
+        text = _text(path).strip()
+        if text.isdigit() and int(text):
+            counts[path.name.removesuffix("_event_cnt")] = int(text)
+    return counts
+
+
 def tensorrt_of(folder: Path | None = None) -> str:
     """Version of the TensorRT library that the system has, from its name, such as ``10.3.0``; empty without one."""
     names = [path.name.removeprefix("libnvinfer.so.") for path in (folder or LIBRARIES).glob("libnvinfer.so.*")]
     return max((name for name in names if name.count(".") >= 2), key=version_key, default="")
 
 
-def find_jetson(line: str) -> Jetson | None:
+def find_jetson(line: str, asked: Said) -> Jetson | None:
     """What this Jetson tells; None on any other machine.
 
     Args:
         line: a line of tegrastats; empty if there is none.
+        asked: what ``nvpmodel -q`` says.
     """
     board = board_of(BOARD)
     if not board:
         return None
-    asked = said("nvpmodel", "-q")
     mode = mode_of(asked.output)
     return Jetson(
         board=board,
@@ -85,6 +99,7 @@ def find_jetson(line: str) -> Jetson | None:
         mode_error="" if mode else asked.why,
         temperatures=temperatures(line),
         passive=passive_of(),
+        overcurrents=overcurrents_of(),
         tensorrt=tensorrt_of(),
         tensorrt_python=any(SYSTEM_PACKAGES.glob("python3*/dist-packages/tensorrt")),
     )

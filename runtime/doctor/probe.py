@@ -1,4 +1,4 @@
-"""A child process that asks native libraries what they are: the CUDA driver, pycuda, PyAV.
+"""A child process that asks native libraries what they are: NVML, the CUDA driver, pycuda, PyAV.
 
 Each is loaded here, and not in the command's own process, because one that was built for another machine may end the
 process instead of answering.
@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from .. import video_encoder
+from ..errors import DefianError
+from .gpus import listed_by_nvml
 from .steps import Skipped, carry_out_steps, leave
 
 LIBRARIES = {"win32": "nvcuda.dll"}
 DRIVER = LIBRARIES.get(sys.platform, "libcuda.so.1")
+ASKED = (
+    *("cuDriverGetVersion", "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDeviceTotalMem_v2"),
+    "cuDeviceGetAttribute",
+)
+"""Functions that every driver has; a library without them only has its name."""
 INTEGRATED, MAJOR, MINOR = 18, 75, 76
 """CU_DEVICE_ATTRIBUTE_INTEGRATED, ..._COMPUTE_CAPABILITY_MAJOR and ..._MINOR."""
 ENCODERS = tuple(name for name in video_encoder.ENCODERS if name != "ffv1")
@@ -23,8 +32,15 @@ ENCODERS = tuple(name for name in video_encoder.ENCODERS if name != "ffv1")
 
 def main(arguments: list[str]) -> None:
     """Run the steps; an argument is the step to begin after."""
-    carry_out_steps((("driver", ask_driver), ("pycuda", ask_pycuda), ("av", ask_pyav)), *arguments)
+    steps = (("nvml", ask_nvml), ("driver", ask_driver), ("pycuda", ask_pycuda), ("av", ask_pyav))
+    carry_out_steps(steps, *arguments)
     leave()
+
+
+def ask_nvml() -> dict[str, Any]:
+    """Every GPU that NVML lists, as the fields of a ``Gpu``, and in its own words why it lists none."""
+    found, why = listed_by_nvml()
+    return {"gpus": [asdict(gpu) for gpu in found], "why": why}
 
 
 def ask_driver() -> dict[str, Any]:
@@ -37,6 +53,9 @@ def ask_driver() -> dict[str, Any]:
         library = ctypes.CDLL(DRIVER)
     except OSError as error:
         return {"library": str(error), "cuda": None, "status": None, "devices": []}
+    lacking = [name for name in ASKED if not hasattr(library, name)]
+    if lacking:
+        raise DefianError(f"{loaded_file(DRIVER)} is no CUDA driver, it has no {', '.join(lacking)}")
     number = ctypes.c_int()
     cuda = number.value if library.cuDriverGetVersion(ctypes.byref(number)) == 0 else None
     status = int(library.cuInit(0))
@@ -45,6 +64,16 @@ def ask_driver() -> dict[str, Any]:
         library.cuDeviceGetCount(ctypes.byref(count))
     devices = [_device(library, index) for index in range(count.value)]
     return {"library": "", "cuda": cuda or number.value, "status": status, "devices": devices}
+
+
+def loaded_file(name: str) -> str:
+    """The file as which this process has loaded a library; the library's name where the system does not tell."""
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return name
+    stem = f"/{name.partition('.so')[0]}.so"
+    return next((line[line.index("/") :] for line in lines if stem in line), name)
 
 
 def _device(library: Any, index: int) -> dict[str, Any]:  # noqa: ANN401 - a library's functions have no types

@@ -7,9 +7,15 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Timer
+from typing import TYPE_CHECKING
 
-SECONDS = 2.0
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SECONDS = 1.5
 """What a program is given: a diagnosis is not held up by one that hangs."""
+END_SECONDS = 0.2
+"""What one that was killed is given to end: in the driver it may not be able to, as long as the driver hangs."""
 SHOWN = 200
 
 
@@ -27,18 +33,44 @@ def said(program: str, *arguments: str, seconds: float = SECONDS) -> Said:
     if path is None:
         return Said("", f"there is no program {program}")
     try:
-        done = subprocess.run(
-            [path, *arguments], capture_output=True, check=False, timeout=seconds, stdin=subprocess.DEVNULL
-        )
-    except subprocess.TimeoutExpired as error:
-        return Said(_text(error.stdout), f"{program} did not answer within {seconds:g} s")
+        status, output, errors = finished([path, *arguments], seconds)
     except OSError as error:
         return Said("", f"{program} does not start: {error.strerror}")
-    output = _text(done.stdout)
-    if done.returncode == 0:
-        return Said(output)
-    words = " ".join((_text(done.stderr) or output).split())
-    return Said(output, words[:SHOWN] or f"{program} ended with status {done.returncode}")
+    if status is None:
+        return Said(_text(output), f"{program} did not answer within {seconds:g} s")
+    if status == 0:
+        return Said(_text(output))
+    words = " ".join((_text(errors) or _text(output)).split())
+    return Said(_text(output), words[:SHOWN] or f"{program} ended with status {status}")
+
+
+def finished(command: Sequence[str], seconds: float) -> tuple[int | None, bytes, bytes]:
+    """Run a command: its status, None if it had to be killed, and what it wrote to standard output and error.
+
+    One that does not even end when it is killed, since the driver holds it, is left alone.
+
+    Raises:
+        OSError: it does not start.
+    """
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        output, errors = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as error:
+        return None, error.output or b"", error.stderr or b""
+    finally:
+        _end(process)
+    return process.returncode, output, errors
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Nothing is left of a process that can be killed, whatever ends the waiting for it."""
+    with suppress(OSError):
+        process.kill()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(END_SECONDS)
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
 
 
 def first_line(program: str, *arguments: str, seconds: float = SECONDS) -> str:
@@ -58,11 +90,7 @@ def first_line(program: str, *arguments: str, seconds: float = SECONDS) -> str:
         return _text(process.stdout.readline()).strip() if process.stdout is not None else ""
     finally:
         timer.cancel()
-        with suppress(OSError):
-            process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
+        _end(process)
 
 
 def _text(output: bytes | None) -> str:

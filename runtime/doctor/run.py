@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..hardware.here import device_for
+from .cures import command_first
 from .describe import described
 from .device import check_engine_on, device_line
 from .diagnosis import Diagnosis
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 SMOKE_SECONDS = 120.0
 """What the smoke test is given; NVRTC takes seconds for the kernel, TensorRT-RTX for an engine's first start."""
 AREA = "smoke"
-CRASH_CURE = "python -m runtime doctor --no-smoke (what is red there comes first; then reinstall what is named here)"
+CRASH_CURE = "python -m runtime doctor --no-smoke"
+"""A question: what is red there comes first, and then what is named here has to be installed anew."""
 
 
 def doctor(engine: Path | str | None = None, *, smoke: bool = True, device: str | None = None) -> Diagnosis:
@@ -93,5 +95,6 @@ def _smoke_line(step: Step) -> Line:
     if step.status == DONE:
         return Line(AREA, f"{step.name}: {step.value}")
     what = "failed" if step.status == FAILED else "crashed"
-    finding = Finding(Level.RED, AREA, step.reason, step.cure or CRASH_CURE, f"smoke-{what}", "runtime/doctor/smoke.py")
+    cure = command_first(step.cure, CRASH_CURE)
+    finding = Finding(Level.RED, AREA, step.reason, cure, f"smoke-{what}", "runtime/doctor/smoke.py")
     return Line(AREA, f"{step.name}: {what}", (finding,))

@@ -29,6 +29,8 @@ SIZE = 1 << 20
 CUDA = "CUDAExecutionProvider"
 CHANNELS, PIXELS = 8, 24
 """Of the features that the kernel is given."""
+REFUSED = "Who else is on the GPU, and what the driver said of it: nvidia-smi && sudo dmesg"
+"""A question: the driver's number alone does not say what would cure it."""
 
 
 def main(arguments: list[str]) -> None:
@@ -120,7 +122,7 @@ def _require_gpu() -> ctypes.CDLL:
 def _ask(library: ctypes.CDLL, name: str, *arguments: Any) -> None:  # noqa: ANN401
     status = getattr(library, name)(*arguments)
     if status != 0:
-        raise DefianError(f"The CUDA driver answered {name} with {status}.", "nvidia-smi; sudo dmesg")
+        raise DefianError(f"The CUDA driver answered {name} with {status}.", REFUSED)
 
 
 def use_pycuda() -> str:
@@ -156,7 +158,7 @@ def use_kernel(driver: Any = None) -> str:  # noqa: ANN401
     status, device = driver.cuDeviceGet(0)
     status, context = driver.cuDevicePrimaryCtxRetain(device)
     if status != driver.CUresult.CUDA_SUCCESS:
-        raise DefianError(f"The CUDA driver answered cuDevicePrimaryCtxRetain with {status.name}.", "nvidia-smi")
+        raise DefianError(f"The CUDA driver answered cuDevicePrimaryCtxRetain with {status.name}.", REFUSED)
     driver.cuCtxPushCurrent(context)
     try:
         _run_kernel(driver, load_kernels(driver))
@@ -200,7 +202,7 @@ def _run_kernel(driver: Any, kernels: Any) -> None:  # noqa: ANN401
 def _said_well(driver: Any, name: str, *arguments: Any) -> Any:  # noqa: ANN401
     status, *values = getattr(driver, name)(*arguments)
     if status != driver.CUresult.CUDA_SUCCESS:
-        raise DefianError(f"The CUDA driver answered {name} with {status.name}.", "nvidia-smi; sudo dmesg")
+        raise DefianError(f"The CUDA driver answered {name} with {status.name}.", REFUSED)
     return values[0] if values else None
 
 

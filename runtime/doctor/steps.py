@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DefianError, MissingPackageError
+from .programs import finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,12 +106,11 @@ def run_steps(module: str, arguments: Sequence[str], seconds: float) -> list[Ste
 def _run_once(module: str, arguments: Sequence[str], seconds: float) -> list[Step]:
     command = [sys.executable, "-c", _start(module), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=seconds, stdin=subprocess.DEVNULL)
-    except subprocess.TimeoutExpired as error:
-        return _read(error.stdout or b"", f"it did not end within {round(seconds, 1):g} s", error.stderr or b"")
+        status, output, errors = finished(command, seconds)
     except OSError as error:
         return [Step(START, CRASHED, reason=f"{sys.executable} does not start: {error.strerror}")]
-    return _read(done.stdout, _ending(done.returncode), done.stderr)
+    ending = f"it did not end within {round(seconds, 1):g} s" if status is None else _ending(status)
+    return _read(output, ending, errors)
 
 
 def _start(module: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import DefianError
-from ..manifest import ANY_CAPABILITY, command_with
+from ..manifest import ANY_CAPABILITY, command_for, command_with
 from ..profile import ShapeProfile
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ def require_device(manifest: Manifest, name: str, capability: tuple[int, int]) -
 def _rebuilt_for(facts: EngineFacts, command: str, capability: str) -> str:
     """Where and how to build the engine for another GPU: TensorRT builds on the GPU itself, TensorRT-RTX anywhere."""
     if facts.flavour == "tensorrt-rtx":
-        return f"for this GPU: {command_with(command, '--sm', capability.replace('.', ''))}"
-    return f"on this GPU: {command}"
+        return f"for this GPU: {command_for(command, facts.flavour, capability.replace('.', ''))}"
+    return f"on this GPU: {command_for(command, facts.flavour)}"
 
 
 def needed_bytes(manifest: Manifest) -> int:

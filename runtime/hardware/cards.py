@@ -15,7 +15,8 @@ ADA = "NVIDIA Ada GPU Architecture whitepaper, appendix A"
 TURING = "NVIDIA Turing GPU Architecture whitepaper, table 1"
 BLACKWELL = "NVIDIA RTX Blackwell GPU Architecture whitepaper, appendix A"
 _HALVED = "tensor-core rates halved where quoted with sparsity"
-_CLOCKED = "rates a clock; multiprocessors, boost clock and memory by NVIDIA's specifications of the card"
+_SPECIFIED_BY_NVIDIA = "multiprocessors, boost clock and memory by NVIDIA's specifications of the card"
+_SPECIFIED = "multiprocessors, boost clock and memory as reported at"
 _RATES = {
     TURING: ((7, 5), 128, 1024, 2048, None),
     GA102: ((8, 6), 256, 1024, 2048, None),
@@ -27,6 +28,7 @@ _RATES = {
 _GEFORCES = {
     TURING: """
         rtx2060 30 1680 6 336 160 RTX 2060
+        rtx2060-12 34 1650 12 336 184 RTX 2060
         rtx2060super 34 1650 8 448 175 RTX 2060 SUPER
         rtx2070 36 1710 8 448 185 RTX 2070
         rtx2070super 40 1770 8 448 215 RTX 2070 SUPER
@@ -35,11 +37,15 @@ _GEFORCES = {
         rtx2080ti 68 1635 11 616 260 RTX 2080 Ti
     """,
     GA102: """
+        rtx3050-6 18 1470 6 168 70 RTX 3050
+        rtx3050 20 1780 8 224 130 RTX 3050
+        rtx3060-8 28 1780 8 240 170 RTX 3060
         rtx3060 28 1780 12 360 170 RTX 3060
         rtx3060ti 38 1670 8 448 200 RTX 3060 Ti
         rtx3070 46 1730 8 448 220 RTX 3070
         rtx3070ti 48 1770 8 608 290 RTX 3070 Ti
         rtx3080 68 1710 10 760 320 RTX 3080
+        rtx3080-12 70 1710 12 912 350 RTX 3080
         rtx3080ti 80 1670 12 912 350 RTX 3080 Ti
         rtx3090 82 1695 24 936 350 RTX 3090
         rtx3090ti 84 1860 24 1008 450 RTX 3090 Ti
@@ -54,9 +60,11 @@ _GEFORCES = {
         rtx4070tisuper 66 2610 16 672 285 RTX 4070 Ti SUPER
         rtx4080 76 2510 16 717 320 RTX 4080
         rtx4080super 80 2550 16 736 320 RTX 4080 SUPER
+        rtx4090d 114 2520 24 1008 425 RTX 4090 D
         rtx4090 128 2520 24 1008 450 RTX 4090
     """,
     BLACKWELL: """
+        rtx5050 20 2570 8 320 130 RTX 5050
         rtx5060 30 2500 8 448 145 RTX 5060
         rtx5060ti 36 2570 8 448 180 RTX 5060 Ti
         rtx5060ti-16 36 2570 16 448 180 RTX 5060 Ti
@@ -66,6 +74,18 @@ _GEFORCES = {
         rtx5090 170 2407 32 1792 575 RTX 5090
     """,
 }
+_READ = {
+    "rtx2060-12": "https://cpu-gpu.alldbin.com/graphics-card-comparison/GeForce-RTX-3070-16-GB-and-GeForce-RTX-2060-12-GB-"
+    "comparison.html",
+    "rtx3050-6": "https://hwsetup.it/news/reader.php?objid=35282",
+    "rtx3050": "https://www.somagnews.com/geforce-rtx-3050-the-entry-graphics-card-for-ray-tracing-in-full-hd/",
+    "rtx3060-8": "https://cputronic.com/en/gpu/nvidia-geforce-rtx-3060-8-gb",
+    "rtx3080-12": "https://droix.net/geforce-rtx-3080-12-gb-launch-on-january-11/ (clock as the 10 GB card's)",
+    "rtx4090d": "https://fpsbench.com/compare/gpu/nvidia-geforce-rtx-4090-d-vs-nvidia-geforce-rtx-5090",
+    "rtx5050": "https://tweakers.net/nieuws/236558/nvidia-kondigt-rtx-5050-videokaart-met-8gb-gddr6-geheugen-aan-voor-259-"
+    "euro.html",
+}
+"""Where the specifications of a card were read, if that was not NVIDIA's own page."""
 _PRINTED = {"rtx3090", "rtx4090"}
 """Those of which the whitepaper prints the rates."""
 
@@ -73,13 +93,14 @@ _PRINTED = {"rtx3090", "rtx4090"}
 def _geforce(row: str, whitepaper: str) -> Device:
     name, multiprocessors, megahertz, gigabytes, bandwidth, watts, drivers_name = row.split(maxsplit=6)
     capability, fp32, fp16, int8, fp8 = _RATES[whitepaper]
+    specified = f"{_SPECIFIED} {_READ[name]}" if name in _READ else _SPECIFIED_BY_NVIDIA
     cycles = int(multiprocessors) * int(megahertz) * 1e6
     return Device(
         name=name,
         capability=capability,
         memory=int(gigabytes) * GIBI,
         bandwidth=int(bandwidth) * GIGA,
-        source=whitepaper if name in _PRINTED else f"{whitepaper}: {_CLOCKED}",
+        source=whitepaper if name in _PRINTED else f"{whitepaper}: rates a clock; {specified}",
         fp32=cycles * fp32,
         fp16=cycles * fp16,
         int8=cycles * int8,

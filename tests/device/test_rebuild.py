@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from types import SimpleNamespace
@@ -185,6 +186,7 @@ def test_tensorrt_rtx_builds_for_this_gpu_or_for_any_as_before(tmp_path, trt, ca
     assert found.engine is not None
     assert found.engine.compute_capability == ("any" if name == "any" else "8.9")
     assert trt.builds[0].get("capability 0") == told
+    assert found.command == (COMMAND if told is None else COMMAND.replace("--sm 75", f"--sm {told}"))
 
 
 def test_a_gpu_that_tensorrt_rtx_does_not_take_is_refused_as_ever(tmp_path, trt, driver):
@@ -232,6 +234,35 @@ def test_the_command_line_builds_again_and_goes_on(tmp_path, capsys, trt):
     assert (tmp_path / "sr" / "photo.png").is_file()
     assert (engine.parent / HERE).is_file()
     assert len(trt.builds) == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "profile"),
+    [
+        ((3, 9), [], "1x3x4,1x16x16,2x64x64"),
+        ((70, 66), ["--tile", "off"], "1x4x4,1x16x16,2x70x66"),
+        ((90, 90), ["--tile", "80x72"], "1x4x4,1x16x16,2x80x72"),
+        ((90, 90), [], None),
+        ((8, 9), ["--tile", "off"], None),
+        ((90, 90), ["--tile", "32x32"], None),
+    ],
+)
+def test_the_command_line_builds_again_for_the_first_picture_or_its_tiles(tmp_path, trt, size, options, profile):
+    engine, photo = beside(tmp_path / "engines"), tmp_path / "photo.png"
+    write_png(photo, noise(*size, 3))
+    words = [str(photo), "--engine", str(engine), "--out", str(tmp_path / "sr"), *options]
+    if profile is not None:
+        with pytest.raises(SystemExit) as ended:
+            main(words)
+        assert ended.value.code == 2, "without --rebuild it is refused"
+    warned = contextlib.nullcontext() if profile is None else pytest.warns(RebuiltEngineWarning)
+    with warned, pytest.raises(SystemExit) as ended:
+        main([*words, "--rebuild"])
+    assert ended.value.code == 0
+    assert (tmp_path / "sr" / "photo.png").is_file()
+    built = [] if profile is None else [f"tiny.fp32.tensorrt-10.3.0-sm89-{profile.replace(',', '-')}.engine"]
+    assert sorted(path.name for path in engine.parent.glob("tiny.fp32.tensorrt*.engine")) == built
+    assert len(trt.builds) == len(built)
 
 
 def test_the_command_that_rebuilds_is_kept(tmp_path):

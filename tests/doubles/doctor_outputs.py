@@ -1,4 +1,6 @@
-"""What tools write, in small: the forms of their outputs are real, the machines are made up."""
+"""What tools write, in small: the forms of their outputs are real, the machines are made up, so that more goes wrong on
+them. What real machines wrote is in ``doctor_records.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""TensorRT's builder and parser as the double has them: the plan of a graph is the graph, which its engine runs.
+"""TensorRT's builder and parser as the double has them: the plan of a graph is the profile and the graph, which its
+engine runs.
 
 What a build was told is kept in ``builds``, so that a test can hold it against the manifest.
 """
@@ -9,6 +10,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime
+
+HIGHEST = b"images up to the height of "
+"""What a plan that was built here begins with; the number of the profile follows."""
 
 
 class Network:
@@ -104,7 +108,8 @@ class Builder:
             self.logger.log(self.module.ILogger.Severity.ERROR, "Could not find any implementation for node Conv_0")
             return None
         self.logger.log(self.module.ILogger.Severity.INFO, "Total Activation Memory: 4096 bytes")
-        return network.graph
+        _, _, (_, height, *_) = config.told["profile"]["image"]
+        return b"%s%d\n%s" % (HIGHEST, height, network.graph)
 
 
 NAMES = {

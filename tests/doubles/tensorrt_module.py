@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnxruntime
 
-from tests.doubles.tensorrt_builder import NAMES, Builder, Parser
+from tests.doubles.tensorrt_builder import HIGHEST, NAMES, Builder, Parser
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,6 +212,9 @@ class Engine:
 
     def __init__(self, module: TensorRt, plan: bytes) -> None:
         self.module = module
+        if plan.startswith(HIGHEST):
+            height, _, plan = plan.removeprefix(HIGHEST).partition(b"\n")
+            self.largest = int(height)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3

@@ -16,7 +16,7 @@ from defian_edge.export.advice import recommended
 from defian_edge.export.device import choose, require_capability
 from defian_edge.export.engine import fit
 from defian_edge.export.engine.compiler import Target
-from defian_edge.export.engine.fit import OWN, Need, largest_profile, live_bytes, needs_of, too_large
+from defian_edge.export.engine.fit import OF_PLAN, OWN, Need, largest_profile, live_bytes, needs_of, too_large
 from defian_edge.export.options import ExportOptions
 from defian_edge.export.pipeline import DeviceWarning, run_export
 from defian_edge.export.precision import Precision
@@ -26,7 +26,7 @@ from defian_edge.runtime.hardware.device import GIBI, SYSTEM
 from defian_edge.runtime.hardware.table import DEVICES, device_named
 from defian_edge.runtime.manifest import EngineFacts
 from defian_edge.runtime.profile import ShapeProfile
-from tests.conftest import random_checkpoint, tiny
+from tests.conftest import REPOSITORY, random_checkpoint, tiny
 
 PROFILE = ShapeProfile.parse("1x64x64,1x360x640,1x1080x1920")
 
@@ -160,7 +160,7 @@ def test_live_maps_grow_with_the_pixels_and_are_no_less_than_the_largest(small):
 def test_what_an_engine_needs_is_counted_by_plan_or_by_graph(small):
     profile = ShapeProfile.parse("1x8x8,1x40x60,2x80x120")
     [half, single, eight] = needs_of(small, [Precision.FP16, Precision.FP32, Precision.INT8], profile, 2, 10**6)
-    assert (half.activations, single.activations, eight.activations) == (10**6, 2_350_000, 1_410_000)
+    assert (half.activations, single.activations, eight.activations) == (10**6, 2_350_000, 1_600_000)
     assert (single.weights, half.weights) == (4 * eight.weights, 2 * eight.weights)
     assert half.frames == 3 * 2 * 80 * 120 * 3 * 5
     assert half.total == half.activations + half.weights + half.frames + OWN
@@ -168,6 +168,15 @@ def test_what_an_engine_needs_is_counted_by_plan_or_by_graph(small):
     [counted] = needs_of(small, [Precision.FP16], profile, 2, None)
     assert counted.activations == live_bytes(small, profile.maximum)
     assert "live at once in the graph" in counted.words()
+
+
+def test_what_a_precision_takes_is_what_the_readme_says_was_planned():
+    text = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (fp32|fp16|int8) \|.* ([\d.]+) \|$", text, re.MULTILINE)
+    planned = {Precision(name): float(activations) for name, activations in rows}
+    assert len(planned) == 3
+    for precision, activations in planned.items():
+        assert OF_PLAN[precision] == pytest.approx(activations / planned[Precision.FP16], rel=0.01)
 
 
 def need(activations: int) -> Need:

@@ -6,14 +6,17 @@ import hashlib
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from types import ModuleType, SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from defian_edge.runtime.building.build import BuildOptions, build_plan
+from defian_edge.runtime.building import rebuild
+from defian_edge.runtime.building.build import BuildOptions, build_plan, capability_for
 from defian_edge.runtime.building.function_only import without_plugin
 from defian_edge.runtime.errors import DefianError
-from defian_edge.runtime.manifest import EngineFacts, Manifest, read_manifest
+from defian_edge.runtime.manifest import EngineFacts, Manifest, command_for, read_manifest
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.runtime.temporary import alone
 from tests.conftest import REPOSITORY
@@ -194,3 +197,55 @@ def test_what_is_no_graph_is_left_for_the_compiler_to_refuse(tiny_graph, damage)
         "endless": b"\xff" * 100,
     }
     assert without_plugin(made[damage]) == made[damage]
+
+
+@pytest.mark.parametrize(
+    ("command", "flavour", "sm", "expected"),
+    [
+        ("e.py --sm 75 --out o", "tensorrt-rtx", "89", "e.py --sm 89 --out o"),
+        ("e.py --sm=75 --out o", "tensorrt-rtx", "89", "e.py --sm=89 --out o"),
+        ("e.py --out o", "tensorrt-rtx", "89", "e.py --out o --sm 89"),
+        ("e.py --device rtx2060 --out o", "tensorrt-rtx", "89", "e.py --out o --target tensorrt-rtx --sm 89"),
+        ("e.py --device=orin-nano --target tensorrt", "tensorrt", "", "e.py --target tensorrt"),
+        ("e.py --target tensorrt", "tensorrt", "", "e.py --target tensorrt"),
+    ],
+)
+def test_the_command_for_another_gpu_names_neither_the_old_capability_nor_the_old_device(
+    command, flavour, sm, expected
+):
+    assert command_for(command, flavour, sm) == expected
+
+
+def test_a_build_for_the_second_gpu_asks_the_second_for_its_capability(monkeypatch):
+    capabilities = [(8, 9), (8, 6)]
+    cuda = SimpleNamespace(
+        init=lambda: None, Device=lambda each: SimpleNamespace(compute_capability=lambda: capabilities[each])
+    )
+    monkeypatch.setitem(sys.modules, "pycuda", SimpleNamespace(driver=cuda))
+    monkeypatch.setitem(sys.modules, "pycuda.driver", cuda)
+    options = BuildOptions("tensorrt", PROFILE, uint8=True, ordinal=1)
+    assert capability_for(ModuleType("tensorrt"), options) == "8.6"
+    assert capability_for(ModuleType("tensorrt"), BuildOptions("tensorrt", PROFILE, uint8=True)) == "8.9"
+
+
+def test_a_rebuild_is_for_the_gpu_that_was_asked_for(monkeypatch, tmp_path, tiny_graph):
+    graph = tmp_path / "tiny.fp32.onnx"
+    graph.write_bytes(tiny_graph)
+    digest = hashlib.sha256(tiny_graph).hexdigest()
+    facts = EngineFacts("tensorrt", "10.3.0", "8.9", 1, 1, 1, 1.0, 1)
+    manifest = Manifest(
+        "tiny.engine", "0" * 64, "tiny", 2, "fp32", "uint8", "0" * 64, "e.py", parent_sha256=digest, engine=facts
+    )
+    manifest = replace(manifest, profile=PROFILE)
+    wanted = rebuild.Wanted("10.4.0", "a GPU", (8, 6), PROFILE, None, ordinal=1)
+    given = []
+
+    def build(_: bytes, options: BuildOptions) -> None:
+        given.append(options.ordinal)
+        raise DefianError("enough")
+
+    monkeypatch.setattr(rebuild, "build_plan", build)
+    monkeypatch.setattr(rebuild, "provide", lambda *_: None)
+    with pytest.warns(rebuild.RebuiltEngineWarning), pytest.raises(DefianError, match="enough"):
+        rebuild.rebuilt(manifest, graph, wanted, ModuleType("tensorrt"), DefianError("It does not fit."))
+    assert given == [1]

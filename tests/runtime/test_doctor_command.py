@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -13,17 +14,21 @@ import pytest
 
 import defian_edge as de
 from defian_edge.runtime.doctor import command, run
+from defian_edge.runtime.doctor.cures import command_first
 from defian_edge.runtime.doctor.device import check_engine_on, device_line
 from defian_edge.runtime.doctor.diagnosis import Diagnosis
 from defian_edge.runtime.doctor.engine import check_engine
 from defian_edge.runtime.doctor.facts import Package
 from defian_edge.runtime.doctor.findings import Finding, Level, Line
+from defian_edge.runtime.doctor.packages import EXTRAS
+from defian_edge.runtime.doctor.smoke import STEPS
 from defian_edge.runtime.doctor.steps import CRASHED, DONE, Step
 from defian_edge.runtime.hardware.table import device_named
 from defian_edge.runtime.manifest import EngineFacts, Manifest
 from defian_edge.runtime.profile import ShapeProfile
 from tests.conftest import REPOSITORY
 from tests.doubles.deployment import deploy, run_alone
+from tests.doubles.doctor_cures import is_a_command
 from tests.doubles.doctor_facts import BARE, DESKTOP, JETSON, packages
 
 if TYPE_CHECKING:
@@ -91,6 +96,15 @@ def test_bad_usage_ends_with_status_2_before_anything_is_asked(monkeypatch, caps
 def test_no_package_but_pythons_own_is_imported_for_the_page():
     """So that it can tell that numpy is missing, or does not load."""
     code = "import sys, defian_edge.runtime.doctor.command; print({'numpy', 'PIL', 'rich', 'av'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    assert done.stdout == "set()\n"
+
+
+def test_what_loads_native_libraries_is_loaded_in_another_process():
+    code = (
+        "import sys; from defian_edge.runtime.doctor.run import doctor; doctor(smoke=False); "
+        "print({'numpy', 'PIL', 'av', 'pynvml', 'pycuda'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     assert done.stdout == "set()\n"
 
@@ -179,13 +193,13 @@ def test_an_engine_that_fits_is_green_and_named(tmp_path):
         ({"flavour": "onnx"}, DESKTOP, "found one whose manifest names 'onnx'", COMMAND),
         ({"profile": None}, DESKTOP, "found one without profile", COMMAND),
         ({"sha256": "0" * 64}, DESKTOP, "is not the file its manifest describes", COMMAND),
-        ({}, BARE, "expected an NVIDIA GPU, found none", "nvidia-smi -L"),
+        ({}, BARE, "expected an NVIDIA GPU, found none", "python -m runtime PHOTO --engine GRAPH.onnx --out sr/"),
         ({}, replace(JETSON, packages=packages(pycuda="2026.1")), "needs tensorrt", "apt install tensorrt"),
         (
             {"flavour": "tensorrt-rtx", "version": "1.7.1", "compute_capability": "7.5"},
             DESKTOP,
             "capability 7.5",
-            "Rebuild it for this GPU: python export.py --model x2 --target tensorrt-rtx --sm 89",
+            "python export.py --model x2 --target tensorrt-rtx --sm 89 (rebuild it for this GPU)",
         ),
     ],
 )
@@ -196,6 +210,67 @@ def test_an_engine_that_does_not_run_here_is_red_with_why_and_what_rebuilds_it(t
     assert len(found) == 1
     assert found[0].level == Level.RED
     assert cure in found[0].cure
+    assert is_a_command(found[0].cure)
+
+
+def with_graph(folder: Path, **changes) -> tuple[Path, Path]:
+    """An engine with the graph that it was built from beside it."""
+    graph = folder / "x 2.onnx"
+    graph.write_bytes(b"graph")
+    return write_engine(folder, parent_sha256=hashlib.sha256(b"graph").hexdigest(), **changes), graph
+
+
+@pytest.mark.parametrize(
+    ("changes", "facts", "rebuilds"),
+    [
+        ({"version": "10.3.0"}, DESKTOP, True),
+        ({"compute_capability": "8.6"}, DESKTOP, True),
+        ({"version": "10.3.0", "compute_capability": "8.6"}, DESKTOP, True),
+        ({"flavour": "tensorrt-rtx", "version": "1.1.0"}, DESKTOP, True),
+        ({"version": "10.3.0"}, without("pycuda"), False),
+        ({"version": "10.3.0"}, BARE, False),
+        ({"version": "10.3.0", "activation_bytes": 1 << 40}, DESKTOP, False),
+        (
+            {"version": "10.3.0"},
+            replace(DESKTOP, packages=DESKTOP.packages | packages(tensorrt="8.6.2")),
+            False,
+        ),
+        (
+            {"flavour": "tensorrt-rtx", "version": "1.1.0"},
+            replace(DESKTOP, gpus=(replace(DESKTOP.gpus[0], capability=(9, 0)),)),
+            False,
+        ),
+    ],
+)
+def test_rebuild_is_named_where_it_would_do(tmp_path, changes, facts, rebuilds):
+    engine, _ = with_graph(tmp_path, **changes)
+    again = f"python -m runtime PHOTO --engine {engine} --rebuild --out sr/"
+    findings = check_engine(engine, facts).findings
+    assert all(finding.cure.startswith(again) is rebuilds for finding in findings)
+    assert findings
+    (tmp_path / "x 2.onnx").write_bytes(b"another graph")
+    assert not any("--rebuild" in finding.cure for finding in check_engine(engine, facts).findings)
+
+
+def test_without_a_gpu_the_graph_beside_the_engine_is_named(tmp_path):
+    engine, graph = with_graph(tmp_path)
+    [*_, none] = check_engine(engine, BARE).findings
+    assert none.cure.startswith(f"python -m runtime PHOTO --engine '{graph}' --out sr/")
+
+
+@pytest.mark.parametrize(
+    ("hint", "cure"),
+    [
+        ("", "make"),
+        ("Copy both.", "make (copy both)"),
+        ("pip install x", "pip install x"),
+        ("rm -r kernels (they are made anew)", "rm -r kernels (they are made anew)"),
+        ("Install it with: pip install 'x[y]'", "pip install 'x[y]' (install it with)"),
+        ("Copy both, or: anew: python3 e.py --a 1:2.", "python3 e.py --a 1:2 (copy both, or: anew)"),
+    ],
+)
+def test_the_command_of_a_hint_comes_first(hint, cure):
+    assert command_first(hint, "make") == cure
 
 
 def test_several_reasons_are_told_at_once(tmp_path):
@@ -206,9 +281,11 @@ def test_several_reasons_are_told_at_once(tmp_path):
 def test_a_file_that_is_none_or_has_no_manifest_is_red(tmp_path):
     [none] = check_engine(tmp_path / "none.engine", DESKTOP).findings
     assert "No file at" in none.text
+    assert is_a_command(none.cure)
     (tmp_path / "a.engine").write_bytes(b"plan")
     [bare] = check_engine(tmp_path / "a.engine", DESKTOP).findings
     assert "has no manifest" in bare.text
+    assert is_a_command(bare.cure)
 
 
 def test_an_engine_that_does_not_fit_is_not_run(tmp_path, monkeypatch):
@@ -250,6 +327,24 @@ def test_the_page_of_a_machine_with_everything_is_one_screen():
     lines = tuple(run.lines_of(DESKTOP))
     assert len(str(Diagnosis(lines, DESKTOP, 0.1)).splitlines()) <= 24
     assert len(str(Diagnosis(tuple(run.lines_of(JETSON)), JETSON, 0.1)).splitlines()) <= 24
+
+
+def test_the_page_is_one_screen_with_every_package_of_every_extra_and_each_is_printed_once():
+    """But for ONNX Runtime's for the CPU, which may not lie over the one for GPUs."""
+    names = {name for wanted in EXTRAS.values() for name in wanted} - {"onnxruntime"}
+    there = {name: DESKTOP.packages.get(name) or Package(name, "2026.11.30") for name in sorted(names)}
+    facts = replace(DESKTOP, packages=there)
+    lines = [*run.lines_of(facts), Line("engine", "x2.fp16.engine: tensorrt 11.5.0 engine of x2, fp16")]
+    page = str(Diagnosis(tuple(lines), facts, 0.1))
+    assert page.endswith(" green, 0 yellow, 0 red; 0.1 s")
+    assert len(page.splitlines()) <= 24
+    steps = [Step(name, DONE, "right") for name in STEPS]
+    assert len(str(Diagnosis((*lines, *run.smoke_lines(steps)), facts, 0.1, 2.0)).splitlines()) <= 30
+    told = [word for line in lines if line.area == "packages" for word in re.split(r"[^a-z0-9-]+", line.text)]
+    for name in sorted(names):
+        of_users = any(name in wanted for extra, wanted in EXTRAS.items() if extra not in {"test", "fuzz"})
+        # An extra of one package can have its name.
+        assert told.count(name) - (name in EXTRAS) == of_users, name
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
-from dataclasses import replace
+import time
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 import pynvml
@@ -11,8 +14,11 @@ import pytest
 
 from defian_edge.runtime.doctor import gather, gpus, jetson, programs
 from defian_edge.runtime.doctor.facts import Gpu, Package
+from defian_edge.runtime.doctor.findings import Level
 from defian_edge.runtime.doctor.programs import Said
+from defian_edge.runtime.doctor.run import doctor
 from defian_edge.runtime.doctor.steps import CRASHED, DONE, FAILED, Step
+from tests.conftest import needed
 from tests.doubles import doctor_outputs as outputs
 from tests.doubles.doctor_facts import JETSON
 from tests.doubles.nvml import made_up_nvml
@@ -143,6 +149,10 @@ def test_the_files_of_a_jetson_are_read(tmp_path, monkeypatch):
     zone(tmp_path / "zones", 0, "gpu-thermal", ("passive", 99_000), ("critical", 104_500))
     zone(tmp_path / "zones", 1, "tj-thermal", ("active", 51_000), ("passive", 97_000), ("passive", 99_000))
     zone(tmp_path / "zones", 2, "soc0-thermal", ("critical", 104_500))
+    for number, name, count in ((0, "oc1", 0), (1, "oc1", 3), (1, "oc2", 0), (1, "oc3", 12)):
+        counter = tmp_path / "hwmon" / f"hwmon{number}" / f"{name}_event_cnt"
+        counter.parent.mkdir(parents=True, exist_ok=True)
+        counter.write_text(f"{count}\n")
     (tmp_path / "libnvinfer.so.10").write_text("")
     (tmp_path / "libnvinfer.so.10.3.0").write_text("")
     (tmp_path / "python3.10" / "dist-packages" / "tensorrt").mkdir(parents=True)
@@ -154,25 +164,25 @@ def test_the_files_of_a_jetson_are_read(tmp_path, monkeypatch):
         "RELEASE": "release",
         "MODES": "modes",
         "ZONES": "zones",
+        "HWMON": "hwmon",
         "LIBRARIES": ".",
         "SYSTEM_PACKAGES": ".",
     }
     for name, place in places.items():
         monkeypatch.setattr(jetson, name, tmp_path / place)
-    monkeypatch.setattr(jetson, "said", lambda *_: Said(outputs.NVPMODEL_JETPACK_5))
-    found = jetson.find_jetson(outputs.TEGRA_JETPACK_6_AS_USER)
+    found = jetson.find_jetson(outputs.TEGRA_JETPACK_6_AS_USER, Said(outputs.NVPMODEL_JETPACK_5))
     assert found is not None
     assert (found.board, found.l4t, found.jetpack) == ("NVIDIA Jetson Orin Nano Developer Kit", (36, 4, 3), 6)
     assert (found.mode, found.modes[2]) == (("MODE_15W", 2), "MAXN_SUPER")
     assert found.passive == {"gpu": 99.0, "tj": 97.0}
+    assert found.overcurrents == {"oc1": 3, "oc3": 12}
     assert found.temperatures["tj"] == 48.75
     assert (found.tensorrt, found.tensorrt_python) == ("10.3.0", True)
-    monkeypatch.setattr(jetson, "said", lambda *_: Said("", outputs.NVPMODEL_REFUSED.strip()))
-    refused = jetson.find_jetson("")
+    refused = jetson.find_jetson("", Said("", outputs.NVPMODEL_REFUSED.strip()))
     assert refused is not None
     assert (refused.mode, refused.mode_error) == (None, outputs.NVPMODEL_REFUSED.strip())
     monkeypatch.setattr(jetson, "BOARD", tmp_path / "none")
-    assert jetson.find_jetson("") is None
+    assert jetson.find_jetson("", Said("")) is None
 
 
 def test_the_newest_library_is_the_one_of_the_greatest_number(tmp_path):
@@ -201,6 +211,18 @@ def test_the_driver_is_what_its_library_says_else_what_nvidia_smi_says(monkeypat
     assert driver.nvml == mismatch
     driver, _ = gather.driver_from(None, Said("", "there is no program nvidia-smi"), "")
     assert driver.nvml == ""
+
+
+def test_a_library_that_only_has_the_drivers_name_is_red(tmp_path, monkeypatch):
+    """As one that an image or a toolkit's folder left: it loads, and is none."""
+    source = tmp_path / "part.c"
+    source.write_text("int cuDriverGetVersion(int *version) { *version = 12040; return 0; }\n")
+    library = tmp_path / "libcuda.so.1"
+    subprocess.run([needed("gcc"), "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path))
+    found = [each for each in doctor(smoke=False).findings if each.rule == "driver-there"]
+    assert [(each.level, each.cure) for each in found] == [(Level.RED, "unset LD_LIBRARY_PATH")]
+    assert f"{library} is no CUDA driver, it has no cuInit" in found[0].text
 
 
 def test_a_card_without_a_driver_is_seen_on_the_bus(tmp_path, monkeypatch):
@@ -267,25 +289,51 @@ def test_a_program_that_hangs_fails_or_is_not_there_holds_nothing_up(tmp_path, m
     assert programs.first_line("absent") == ""
 
 
+def quiet_steps(*gpus: Gpu) -> list[Step]:
+    """What the child process says, through JSON as it does."""
+    told = {"library": "", "cuda": 13000, "status": 0, "devices": [device(1)]}
+    nvml = json.loads(json.dumps({"gpus": [asdict(gpu) for gpu in gpus], "why": ""}))
+    return [Step("nvml", DONE, nvml), Step("driver", DONE, told)]
+
+
 @pytest.fixture
 def quiet_gather(monkeypatch):
     """What takes long is answered at once, as on a machine with a driver and one GPU."""
-    told = {"library": "", "cuda": 13000, "status": 0, "devices": [device(1)]}
-    monkeypatch.setattr(gather, "run_steps", lambda *_: [Step("driver", DONE, told)])
-    monkeypatch.setattr(gather, "find_jetson", lambda _: None)
+    monkeypatch.setattr(gather, "run_steps", lambda *_: quiet_steps())
+    monkeypatch.setattr(gather, "find_jetson", lambda *_: None)
     monkeypatch.setattr(gather, "find_tegrastats", lambda: None)
     return monkeypatch
 
 
-def test_nvidia_smi_is_asked_only_where_nvml_lists_nothing(quiet_gather):
-    quiet_gather.setattr(gather, "listed_by_nvml", lambda: ([replace(listed(1), source="NVML")], ""))
-    quiet_gather.setattr(gather, "said", lambda program, *_: pytest.fail(program) if "smi" in program else Said(""))
-    facts = gather.gather()
-    assert [(gpu.source, gpu.capability) for gpu in facts.gpus] == [("NVML", (8, 9))]
-    assert facts.driver.nvml == ""
-    quiet_gather.setattr(gather, "listed_by_nvml", lambda: ([], ""))
+def test_nvidia_smi_counts_only_where_nvml_lists_nothing(quiet_gather):
+    known = replace(listed(1), source="NVML", capability=(8, 9), throttles=("power cap",))
+    quiet_gather.setattr(gather, "run_steps", lambda *_: quiet_steps(known))
     answers = {"nvidia-smi": Said(outputs.SMI_CONSUMER)}
     quiet_gather.setattr(gather, "said", lambda program, *_: answers.get(program, Said("")))
     facts = gather.gather()
+    assert facts.gpus == (replace(known, total=8 * GIB),)
+    assert facts.driver.nvml == ""
+    quiet_gather.setattr(gather, "run_steps", lambda *_: quiet_steps())
+    facts = gather.gather()
     assert [(gpu.source, gpu.name) for gpu in facts.gpus] == [("nvidia-smi", "NVIDIA GeForce RTX 3070")]
     assert facts.driver.cuda == (13, 0)
+
+
+def test_programs_that_hang_do_not_add_up(tmp_path, monkeypatch):
+    begun = time.monotonic()
+    quiet = doctor(smoke=False)
+    without = time.monotonic() - begun
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    for name in ("nvidia-smi", "tegrastats", "nvpmodel", "ffmpeg"):
+        (tmp_path / name).write_text("#!/bin/sh\nexec sleep 60\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(jetson, "BOARD", tmp_path / "model")
+    (tmp_path / "model").write_text("NVIDIA Jetson Orin Nano Developer Kit\0")
+    begun = time.monotonic()
+    found = doctor(smoke=False)
+    took = time.monotonic() - begun
+    assert found.facts.jetson is not None
+    assert found.facts.jetson.mode_error == "nvpmodel did not answer within 1.5 s"
+    assert found.facts.driver.nvml in {"nvidia-smi did not answer within 1.5 s", quiet.facts.driver.nvml}
+    assert took < without + 1.9 * programs.SECONDS, "two limits are a sum"
+    assert found.seconds <= took

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import re
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from defian_edge.runtime.doctor import gather
+from defian_edge.runtime.doctor import caches, gather
 from defian_edge.runtime.doctor.caches import find_cache
+from defian_edge.runtime.doctor.describe import described
 from defian_edge.runtime.doctor.packages import EXTRAS, extra_of, find_packages, is_older
 from tests.conftest import REPOSITORY
+from tests.doubles.doctor_facts import BARE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,3 +124,19 @@ def test_a_cache_that_cannot_be_made_or_is_another_users_is_told(tmp_path, monke
 def test_without_a_home_there_is_no_cache(monkeypatch):
     monkeypatch.setattr("defian_edge.runtime.doctor.caches.cache_folder", lambda: None)
     assert find_cache().folder == ""
+
+
+def test_a_cache_of_very_many_files_is_not_looked_through_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(caches, "MOST_LOOKED_AT", 10)
+    for number in range(20):
+        (tmp_path / f"{number:02}").mkdir()
+        (tmp_path / f"{number:02}" / "kernel").write_bytes(b"12345")
+    walked = []
+    monkeypatch.setattr(caches, "doubt_about", lambda found: walked.append(found) or "")
+    found = find_cache(tmp_path)
+    assert (found.files, found.size, found.more) == (4, 20, True), "the folder itself, five below it and four files"
+    assert len(walked) <= 11
+    assert "4 files or more, 0.0 MiB or more" in dict(described(replace(BARE, cache=found)))["caches"]
+    monkeypatch.setattr(caches, "MOST_LOOKED_AT", 41)
+    found = find_cache(tmp_path)
+    assert (found.files, found.size, found.more) == (20, 100, False)

@@ -14,6 +14,7 @@ from defian_edge.runtime.doctor.rules import RULES, judge
 from defian_edge.runtime.doctor.rules.jetson import fastest_mode
 from defian_edge.runtime.doctor.rules.pairs import takes_rtx
 from defian_edge.runtime.doctor.run import lines_of
+from tests.doubles.doctor_cures import is_a_command
 from tests.doubles.doctor_facts import BARE, DESKTOP, JETSON, packages
 
 if TYPE_CHECKING:
@@ -56,10 +57,22 @@ def lacking(*names: str, facts: Facts = DESKTOP) -> Facts:
     return replace(facts, packages={name: each for name, each in facts.packages.items() if name not in names})
 
 
+def wheel_at(folder: str) -> Facts:
+    """A Jetson with a wheel of TensorRT in a folder of its own."""
+    return replace(JETSON, packages=JETSON.packages | {"tensorrt": Package("tensorrt", "10.13.3", folder, 12)})
+
+
+def without_cuinit(facts: Facts) -> Facts:
+    """Nothing is known of the driver but that its library is none."""
+    failure = "/opt/x/libcuda.so.1 is no CUDA driver, it has no cuInit"
+    return replace(driver(facts, library=None, status=None), crashes={"driver": failure})
+
+
 def on_cuda_12(**versions) -> Facts:
     return having(driver(BARE, library="", status=0, kernel="550.54.14", cuda=(12, 4), hardware=True), **versions)
 
 
+XAVIER_NX = {0: "MODE_15W_2CORE", 2: "MODE_15W_6CORE", 6: "MODE_20W_2CORE", 8: "MODE_20W_6CORE"}
 RED, YELLOW = Level.RED, Level.YELLOW
 CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
     "python-version": [
@@ -81,6 +94,9 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
     ],
     "driver-there": [
         (replace(driver(library=None), crashes={"driver": "SIGSEGV"}), RED, "SIGSEGV", "ubuntu-drivers"),
+        (without_cuinit(BARE), RED, "no answer: /opt/x/libcuda.so.1 is no CUDA driver", "ubuntu-drivers install"),
+        (without_cuinit(machine(BARE, container=True)), RED, "no CUDA driver", "docker run --gpus all"),
+        (without_cuinit(machine(BARE, library_path="/a:/opt/x/")), RED, "no CUDA driver", "^unset LD_LIBRARY_PATH$"),
         (driver(library=MISSING, status=None), RED, "module 580.95.05 is loaded, but", "ubuntu-drivers install"),
         (machine(driver(library=MISSING), container=True), RED, "is loaded, but", "docker run --gpus all"),
         (driver(library=MISSING, loaded=False), RED, "a GPU|an NVIDIA GPU, and no driver", "ubuntu-drivers install"),
@@ -91,10 +107,13 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
     "driver-starts": [
         (machine(driver(status=100), visible=""), RED, "hides every GPU", "unset CUDA_VISIBLE_DEVICES"),
         (machine(driver(status=100), visible="-1"), RED, "CUDA_VISIBLE_DEVICES='-1' hides", "unset CUDA_VISIBLE"),
-        (driver(status=100), RED, "finds no GPU", "nvidia-smi -L"),
+        (driver(status=100), RED, "finds no GPU, and there is one", "ubuntu-drivers install"),
+        (driver(status=100, loaded=False), RED, "finds no GPU", "^sudo modprobe nvidia$"),
+        (machine(driver(status=100), container=True), RED, "finds no GPU", "docker run --gpus all"),
+        (driver(JETSON, status=100), RED, "finds no GPU", "--reinstall nvidia-l4t-cuda"),
         (driver(status=100, hardware=False), YELLOW, "driver and no GPU", "^$"),
         (driver(status=34), RED, "toolkit's stub", "unset LD_LIBRARY_PATH"),
-        (driver(status=46), RED, "busy", "query-compute-apps"),
+        (driver(status=46), RED, "exclusive use", "sudo nvidia-smi -c DEFAULT"),
         (driver(status=802), RED, "not ready", "nvidia-fabricmanager"),
         (driver(status=803), RED, "different versions", "sudo reboot"),
         (driver(status=804), RED, "forward compatibility", "apt remove 'cuda-compat"),
@@ -103,6 +122,7 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
     ],
     "one-driver": [
         (driver(nvml="Driver/library version mismatch"), RED, "different versions", "sudo reboot"),
+        (replace(DESKTOP, crashes={"nvml": "SIGSEGV"}), RED, "NVML gave no answer: SIGSEGV", "ubuntu-drivers install"),
         (driver(nvml="Insufficient Permissions"), YELLOW, "NVML lists no GPU: Insufficient", "nvidia-smi"),
     ],
     "throttling": [
@@ -125,7 +145,14 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
     "power-mode": [
         (jetson(mode=("7W", 3)), YELLOW, "mode is 7W; MAXN_SUPER is this board's fastest", "sudo nvpmodel -m 2$"),
         (jetson(mode=None, mode_error="NVPM ERROR: 13"), YELLOW, "not known: NVPM ERROR: 13", "sudo nvpmodel -q"),
-        (jetson(mode=("10W", 1), modes={}), YELLOW, "mode is 10W", "nvpmodel.conf"),
+        (jetson(mode=("7W", 1), modes={0: "15W", 1: "7W"}), YELLOW, "15W is this board's fastest", "nvpmodel -m 0$"),
+        (jetson(mode=("MODE_15W_2CORE", 0), modes=XAVIER_NX), YELLOW, "MODE_20W_6CORE is", "sudo nvpmodel -m 8$"),
+        (jetson(mode=("10W", 1), modes={}), YELLOW, "mode is 10W, and .* not known", "nvpmodel.conf"),
+    ],
+    "over-current": [
+        (jetson(overcurrents={"oc3": 2, "oc1": 9}), YELLOW, r"since it was started \(oc1 9, oc3 2\)", "nvpmodel -m 1 "),
+        (jetson(overcurrents={"oc1": 1}, mode=("7W", 3)), YELLOW, "oc1 1", "^grep .*oc.*_event_cnt"),
+        (jetson(overcurrents={"oc1": 1}, mode=None, mode_error="13"), YELLOW, "oc1 1", "stronger supply"),
     ],
     "old-jetpack": [
         (jetson(tensorrt="8.6.2", l4t=(36, 3, 0)), RED, "8.6.2; engines need 10.3", "apt dist-upgrade"),
@@ -137,7 +164,15 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
             having(lacking("tensorrt", facts=JETSON), tensorrt=("11.0.0", 13), tensorrt_cu13=("11.0.0", 13)),
             RED,
             "wheel tensorrt 11.0.0 lies over JetPack's own 10.3.0",
-            "pip uninstall -y tensorrt tensorrt-cu13$",
+            "^pip uninstall -y tensorrt tensorrt-cu13$",
+        ),
+        (wheel_at("/usr/local/lib/python3.10/dist-packages"), RED, "10.13.3 lies over JetPack's own", "^sudo pip unin"),
+        (wheel_at("/home/me/.local/lib/python3.10/site-packages"), RED, "10.13.3 lies over", "^pip uninstall"),
+        (
+            replace(JETSON, packages=JETSON.packages | packages(tensorrt_cu12=("10.13.3", 12))),
+            RED,
+            "wheel tensorrt-cu12 10.13.3",
+            "^pip uninstall -y tensorrt-cu12$",
         ),
     ],
     "jetpack-hidden": [
@@ -225,7 +260,7 @@ def test_a_fault_is_found_with_what_cures_it(name, facts, level, text, cure):
         assert finding.level == level
         assert re.search(text, finding.text), finding.text
         assert re.search(cure, finding.cure), finding.cure
-        assert level == YELLOW or finding.cure
+        assert level == YELLOW or is_a_command(finding.cure)
     on_the_page = [finding for line in lines_of(facts) for finding in line.findings]
     assert set(found) <= set(on_the_page)
     assert len(on_the_page) == len(judge(facts)), "a finding has no line of the page to stand at"
@@ -250,6 +285,9 @@ def test_pycuda_is_not_blamed_for_a_driver_that_is_not_there():
     unloaded = Package("pycuda", "2026.1", error="ImportError: libcuda.so.1: cannot open shared object file")
     facts = replace(BARE, packages=BARE.packages | {"pycuda": unloaded})
     assert [finding.rule for finding in judge(facts)] == ["driver-there"]
+    undefined = Package("pycuda", "2026.1", error="ImportError: libcuda.so.1: undefined symbol: cuInit")
+    facts = without_cuinit(replace(BARE, packages=BARE.packages | {"pycuda": undefined}))
+    assert [finding.rule for finding in judge(facts)] == ["driver-there"]
 
 
 @pytest.mark.parametrize(
@@ -258,11 +296,27 @@ def test_pycuda_is_not_blamed_for_a_driver_that_is_not_there():
         ({0: "15W", 2: "MAXN_SUPER"}, (2, "MAXN_SUPER")),
         ({0: "MAXN", 1: "15W"}, (0, "MAXN")),
         ({0: "MAXN", 3: "MAXN_SUPER"}, (3, "MAXN_SUPER")),
-        ({0: "MODE_15W_6CORE"}, None),
+        ({0: "15W", 1: "7W"}, (0, "15W")),
+        (XAVIER_NX, (8, "MODE_20W_6CORE")),
+        ({2: "MODE_15W", 3: "MODE_30W_ALL", 4: "MODE_30W_6CORE"}, (3, "MODE_30W_ALL")),
+        ({1: "QUIET"}, None),
     ],
 )
 def test_the_fastest_mode_is_known_by_its_name_and_not_by_its_number(modes, fastest):
     assert fastest_mode(modes) == fastest
+
+
+@pytest.mark.parametrize(
+    ("mode", "modes"),
+    [
+        (("15W", 0), {0: "15W", 1: "7W"}),
+        (("MODE_20W_6CORE", 8), XAVIER_NX),
+        (("20W", 4), {3: "20W", 4: "20W"}),
+        (("MAXN", 0), {}),
+    ],
+)
+def test_nothing_is_said_in_the_fastest_mode_of_a_board_whether_it_has_one_without_a_limit_or_not(mode, modes):
+    assert [each.text for each in judge(jetson(mode=mode, modes=modes)) if each.rule == "power-mode"] == []
 
 
 def test_tensorrt_rtx_runs_on_its_targets_and_on_what_is_newer_than_all_of_them():

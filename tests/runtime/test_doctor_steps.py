@@ -101,6 +101,6 @@ def test_a_crash_is_a_red_line_with_a_cure_and_what_was_not_tried_is_one_line():
     )
     assert [line.level for line in lines] == [Level.GREEN, Level.RED, Level.RED, Level.GREEN]
     assert lines[1].findings[0].text == "the process was ended by SIGSEGV"
-    assert "doctor --no-smoke" in lines[1].findings[0].cure
+    assert lines[1].findings[0].cure == "python -m runtime doctor --no-smoke"
     assert lines[2].findings[0].cure == "python export.py"
     assert lines[3].text == "not tried: driver, pycuda; there is no driver"

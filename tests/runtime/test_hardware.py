@@ -18,7 +18,12 @@ from tools.devices import page
 ISSUED = (
     *("orin-nano-4", "orin-nano-8", "orin-nx-8", "orin-nx-16", "agx-orin-32", "agx-orin-64", "xavier-nx", "agx-xavier"),
     *("thor", "t4", "a2", "a10", "l4", "l40s", "gb10", "h100", "h200", "a100"),
-    *("rtx2060", "rtx2080ti", "rtx3060", "rtx3090", "rtx4060", "rtx4090", "rtx5060", "rtx5090"),
+    *("rtx2060", "rtx2060-12", "rtx2060super", "rtx2070", "rtx2070super", "rtx2080", "rtx2080super", "rtx2080ti"),
+    *("rtx3050", "rtx3050-6", "rtx3060", "rtx3060-8", "rtx3060ti", "rtx3070", "rtx3070ti", "rtx3080", "rtx3080-12"),
+    *("rtx3080ti", "rtx3090", "rtx3090ti"),
+    *("rtx4060", "rtx4060ti", "rtx4060ti-16", "rtx4070", "rtx4070super", "rtx4070ti", "rtx4070tisuper", "rtx4080"),
+    *("rtx4080super", "rtx4090", "rtx4090d"),
+    *("rtx5050", "rtx5060", "rtx5060ti", "rtx5060ti-16", "rtx5070", "rtx5070ti", "rtx5080", "rtx5090"),
 )
 UNPUBLISHED = {"thor", "gb10"}
 
@@ -51,6 +56,8 @@ def test_every_device_has_plausible_peaks_and_a_source():
         # NVIDIA's whitepapers print these.
         *(("rtx3090", 284.7), ("rtx3080", 238.0), ("rtx3070", 162.6), ("rtx4090", 660.6), ("rtx5090", 838.0)),
         *(("rtx5080", 450.2), ("rtx2080ti", 227.7), ("rtx2080", 169.6), ("rtx2070", 126.0)),
+        # A quarter of the 421 TOPS of sparse FP4 that NVIDIA announced.
+        ("rtx5050", 105.3),
     ],
 )
 def test_what_is_multiplied_here_is_what_nvidia_prints(name, teras):
@@ -68,7 +75,18 @@ def test_what_is_multiplied_here_is_what_nvidia_prints(name, teras):
         ("NVIDIA GeForce RTX 4060 Ti", "", 8188, "rtx4060ti"),
         ("NVIDIA GeForce RTX 4060 Ti", "", 16380, "rtx4060ti-16"),
         ("NVIDIA GeForce RTX 3080", "", 10240, "rtx3080"),
-        ("NVIDIA GeForce RTX 3080", "", 12288, None),  # the one with 12 GB has more multiprocessors
+        ("NVIDIA GeForce RTX 3080", "", 12288, "rtx3080-12"),
+        ("NVIDIA GeForce RTX 3080", "", 20480, None),
+        ("NVIDIA GeForce RTX 3060", "", 8192, "rtx3060-8"),
+        ("NVIDIA GeForce RTX 3060", "", 12288, "rtx3060"),
+        ("NVIDIA GeForce RTX 3050", "", 6144, "rtx3050-6"),
+        ("NVIDIA GeForce RTX 3050", "", 4096, None),
+        ("NVIDIA GeForce RTX 2060", "", 6144, "rtx2060"),
+        ("NVIDIA GeForce RTX 2060", "", 12288, "rtx2060-12"),
+        ("NVIDIA GeForce RTX 4090 D", "", 24564, "rtx4090d"),
+        ("NVIDIA GeForce RTX 5090 D", "", 32607, None),
+        ("NVIDIA L4", "", 23034, "l4"),
+        ("NVIDIA A100-SXM4-80GB", "", 9856, None),  # a part of it, by MIG
         ("NVIDIA GeForce RTX 4090 Laptop GPU", "", None, None),
         ("NVIDIA H100 PCIe", "", None, None),
         ("Something Else", "", None, None),

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.first_size import first_size
+from defian_edge.runtime.jobs import Job
 from defian_edge.runtime.video import upscale_video
 from defian_edge.runtime.video_times import FrameTimes
 from tests.doubles.enlarger import Enlarger
@@ -294,6 +296,7 @@ def test_a_video_that_players_turn_or_mirror_is_turned_or_mirrored(tmp_path, deg
     shown = np.rot90(picture, turns)[:, :: -1 if mirrored else 1]
     expected = shown.repeat(2, axis=0).repeat(2, axis=1)
     assert frame.shape == expected.shape, degrees
+    assert first_size([Job(source, target, is_video=True)]) == shown.shape[:2]
     assert np.abs(frame.astype(int) - expected).mean() < 8
     with av.open(str(target)) as reader:
         stream = reader.streams.video[0]

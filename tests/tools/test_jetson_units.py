@@ -5,14 +5,11 @@ from __future__ import annotations
 import configparser
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 
-import pytest
-
 from defian_edge.runtime.command import _parser
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, needed
 
 FOLDER = REPOSITORY / "tools" / "jetson"
 UNITS = sorted(path.name for path in FOLDER.glob("defian-upscale.*"))
@@ -32,7 +29,7 @@ def test_there_is_a_service_and_its_timer():
 
 
 def test_systemd_reads_them_without_a_word(tmp_path):
-    program = shutil.which("systemd-analyze") or pytest.skip("systemd is not here")
+    program = needed("systemd-analyze", "systemd")
     for name in UNITS:
         text = (FOLDER / name).read_text(encoding="utf-8")
         (tmp_path / name).write_text(text.replace("/opt/defian-edge/.venv/bin/python", sys.executable))

@@ -118,6 +118,14 @@ def test_a_test_without_its_program_skips_with_the_package_and_fails_in_the_gate
         needed("g++")
 
 
+def test_every_program_that_tests_need_is_named():
+    """Gcc comes with g++, and a shell with every Debian."""
+    known = {name for each in FOR_TESTS for name in each.names} | {"gcc", "sh"}
+    tests = (REPOSITORY / "tests").rglob("*.py")
+    asked = {name for path in tests for name in re.findall(r'needed\("([^"]+)"', path.read_text(encoding="utf-8"))}
+    assert {"g++", "xz", "systemd-analyze"} <= asked <= known
+
+
 def test_it_runs_on_the_standard_library_alone():
     done = subprocess.run(
         [sys.executable, "-I", "-S", str(REPOSITORY / "tools" / "needs.py"), "--tests"],

@@ -14,10 +14,14 @@ if TYPE_CHECKING:
 RESULTS = "https://docs.nvidia.com/cuda/cuda-driver-api/group__CUDA__TYPES.html (CUresult)"
 INSTALL = "sudo ubuntu-drivers install && sudo reboot"
 CONTAINER = "docker run --gpus all IMAGE (on the host; it needs the NVIDIA Container Toolkit)"
+UNKNOWN = "sudo dmesg (what the kernel module said of it)"
+"""A question: nothing is known of this answer that a command would cure."""
 NOT_STARTED: dict[int, tuple[str, str]] = {
     34: ("the library is the toolkit's stub, and no driver", "unset LD_LIBRARY_PATH (or take its stubs folder out)"),
-    46: ("the GPU is busy or in exclusive use", "nvidia-smi --query-compute-apps=pid,name --format=csv"),
-    100: ("it finds no GPU", "nvidia-smi -L"),
+    46: (
+        "the GPU is in exclusive use, or closed to programs",
+        "sudo nvidia-smi -c DEFAULT (or end what nvidia-smi lists)",
+    ),
     802: ("the system is not ready", "sudo systemctl restart nvidia-fabricmanager"),
     803: ("its library and the kernel module are of different versions", "sudo reboot"),
     804: (
@@ -32,9 +36,8 @@ NOT_STARTED: dict[int, tuple[str, str]] = {
 def driver_there(facts: Facts) -> Iterator[Verdict]:
     """A driver, where there is a GPU."""
     driver = facts.driver
-    if facts.crashes.get("driver"):
-        text = f"Asking the CUDA driver ended the process that asked: {facts.crashes['driver']}."
-        yield red("driver", text, INSTALL)
+    if failure := facts.crashes.get("driver"):
+        yield red("driver", f"The CUDA driver gave no answer: {failure}.", _instead_of(failure, facts))
     elif driver.library == "" or driver.library is None:
         return
     elif driver.loaded:
@@ -51,6 +54,14 @@ def driver_there(facts: Facts) -> Iterator[Verdict]:
         yield yellow("driver", text, CONTAINER if facts.machine.container else "")
 
 
+def _instead_of(failure: str, facts: Facts) -> str:
+    """Away from the folder that hides the driver, if the failure names one; else the driver anew."""
+    folders = [folder.rstrip("/") for folder in facts.machine.library_path.split(":")]
+    if any(folder and f"{folder}/" in failure for folder in folders):
+        return "unset LD_LIBRARY_PATH"
+    return CONTAINER if facts.machine.container else INSTALL
+
+
 def driver_starts(facts: Facts) -> Iterator[Verdict]:
     """A driver that starts."""
     driver, visible = facts.driver, facts.machine.visible
@@ -62,15 +73,29 @@ def driver_starts(facts: Facts) -> Iterator[Verdict]:
     if driver.status == 100 and not driver.hardware:
         yield yellow("driver", "There is a CUDA driver and no GPU: graphs run on the CPU, engines do not run.")
         return
-    why, cure = NOT_STARTED.get(driver.status, ("for a reason that is not known here", "nvidia-smi; sudo dmesg"))
+    if driver.status == 100:
+        yield red("driver", "The CUDA driver finds no GPU, and there is one.", _found_again(facts))
+        return
+    why, cure = NOT_STARTED.get(driver.status, ("for a reason that is not known here", UNKNOWN))
     yield red("driver", f"The CUDA driver does not start: {why} (cuInit answers {driver.status}).", cure)
 
 
+def _found_again(facts: Facts) -> str:
+    """What gives a driver that starts the GPU which is there."""
+    if facts.jetson is not None:
+        return "sudo apt install --reinstall nvidia-l4t-cuda && sudo reboot"
+    if facts.machine.container:
+        return CONTAINER
+    return INSTALL if facts.driver.loaded else "sudo modprobe nvidia"
+
+
 def one_driver(facts: Facts) -> Iterator[Verdict]:
-    """A kernel module and libraries of one version."""
+    """A kernel module and libraries of one version, whose NVML answers."""
     if "version mismatch" in facts.driver.nvml.lower():
         text = f"The kernel module and the libraries of the driver are of different versions: {facts.driver.nvml}."
         yield red("driver", text, "sudo reboot")
+    elif failure := facts.crashes.get("nvml"):
+        yield red("driver", f"NVML gave no answer: {failure}.", _instead_of(failure, facts))
     elif facts.driver.nvml and facts.jetson is None:
         yield yellow("driver", f"NVML lists no GPU: {facts.driver.nvml}.", "nvidia-smi")
 

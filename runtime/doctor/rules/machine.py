@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LEAST_PYTHON, FIRST_UNTRIED = (3, 10), (3, 14)
 """pyproject.toml, requires-python."""
+PROBE = "python -X faulthandler -m defian_edge.runtime.doctor.probe"
+"""A question: it shows where the process ends."""
 ENCODER = Encoding.codec
 """What videos are written with unless another is asked for."""
 
@@ -32,7 +34,7 @@ def child_processes(facts: Facts) -> Iterator[Verdict]:
     """A child process that starts: it asks what is native."""
     if "start" in facts.crashes:
         text = f"The process that asks driver, pycuda and PyAV does not start: {facts.crashes['start']}."
-        yield red("python", text, "python -X faulthandler -m defian_edge.runtime.doctor.probe")
+        yield red("python", text, PROBE)
 
 
 def cache_rights(facts: Facts) -> Iterator[Verdict]:

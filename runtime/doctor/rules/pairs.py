@@ -75,7 +75,7 @@ def pycuda_loads(facts: Facts) -> Iterator[Verdict]:
     found = facts.packages.get("pycuda")
     if found is None or not found.error:
         return
-    if "libcuda.so" in found.error and facts.driver.library:
+    if "libcuda.so" in found.error and (facts.driver.library or "driver" in facts.crashes):
         return  # the driver's own finding, if it is one
     major = facts.driver.cuda[0] if facts.driver.cuda else None
     text = f"pycuda {found.version} does not load, as one that was built for another toolkit: {found.error}."
