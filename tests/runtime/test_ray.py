@@ -181,15 +181,18 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing(cluster, graph, tmp
     assert all(name.endswith(".0") for name in opened), "a session opens once in each"
 
 
-def test_a_file_that_kills_its_workers_fails_alone(cluster, graph, tmp_path):
-    work = slow(graph, tmp_path, seconds=0.0, deadly=7)
+def test_a_file_that_kills_its_workers_fails_alone(cluster, graph, tmp_path, capfd):
+    """It comes first, so that others wait at its workers."""
+    work = slow(graph, tmp_path, seconds=0.3, deadly=7)
     folder = many(tmp_path, 6)
-    Image.fromarray(noise(4, 7, 3)).save(folder / "deadly.png")
-    tally = on_ray(work, folder, cluster.address, 1)
-    assert tally.failures == [
-        f"{folder / 'deadly.png'}: 3 workers were lost over it, one after the other, as where memory is short."
-    ]
+    deadly = folder / "000 deadly.png"
+    Image.fromarray(noise(4, 7, 3)).save(deadly)
+    tally = on_ray(work, folder, cluster.address, 2)
+    assert tally.failures == [f"{deadly}: 3 workers were lost over it, one after the other, as where memory is short."]
     assert tally.done + tally.skipped == 6
+    said = capfd.readouterr()
+    assert "left by lost workers, and done again one by one: " in said.err
+    assert "raylet" not in said.out + said.err, "nothing of Ray's own is shown"
 
 
 PROGRAM = """
