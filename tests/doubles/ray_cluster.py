@@ -1,9 +1,10 @@
-"""A real Ray cluster on loopback for tests: a head node of its own, of which nothing is left at the end."""
+"""A real Ray cluster on loopback for tests: a head node and others, of which nothing is left at the end."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -18,18 +19,22 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from defian_edge.runtime.cluster.connect import NO_METADATA, NO_STATISTICS
+from defian_edge.runtime.cluster.connect import NO_METADATA, NO_STATISTICS, connected
+from defian_edge.runtime.cluster.room import nodes_of
 from tests.conftest import REPOSITORY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 GRACE, END = 3.0, 20.0
 """Seconds that its head node has to end by itself, and in which all processes have to be gone."""
+UP = 120.0
+"""Seconds in which a machine has to be up."""
 
 
 def require_ray() -> None:
-    """Skip where Ray is not installed; where ``DEFIAN_CI`` is set that fails."""
+    """Skip where Ray is not installed; ``tests/runtime/conftest.py`` makes a failure of it in the gate."""
     if find_spec("ray") is None:
         pytest.skip("ray is not installed: run make env, or pip install 'defian-edge[ray]'")
 
@@ -43,6 +48,7 @@ class RayCluster:
 
     def __init__(self, cpus: int) -> None:
         self._cpus = cpus
+        self._others: list[subprocess.Popen[bytes]] = []
         self.address = ""
 
     def __enter__(self) -> RayCluster:
@@ -52,20 +58,56 @@ class RayCluster:
             port = listening.getsockname()[1]
         self.address = f"127.0.0.1:{port}"
         command = [
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address=127.0.0.1",
-            f"--port={port}", f"--num-cpus={self._cpus}", "--include-dashboard=false", "--disable-usage-stats",
-            f"--temp-dir={self._folder}", f"--object-store-memory={80 << 20}",
+            "--head", f"--port={port}", f"--num-cpus={self._cpus}", "--include-dashboard=false",
+            "--disable-usage-stats", f"--temp-dir={self._folder}",
         ]  # fmt: skip
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # for those who join, too
+        os.environ["RAY_AUTH_MODE"] = "token"  # for those who join, too; a process reads its token once
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        self._process = self._start(*command)
+        self._wait(lambda: self._answers(port), self._process)
+        return self
+
+    def _start(self, *options: str, mounts: Mapping[Path, Path] | None = None) -> subprocess.Popen[bytes]:
+        command = [
+            sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1",
+            f"--object-store-memory={80 << 20}", *options,
+        ]  # fmt: skip
+        if mounts:
+            there = "".join(
+                f"mount --bind {shlex.quote(str(new))} {shlex.quote(str(old))} && " for old, new in mounts.items()
+            )
+            command = ["unshare", "--mount", "sh", "-c", f"{there}exec {shlex.join(command)}"]
         variables = os.environ | NO_STATISTICS | NO_METADATA | {"PYTHONPATH": str(REPOSITORY)}
-        with (self._folder / "log.txt").open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, start_new_session=True)
-        until = time.monotonic() + 120
-        while not self._answers(port):
-            assert self._process.poll() is None, self.log
+        with (self._folder / "log.txt").open("ab") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=variables, start_new_session=True)
+
+    def _wait(self, is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + UP
+        while not is_so():
+            assert process.poll() is None, self.log
             assert time.monotonic() < until, self.log
             time.sleep(0.1)
-        return self
+
+    def add_node(self, cpus: int, mounts: Mapping[Path, Path]) -> subprocess.Popen[bytes]:
+        """Another machine, as far as its files are concerned; its processes are a group.
+
+        Args:
+            cpus: that it gives out.
+            mounts: what lies there in the place of a file or folder.
+        """
+        with connected(self.address) as ray:
+            before = len(nodes_of(ray))
+            node = self._start(f"--address={self.address}", f"--num-cpus={cpus}", mounts=mounts)
+            self._others.append(node)
+            self._wait(lambda: len(nodes_of(ray)) > before, node)
+        return node
+
+    def lose(self, node: subprocess.Popen[bytes]) -> None:
+        """End a machine at once, as where the current fails; the cluster finds out by itself."""
+        self._others.remove(node)
+        with suppress(ProcessLookupError):
+            os.killpg(node.pid, signal.SIGKILL)
+        node.wait()
 
     @property
     def log(self) -> str:
@@ -87,6 +129,8 @@ class RayCluster:
         Raises:
             AssertionError: a process outlived the cluster.
         """
+        for node in list(self._others):
+            self.lose(node)
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE)
@@ -102,6 +146,17 @@ class RayCluster:
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
         assert left == [], f"processes of Ray outlived it: {left}"
+
+
+def require_mounts(folder: Path) -> None:
+    """Skip where this user may not put one folder in the place of another for a process alone."""
+    tried = ["unshare", "--mount", "mount", "--bind", str(folder), str(folder)]
+    try:
+        done = subprocess.run(tried, capture_output=True, text=True, check=False)
+    except OSError as error:
+        pytest.skip(f"another machine's files need unshare, of util-linux: {error.strerror}")
+    if done.returncode:
+        pytest.skip(f"another machine's files need the right to mount (root): {done.stderr.strip()}")
 
 
 def processes_of(folder: Path) -> list[int]:
