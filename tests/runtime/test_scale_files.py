@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,9 +49,14 @@ def data(tmp_path, tiny_graph) -> Path:
     return folder
 
 
-def run(command: list[str], data: Path, **variables: str) -> None:
+def variables(data: Path) -> dict[str, str]:
+    """What finds ``defian-run``, and lets it run this checkout."""
     path = f"{data.parent / 'bin'}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"} | variables
+    return {"PATH": path, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+
+
+def run(command: list[str], data: Path, **given: str) -> None:
+    environment = os.environ | variables(data) | given
     done = subprocess.run(command, env=environment, cwd=data.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.match(rf"shard \d/{COUNT}: \d+ of {PHOTOS} files", done.stdout)
@@ -87,6 +94,26 @@ def test_the_tasks_of_the_slurm_array_do_the_folder_together(data):
     for index in range(COUNT):
         run(["bash", str(script)], data, SLURM_ARRAY_TASK_ID=str(index), **given)
     assert len(results(data / "sr")) == PHOTOS
+
+
+def test_the_tasks_of_the_dask_file_do_the_folder_together(data, monkeypatch, capsys):
+    """Dask's client is a concurrent.futures executor here; with Dask itself docs/scale.md says how it was tried."""
+    spec = importlib.util.spec_from_file_location("dask_shards", SCALE / "dask-shards.py")
+    assert spec is not None
+    assert spec.loader is not None
+    dask_shards = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(dask_shards)
+    for name, value in variables(data).items():
+        monkeypatch.setenv(name, value)
+    command = tuple(each.replace("/data", str(data)) for each in dask_shards.COMMAND)
+    with ThreadPoolExecutor(2) as client:
+        assert dask_shards.do_all(client, COUNT, command) == 0
+        said = capsys.readouterr().out
+        assert re.findall(r"^shard (\d/3): \d of 7 files", said, re.MULTILINE) == ["0/3", "1/3", "2/3"]
+        assert len(results(data / "sr")) == PHOTOS
+        (data / "photos" / "bad.png").write_bytes(b"no picture")
+        assert dask_shards.do_all(client, COUNT, command) == 1
+    assert "bad.png" in capsys.readouterr().out
 
 
 def test_the_ray_cluster_file_fits_rays_schema_and_tells_nobody():
