@@ -39,15 +39,21 @@ def require_ray() -> None:
         pytest.skip("ray is not installed: run make env, or pip install 'defian-edge[ray]'")
 
 
+RAY = f"{shlex.quote(sys.executable)} -m ray.scripts.scripts"
+HEAD = f"{RAY} start --head --port=6379 --include-dashboard=false --disable-usage-stats"
+OTHER = f"{RAY} start --address=$RAY_HEAD_IP:6379"
+
+
 class RayCluster:
     """A head node whose processes are a group of their own; used in a ``with`` block.
 
     Args:
         cpus: that it gives out, whatever the machine has.
+        head: the command that starts it; a free port takes the place of 6379.
     """
 
-    def __init__(self, cpus: int) -> None:
-        self._cpus = cpus
+    def __init__(self, cpus: int, head: str = HEAD) -> None:
+        self._cpus, self._head = cpus, head
         self._others: list[subprocess.Popen[bytes]] = []
         self.address = ""
 
@@ -55,31 +61,28 @@ class RayCluster:
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short, since sockets lie below it
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
-            port = listening.getsockname()[1]
-        self.address = f"127.0.0.1:{port}"
-        command = [
-            "--head", f"--port={port}", f"--num-cpus={self._cpus}", "--include-dashboard=false",
-            "--disable-usage-stats", f"--temp-dir={self._folder}",
-        ]  # fmt: skip
+            self._port = listening.getsockname()[1]
+        self.address = f"127.0.0.1:{self._port}"
         os.environ["RAY_AUTH_MODE"] = "token"  # for those who join, too; a process reads its token once
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        self._process = self._start(*command)
-        self._wait(lambda: self._answers(port), self._process)
+        self._process = self._start(self._head, f"--num-cpus={self._cpus}", f"--temp-dir={self._folder}")
+        self._wait(self._answers, self._process)
         return self
 
-    def _start(self, *options: str, mounts: Mapping[Path, Path] | None = None) -> subprocess.Popen[bytes]:
-        command = [
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--node-ip-address=127.0.0.1",
-            f"--object-store-memory={80 << 20}", *options,
-        ]  # fmt: skip
+    def _start(self, command: str, *options: str, mounts: Mapping[Path, Path] | None = None) -> subprocess.Popen[bytes]:
+        """Have a shell start a command that may begin with variables."""
+        options = ("--block", "--node-ip-address=127.0.0.1", f"--object-store-memory={80 << 20}", *options)
+        command = f"exec env {command.replace('6379', str(self._port))} {shlex.join(options)}"
+        shell = ["sh", "-c", command]
         if mounts:
             there = "".join(
                 f"mount --bind {shlex.quote(str(new))} {shlex.quote(str(old))} && " for old, new in mounts.items()
             )
-            command = ["unshare", "--mount", "sh", "-c", f"{there}exec {shlex.join(command)}"]
-        variables = os.environ | NO_STATISTICS | NO_METADATA | {"PYTHONPATH": str(REPOSITORY)}
+            shell = ["unshare", "--mount", "sh", "-c", f"{there}{command}"]
+        variables = os.environ | NO_STATISTICS | NO_METADATA
+        variables |= {"PYTHONPATH": str(REPOSITORY), "RAY_HEAD_IP": "127.0.0.1"}
         with (self._folder / "log.txt").open("ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log, env=variables, start_new_session=True)
+            return subprocess.Popen(shell, stdout=log, stderr=log, env=variables, start_new_session=True)
 
     def _wait(self, is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
         until = time.monotonic() + UP
@@ -88,16 +91,19 @@ class RayCluster:
             assert time.monotonic() < until, self.log
             time.sleep(0.1)
 
-    def add_node(self, cpus: int, mounts: Mapping[Path, Path]) -> subprocess.Popen[bytes]:
+    def add_node(
+        self, cpus: int, mounts: Mapping[Path, Path] | None = None, command: str = OTHER
+    ) -> subprocess.Popen[bytes]:
         """Another machine, as far as its files are concerned; its processes are a group.
 
         Args:
             cpus: that it gives out.
             mounts: what lies there in the place of a file or folder.
+            command: that starts it.
         """
         with connected(self.address) as ray:
             before = len(nodes_of(ray))
-            node = self._start(f"--address={self.address}", f"--num-cpus={cpus}", mounts=mounts)
+            node = self._start(command, f"--num-cpus={cpus}", mounts=mounts)
             self._others.append(node)
             self._wait(lambda: len(nodes_of(ray)) > before, node)
         return node
@@ -113,10 +119,9 @@ class RayCluster:
     def log(self) -> str:
         return (self._folder / "log.txt").read_text(errors="replace")
 
-    @staticmethod
-    def _answers(port: int) -> bool:
+    def _answers(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection(("127.0.0.1", self._port), 1).close()
         except OSError:
             return False
         return True

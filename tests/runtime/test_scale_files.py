@@ -117,13 +117,14 @@ def test_the_tasks_of_the_dask_file_do_the_folder_together(data, monkeypatch, ca
 
 
 def test_the_ray_cluster_file_fits_rays_schema_and_tells_nobody():
-    if find_spec("ray") is None:
+    found = find_spec("ray")  # not imported: it reads then whether clusters have tokens
+    if found is None:
         pytest.skip("ray is not installed")
+    assert found.origin is not None
     import jsonschema
-    import ray
 
     cluster = read("ray-cluster.yaml")
-    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
+    schema = json.loads((Path(found.origin).parent / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(cluster, schema)
     assert any(f"=={__version__}" in command for command in cluster["setup_commands"])
     commands = [*cluster["head_start_ray_commands"], *cluster["worker_start_ray_commands"]]
@@ -132,6 +133,32 @@ def test_the_ray_cluster_file_fits_rays_schema_and_tells_nobody():
     silent = "".join(f"{name}={value} " for name, value in NO_STATISTICS.items())
     assert all(command.startswith(silent) for command in starts)
     assert len(cluster["provider"]["worker_ips"]) == cluster["max_workers"]
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+def test_the_machines_of_the_ray_cluster_file_do_the_folder_together(data, monkeypatch):
+    """Its commands start three of them here, without what needs ssh or would end other clusters here."""
+    from tests.doubles.ray_cluster import RAY, RayCluster
+
+    cluster = read("ray-cluster.yaml")
+    [head], [worker] = (
+        [each.replace("defian/bin/ray", RAY) for each in cluster[f"{kind}_start_ray_commands"] if "ray start" in each]
+        for kind in ("head", "worker")
+    )
+    head, without = re.subn(r" --autoscaling-config=\S+", "", head)
+    assert without == 1
+    [text] = re.findall(r"ray exec ray-cluster\.yaml '(.*)'$", (SCALE / "ray-cluster.yaml").read_text(), re.MULTILINE)
+    command = text.replace("defian/bin/", "").replace("ENGINE", "defian-s-x2.fp32.onnx").replace("/data", str(data))
+    with RayCluster(1, head) as running:
+        for _ in range(2):
+            running.add_node(1, command=worker)
+        monkeypatch.setenv("RAY_ADDRESS", running.address)
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], env=os.environ | variables(data), capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("3 workers with 1 thread each on 3 machines\n")
+    assert len(results(data / "sr")) == PHOTOS
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
