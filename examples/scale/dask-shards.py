@@ -38,6 +38,6 @@ def do_all(client: Any, count: int = SHARDS, command: tuple[str, ...] = COMMAND)
 
 
 if __name__ == "__main__":
-    from distributed import Client
+    from distributed import Client  # pyright: ignore[reportMissingImports]
 
     raise SystemExit(do_all(Client(sys.argv[1])))
