@@ -158,6 +158,19 @@ def test_encoded_anew_the_parts_lose_no_more_than_the_film_in_one_piece(tmp_path
     assert found[1:] == expected[1:]
 
 
+@pytest.mark.parametrize("codec", ["libx264", "libx265"])
+def test_in_parts_of_more_than_two_seconds_psnr_is_that_of_the_film_in_one_piece(tmp_path, codec):
+    """At the preset that is the default; what rate control begins anew with every part evens out."""
+    source, encoding = write_film(tmp_path / "in.mkv", frames=140), Encoding(codec)
+    whole, joined = tmp_path / "whole.mkv", tmp_path / "joined.mkv"
+    upscale_video(Enlarger(), source, whole, lambda: None, encoding)
+    assert [part.frames for part in in_parts(source, joined, encoding, 64)] == [64, 64, 12]
+    pictures = [frame.repeat(2, axis=0).repeat(2, axis=1) for frame in read_film(source)[0]]
+    gain = psnr(read_film(joined)[0], pictures) - psnr(read_film(whole)[0], pictures)
+    print(f"{codec}: in parts of 64 frames {gain:+.3f} dB")
+    assert abs(gain) < 0.05
+
+
 def test_parts_begin_at_key_frames_and_together_have_every_frame(tmp_path):
     source = write_film(tmp_path / "in.mkv", frames=41, gop=8)
     parts = parts_of(source, 16)
