@@ -104,13 +104,19 @@ def sums(records: Path) -> dict[str, object]:
 def test_so_many_workers_make_what_one_process_makes_and_say_the_same(
     cluster, photos, graph, alone, tmp_path, capsys, monkeypatch, workers
 ):
+    import ray.data
+
     out = tmp_path / "sr"
+    pools: list[dict[str, Any]] = []
+    real = ray.data.ActorPoolStrategy
+    monkeypatch.setattr(ray.data, "ActorPoolStrategy", lambda **how: pools.append(how) or real(**how))
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     address = "auto" if workers == 4 else cluster.address
     command = (photos, "--engine", graph, "--out", out, "--ray", address, "--workers", workers)
     status, said, wrong = run(capsys, *command)
     expected, errors = alone
     assert status == 1, wrong
+    assert pools == [{"size": workers, "max_tasks_in_flight_per_actor": 2}], "one that is done, and the next"
     assert wrong == errors, "a photo that fails is told in the words of a single run"
     assert results(out) == expected
     assert said.count(" -> ") == len(expected)
