@@ -137,12 +137,13 @@ def _require_distinct(jobs: list[Job]) -> None:
 
 def _media_in(folder: Path, out: Path, made: Plan) -> list[Path]:
     root, results = folder.resolve(), out.resolve()
+    has_results = results != root and results.is_relative_to(root)
     below = files_below(folder)
     made.unreadable += below.unreadable
     made.no_media += below.no_files
     paths = []
     for path in below.files:
-        if not root.is_relative_to(results) and (root / path.relative_to(folder)).is_relative_to(results):
+        if has_results and (root / path.relative_to(folder)).is_relative_to(results):
             continue
         if is_medium(path):
             paths.append(path)

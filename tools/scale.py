@@ -2,7 +2,7 @@
 
     python -m tools.scale throughput build/defian-s-x2.fp32.onnx --size 320x180 --photos 16
     python -m tools.scale memory build/defian-s-x2.fp32.onnx --photos 10000
-    python -m tools.scale waiting build/defian-s-x2.fp32.onnx --workers 16
+    python -m tools.scale waiting build/defian-s-x2.fp32.onnx --workers 4 16 --seconds 0.5 1 2
 
 ``throughput``: one process with one thread and two workers with one thread each take turns at photos of noise. A rate
 counts from the moment when each worker has finished a photo, so that no start is in it. Beside it stands what a photo
@@ -13,19 +13,21 @@ larger or a smaller part of it than one process, and twice the ratio of these se
 in memory after every tenth of them.
 
 ``waiting``: a simulation. Sessions sleep for a fixed time, as while a GPU computes; the workers are processes of a real
-cluster on this machine, which is told to have as many CPUs as there are workers. A worker waits whenever its session
-does not sleep between its first photo and its last: for the next photo, and for reading and writing.
+cluster on this machine, which is told to have as many CPUs as there are workers. A worker waits from when it has done a
+photo, read and written, until it is given the next. Several ``--workers`` and ``--seconds`` make a table.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import itertools
 import os
 import statistics
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,8 +37,10 @@ from PIL import Image
 
 from defian_edge.runtime.arguments import count_of, number_of, path_of
 from defian_edge.runtime.batch import Work
+from defian_edge.runtime.cluster import pool as cluster_pool
 from defian_edge.runtime.cluster import run as cluster_run
 from defian_edge.runtime.cluster.options import LOCAL, Cluster
+from defian_edge.runtime.cluster.worker import Worker
 from defian_edge.runtime.entry import begin, carry_out
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.guard import FrameGuard
@@ -59,7 +63,7 @@ class Sleeping(Opening):
 
     Attributes:
         seconds: that a picture takes.
-        folder: every process notes there when each of its pictures began and ended.
+        folder: every worker notes there when each of its photos began and ended.
     """
 
     seconds: float = 0.0
@@ -79,13 +83,10 @@ class Sleeper:
 
     def __init__(self, how: Sleeping) -> None:
         self._how, self.guard, self.manifest = how, FrameGuard(), read_manifest(how.engine)
-        self._notes = (how.folder / str(os.getpid())).open("a", buffering=1)
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Uint8 RGB [N, H, W, 3] to the same, larger by the manifest's scale."""
-        begun = time.time()
         time.sleep(self._how.seconds)
-        self._notes.write(f"{begun} {time.time()}\n")
         return images.repeat(self.manifest.scale, axis=1).repeat(self.manifest.scale, axis=2)
 
     def upscale_frames(self, frames: Iterable[NDArray[np.uint8]]) -> Generator[NDArray[np.uint8], None, None]:
@@ -96,6 +97,22 @@ class Sleeper:
     def describe(self) -> str:
         """One line."""
         return f"repeats pixels after {self._how.seconds:g} s"
+
+
+class Watched(Worker):
+    """A worker that notes when it began and ended what it was given."""
+
+    def __init__(self, work: Work, *given: Any, **named: Any) -> None:  # noqa: ANN401 - as Worker takes it
+        super().__init__(work, *given, **named)
+        how: Any = work.opening
+        self._notes = (how.folder / str(os.getpid())).open("a", buffering=1)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
+        """As Worker does it."""
+        begun = time.time()
+        made = super().__call__(batch)
+        self._notes.write(f"{begun} {time.time()}\n")
+        return made
 
 
 def write_photos(folder: Path, count: int, width: int, height: int) -> Path:
@@ -207,20 +224,43 @@ def memory(options: argparse.Namespace, folder: Path) -> None:
 
 
 def waiting(options: argparse.Namespace, folder: Path) -> None:
-    """The share of the time in which workers do not sleep."""
-    workers = options.workers
+    """The share of their time in which workers have nothing to do, for every time of a photo and number of workers."""
+    print("| s a photo | " + " | ".join(f"{workers} workers" for workers in options.workers) + " | load |")
+    print("|---|" + "---|" * (len(options.workers) + 1))
+    for seconds in options.seconds:
+        shares = []
+        for workers in options.workers:
+            place = folder / f"{seconds:g}-{workers}"
+            place.mkdir()
+            shares.append(waited(options, place, workers, seconds))
+        cells = " | ".join(f"{share:.1%}" for share in shares)
+        print(f"| {seconds:g} | {cells} | {os.getloadavg()[0]:.1f} |", flush=True)
+
+
+def waited(options: argparse.Namespace, folder: Path, workers: int, seconds: float) -> float:
+    """The share for one number of workers."""
     os.environ["RAY_OVERRIDE_RESOURCES"] = f'{{"CPU": {workers}}}'
     photos = write_photos(folder / "in", workers * options.photos_each, 8, 8)
     notes = folder / "notes"
     notes.mkdir()
-    on_ray(Work(Sleeping(options.engine, seconds=options.seconds, folder=notes), folder / "out"), photos, workers)
-    slept = spent = 0.0
+    work = Work(Sleeping(options.engine, seconds=seconds, folder=notes), folder / "out")
+    cluster_pool.Worker = Watched
+    try:
+        with redirect_stdout(io.StringIO()):
+            on_ray(work, photos, workers)
+    finally:
+        cluster_pool.Worker = Worker
+    return idle_share(notes)
+
+
+def idle_share(notes: Path) -> float:
+    """The share of the time from each worker's first photo to its last that lies between two of its photos."""
+    idle = spent = 0.0
     for path in notes.iterdir():
         times = [tuple(map(float, line.split())) for line in path.read_text().splitlines()]
-        slept += sum(end - start for start, end in times)
+        idle += sum(begun - ended for (_, ended), (begun, _) in itertools.pairwise(times))
         spent += times[-1][1] - times[0][0] if times else 0.0
-    share = 1 - slept / spent
-    print(f"{workers} workers, {options.seconds:g} s a photo: they waited {share:.1%} of their time")
+    return idle / spent
 
 
 def _resident() -> int:
@@ -228,6 +268,7 @@ def _resident() -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    read_manifest(options.engine)
     with tempfile.TemporaryDirectory() as folder:
         {"throughput": throughput, "memory": memory, "waiting": waiting}[options.what](options, Path(folder))
     return 0
@@ -243,9 +284,11 @@ def main() -> None:
     parser.add_argument("--size", type=size, default=(320, 180), help="WxH of throughput's photos; default 320x180")
     parser.add_argument("--photos", type=count_of("--photos", 4), default=16)
     parser.add_argument("--rounds", type=count_of("--rounds", 1), default=3)
-    parser.add_argument("--workers", type=count_of("--workers", 1, 512), default=16, help="of waiting; default 16")
+    workers = count_of("--workers", 1, 512)
+    parser.add_argument("--workers", type=workers, nargs="+", default=[16], help="of waiting; default 16")
     parser.add_argument("--photos-each", type=count_of("--photos-each", 2), default=20, help="of waiting; default 20")
-    parser.add_argument("--seconds", type=number_of("--seconds", 0, 60), default=1.0, help="of waiting; default 1")
+    seconds = number_of("--seconds", 0, 60)
+    parser.add_argument("--seconds", type=seconds, nargs="+", default=[1.0], help="of waiting; default 1")
     carry_out(lambda: _run(parser.parse_args()), "interrupted")
 
 

@@ -90,10 +90,7 @@ def _require(node: Node, answer: dict[str, Any], paths: Paths, sha256: str) -> N
             f"There: pip install 'defian-edge[ray]=={__version__}', with the extras that the engine needs.",
         )
     if answer["version"] != __version__:
-        raise DefianError(
-            f"{name} has defian-edge {answer['version']}, expected {__version__} as here.",
-            f"There: pip install 'defian-edge=={__version__}'",
-        )
+        raise another_version(name, answer["version"], __version__)
     shared = "All machines have to see the photos, --engine and --out by the same paths, as on a network's file system."
     if not answer["read"]:
         raise DefianError(
@@ -105,6 +102,13 @@ def _require(node: Node, answer: dict[str, Any], paths: Paths, sha256: str) -> N
     if answer["engine"] != sha256:
         found = f"one with the SHA-256 {answer['engine'][:16]}..." if answer["engine"] else "none"
         raise DefianError(f"{name} has another {paths.engine}: expected {sha256[:16]}..., found {found}.", shared)
+
+
+def another_version(name: str, found: str, expected: str) -> DefianError:
+    """What is said of a machine with a version that is not that of the program that asked."""
+    return DefianError(
+        f"{name} has defian-edge {found}, expected {expected} as here.", f"There: pip install 'defian-edge=={expected}'"
+    )
 
 
 def _require_reply(node: Node, reply: Path, said: str, paths: Paths) -> None:

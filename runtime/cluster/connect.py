@@ -29,6 +29,9 @@ report it. Nothing else of a cluster on loopback goes over HTTP to another machi
 ON_LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 """What Ray takes by itself on Windows and macOS: a cluster of one machine, on 127.0.0.1. Elsewhere it would look for an
 address of the machine, by asking the system for the way to a host on the internet."""
+NO_MESSAGES = {"RAY_DEDUP_LOGS": "1", "RAY_DEDUP_LOGS_SKIP_REGEX": "^"}
+"""Read when Ray is imported. What its daemons say of a lost worker, 20 coloured lines each time, would reach standard
+output though the program asks for no logs; the expression for lines that are left out fits all."""
 OBJECTS = 128 << 20
 """Bytes of the store of a cluster that is started here; nothing but names and words goes through it."""
 PATIENCE = 10.0
@@ -44,7 +47,7 @@ def import_ray(address: str) -> Any:  # noqa: ANN401 - an optional package
     Raises:
         MissingPackageError: Ray or what Ray Data needs is not installed.
     """
-    os.environ.update(NO_STATISTICS)
+    os.environ.update(NO_STATISTICS | NO_MESSAGES)
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else its libraries write to the terminal
     if address == LOCAL:
         os.environ.update(ON_LOOPBACK)

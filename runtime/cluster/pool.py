@@ -13,16 +13,16 @@ from .worker import OUTCOME, TASK, Worker
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
-    from ..batch import Work
     from .messages import Task
     from .room import Share
 
 TRIES = 3
-"""Workers that may be lost over a block, one after the other, before what is in it counts as lost."""
+"""Workers that may be lost over a task, one after the other, before it is given up."""
 RETRIES: dict[str, Any] = {"max_restarts": -1, "max_task_retries": TRIES - 1}
 """Of an actor. Ray Data passes them on until 2.64, and says so in a warning; by itself it tries without end."""
 IN_FLIGHT = 2
 """Blocks that a worker has at once: the one that it does, and the next."""
+NO_WORKERS_HINT = "Its log is in /tmp/ray/session_latest/logs."
 
 
 def outcomes_of(
@@ -30,9 +30,12 @@ def outcomes_of(
     tasks: Sequence[Task],
     blocks: int,
     share: Share,
-    given: tuple[Work, str, bool],
+    given: dict[str, Any],
 ) -> Generator[Outcome, None, None]:
-    """What became of tasks, in the order in which they are done; nothing of those whose workers were lost.
+    """What became of tasks, in the order in which they are done; nothing of those that were at lost workers.
+
+    A lost worker is replaced and its tasks are tried again, but Ray counts each loss against whatever waits at that
+    worker: a task of which nothing comes may be sound (``outcomes_alone`` finds out).
 
     No more than ``IN_FLIGHT`` blocks a worker are under way, and neither pictures nor results come here, so that the
     memory of this process does not grow with what is done.
@@ -55,23 +58,24 @@ def outcomes_of(
         for row in done.iter_rows():
             yield Outcome.of_text(row[OUTCOME])
     except ray.exceptions.RayError as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        raise DefianError(
-            f"Ray cannot run the workers: {said}", "Its log is in /tmp/ray/session_latest/logs."
-        ) from error
+        raise DefianError(f"Ray cannot run the workers: {last_line(error)}", NO_WORKERS_HINT) from error
 
 
-def _dataset(ray: Any, rows: list[dict[str, str]], blocks: int, share: Share, given: tuple[Work, str, bool]) -> Any:  # noqa: ANN401
+def last_line(error: Exception) -> str:
+    """What an error of Ray's comes to, after the tracebacks of others."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
+
+
+def _dataset(ray: Any, rows: list[dict[str, str]], blocks: int, share: Share, given: dict[str, Any]) -> Any:  # noqa: ANN401
     """What Ray Data is asked for; nothing is done before its rows are."""
     data = ray.data
     context = data.DataContext.get_current()
     context.enable_progress_bars = False
     context.max_errored_blocks = -1
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    work, folder, films = given
     return data.from_items(rows, override_num_blocks=blocks).map_batches(
         Worker,
-        fn_constructor_kwargs={"work": work, "folder": folder, "films": films},
+        fn_constructor_kwargs=given,
         batch_size=None,
         compute=data.ActorPoolStrategy(size=min(share.workers, blocks), max_tasks_in_flight_per_actor=IN_FLIGHT),
         num_cpus=share.cpus,

@@ -8,12 +8,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from ..batch import Tally
 from ..entry import printable, raise_if_ended
 from ..manifest import read_manifest
 from ..progress import ProgressBar
 from ..quality import Quality
 from ..video_parts import UncutError
+from .alone import outcomes_alone
 from .checks import Paths, require_alike
 from .connect import connected
 from .films import CutFilm, cut_film
@@ -23,7 +25,7 @@ from .pool import TRIES, outcomes_of
 from .room import nodes_of, share_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from ..batch import Work
     from ..jobs import Job
@@ -100,36 +102,39 @@ class _Run:
         self._tasks.append(task)
 
     def tally(self) -> Tally:
-        """Do all; what films ask for in the end, and what was lost together with others, in further rounds."""
-        tally, left, together = Tally(), dict.fromkeys(range(len(self._tasks))), True
-        given = (self.work, self.folder, self._has_films)
+        """Do all; what films ask for in the end comes in a further round."""
+        tally, begun = Tally(), 0
+        given = {"work": self.work, "folder": self.folder, "films": self._has_films, "version": __version__}
         with ProgressBar(len(self._tasks)) as bar:
-            while left:
-                begun = len(self._tasks)
-                blocks = min(len(left), BLOCKS) if together else len(left)
-                asked = [self._tasks[number] for number in left]
-                with closing(outcomes_of(self.ray, asked, blocks, self.share, given)) as outcomes:
-                    for outcome in outcomes:
-                        raise_if_ended()
-                        if outcome.number in left:
-                            del left[outcome.number]
-                            self._take(outcome, tally, bar)
-                            bar.step()
-                together = blocks == len(asked)
-                if together:
+            while begun < len(self._tasks):
+                asked, begun = self._tasks[begun:], len(self._tasks)
+                blocks = min(len(asked), BLOCKS)
+                left = self._take_all(outcomes_of(self.ray, asked, blocks, self.share, given), asked, tally, bar)
+                if left:
+                    bar.say(f"left by lost workers, and done again one by one: {len(left)}", sys.stderr)
+                    left = self._take_all(outcomes_alone(self.ray, left, self.share, given), left, tally, bar)
                     self._give_up(left, tally)
-                elif left:
-                    bar.say(f"{len(left)} files that shared a lost worker are done again, one by one", sys.stderr)
-                left.update(dict.fromkeys(range(begun, len(self._tasks))))
         return tally
 
-    def _give_up(self, left: dict[int, None], tally: Tally) -> None:
+    def _take_all(
+        self, outcomes: Generator[Outcome, None, None], asked: Sequence[Task], tally: Tally, bar: ProgressBar
+    ) -> list[Task]:
+        """Take what comes; the tasks of which nothing came."""
+        left = {task.number: task for task in asked}
+        with closing(outcomes):
+            for outcome in outcomes:
+                raise_if_ended()
+                if left.pop(outcome.number, None) is not None:
+                    self._take(outcome, tally, bar)
+                    bar.step()
+        return list(left.values())
+
+    def _give_up(self, left: Sequence[Task], tally: Tally) -> None:
         """Files that have cost several workers fail; a film once, however many of its parts have."""
-        for task in (self._tasks[number] for number in left):
+        for task in left:
             if task.part is None or self._films.pop(task.job.target, None) is not None:
                 lost = f"{TRIES} workers were lost over it, one after the other, as where memory is short"
                 tally.failures.append(f"{task.job.source}: {lost}.")
-        left.clear()
 
     def _take(self, outcome: Outcome, tally: Tally, bar: ProgressBar) -> None:
         if outcome.fault:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 import traceback
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from ..batch import Batch, Tally
 from ..errors import DefianError
 from ..files import DiskFullError
 from ..video_encoder import require_encoder
 from ..video_parts import UncutError
+from .checks import another_version
 from .films import CutFilm, do_join, do_part
 from .messages import Outcome, Task
 
@@ -32,14 +35,17 @@ class Worker:
         work: what is done with every file.
         folder: where relative paths begin; empty if there are none.
         films: whether there are films, so that their encoder has to work here.
+        version: of the program that asked; machines that were there before the first photo were asked for theirs.
     """
 
-    def __init__(self, work: Work, folder: str = "", *, films: bool = False) -> None:
+    def __init__(self, work: Work, folder: str = "", *, films: bool = False, version: str = __version__) -> None:
         if folder:
             os.chdir(folder)
         self._refusal: DefianError | None = None
         self._batch: Batch | None = None
         try:
+            if version != __version__:
+                raise another_version(socket.gethostname(), __version__, version)
             if films:
                 require_encoder(work.encoding)
             self._session: Session = work.opening.open()
@@ -50,7 +56,11 @@ class Worker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[str]]:
         """Do a batch of tasks; what became of each."""
-        return {OUTCOME: [self._do(Task.of_text(str(text))).to_text() for text in batch[TASK]]}
+        return {OUTCOME: [self.do(str(text)) for text in batch[TASK]]}
+
+    def do(self, text: str) -> str:
+        """Do a task; both it and its outcome are texts."""
+        return self._do(Task.of_text(text)).to_text()
 
     def _do(self, task: Task) -> Outcome:
         outcome = Outcome(task.number)

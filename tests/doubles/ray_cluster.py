@@ -1,9 +1,10 @@
-"""A real Ray cluster on loopback for tests: a head node of its own, of which nothing is left at the end."""
+"""A real Ray cluster on loopback for tests: a head node and others, of which nothing is left at the end."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -18,20 +19,29 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from defian_edge.runtime.cluster.connect import NO_METADATA, NO_STATISTICS
+from defian_edge.runtime.cluster.connect import NO_METADATA, NO_STATISTICS, connected
+from defian_edge.runtime.cluster.room import nodes_of
 from tests.conftest import REPOSITORY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
 GRACE, END = 3.0, 20.0
 """Seconds that its head node has to end by itself, and in which all processes have to be gone."""
+UP = 120.0
+"""Seconds in which a machine has to be up."""
 
 
 def require_ray() -> None:
-    """Skip where Ray is not installed; where ``DEFIAN_CI`` is set that fails."""
+    """Skip where Ray is not installed; ``tests/runtime/conftest.py`` makes a failure of it in the gate."""
     if find_spec("ray") is None:
         pytest.skip("ray is not installed: run make env, or pip install 'defian-edge[ray]'")
+
+
+RAY = f"{shlex.quote(sys.executable)} -m ray.scripts.scripts"
+HEAD = f"{RAY} start --head --port=6379 --include-dashboard=false --disable-usage-stats"
+OTHER = f"{RAY} start --address=$RAY_HEAD_IP:6379"
 
 
 class RayCluster:
@@ -39,42 +49,79 @@ class RayCluster:
 
     Args:
         cpus: that it gives out, whatever the machine has.
+        head: the command that starts it; a free port takes the place of 6379.
     """
 
-    def __init__(self, cpus: int) -> None:
-        self._cpus = cpus
+    def __init__(self, cpus: int, head: str = HEAD) -> None:
+        self._cpus, self._head = cpus, head
+        self._others: list[subprocess.Popen[bytes]] = []
         self.address = ""
 
     def __enter__(self) -> RayCluster:
         self._folder = Path(tempfile.mkdtemp(prefix="ray-"))  # short, since sockets lie below it
         with socket.socket() as listening:
             listening.bind(("127.0.0.1", 0))
-            port = listening.getsockname()[1]
-        self.address = f"127.0.0.1:{port}"
-        command = [
-            sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--node-ip-address=127.0.0.1",
-            f"--port={port}", f"--num-cpus={self._cpus}", "--include-dashboard=false", "--disable-usage-stats",
-            f"--temp-dir={self._folder}", f"--object-store-memory={80 << 20}",
-        ]  # fmt: skip
-        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}  # for those who join, too
-        variables = os.environ | NO_STATISTICS | NO_METADATA | {"PYTHONPATH": str(REPOSITORY)}
-        with (self._folder / "log.txt").open("wb") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, start_new_session=True)
-        until = time.monotonic() + 120
-        while not self._answers(port):
-            assert self._process.poll() is None, self.log
+            self._port = listening.getsockname()[1]
+        self.address = f"127.0.0.1:{self._port}"
+        os.environ["RAY_AUTH_MODE"] = "token"  # for those who join, too; a process reads its token once
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        self._process = self._start(self._head, f"--num-cpus={self._cpus}", f"--temp-dir={self._folder}")
+        self._wait(self._answers, self._process)
+        return self
+
+    def _start(self, command: str, *options: str, mounts: Mapping[Path, Path] | None = None) -> subprocess.Popen[bytes]:
+        """Have a shell start a command that may begin with variables."""
+        options = ("--block", "--node-ip-address=127.0.0.1", f"--object-store-memory={80 << 20}", *options)
+        command = f"exec env {command.replace('6379', str(self._port))} {shlex.join(options)}"
+        shell = ["sh", "-c", command]
+        if mounts:
+            there = "".join(
+                f"mount --bind {shlex.quote(str(new))} {shlex.quote(str(old))} && " for old, new in mounts.items()
+            )
+            shell = ["unshare", "--mount", "sh", "-c", f"{there}{command}"]
+        variables = os.environ | NO_STATISTICS | NO_METADATA
+        variables |= {"PYTHONPATH": str(REPOSITORY), "RAY_HEAD_IP": "127.0.0.1"}
+        with (self._folder / "log.txt").open("ab") as log:
+            return subprocess.Popen(shell, stdout=log, stderr=log, env=variables, start_new_session=True)
+
+    def _wait(self, is_so: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+        until = time.monotonic() + UP
+        while not is_so():
+            assert process.poll() is None, self.log
             assert time.monotonic() < until, self.log
             time.sleep(0.1)
-        return self
+
+    def add_node(
+        self, cpus: int, mounts: Mapping[Path, Path] | None = None, command: str = OTHER
+    ) -> subprocess.Popen[bytes]:
+        """Another machine, as far as its files are concerned; its processes are a group.
+
+        Args:
+            cpus: that it gives out.
+            mounts: what lies there in the place of a file or folder.
+            command: that starts it.
+        """
+        with connected(self.address) as ray:
+            before = len(nodes_of(ray))
+            node = self._start(command, f"--num-cpus={cpus}", mounts=mounts)
+            self._others.append(node)
+            self._wait(lambda: len(nodes_of(ray)) > before, node)
+        return node
+
+    def lose(self, node: subprocess.Popen[bytes]) -> None:
+        """End a machine at once, as where the current fails; the cluster finds out by itself."""
+        self._others.remove(node)
+        with suppress(ProcessLookupError):
+            os.killpg(node.pid, signal.SIGKILL)
+        node.wait()
 
     @property
     def log(self) -> str:
         return (self._folder / "log.txt").read_text(errors="replace")
 
-    @staticmethod
-    def _answers(port: int) -> bool:
+    def _answers(self) -> bool:
         try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
+            socket.create_connection(("127.0.0.1", self._port), 1).close()
         except OSError:
             return False
         return True
@@ -87,6 +134,8 @@ class RayCluster:
         Raises:
             AssertionError: a process outlived the cluster.
         """
+        for node in list(self._others):
+            self.lose(node)
         self._process.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE)
@@ -102,6 +151,17 @@ class RayCluster:
         self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
         assert left == [], f"processes of Ray outlived it: {left}"
+
+
+def require_mounts(folder: Path) -> None:
+    """Skip where this user may not put one folder in the place of another for a process alone."""
+    tried = ["unshare", "--mount", "mount", "--bind", str(folder), str(folder)]
+    try:
+        done = subprocess.run(tried, capture_output=True, text=True, check=False)
+    except OSError as error:
+        pytest.skip(f"another machine's files need unshare, of util-linux: {error.strerror}")
+    if done.returncode:
+        pytest.skip(f"another machine's files need the right to mount (root): {done.stderr.strip()}")
 
 
 def processes_of(folder: Path) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from PIL import Image
 
 from defian_edge.runtime.batch import Tally, Work
 from defian_edge.runtime.cluster import checks, films
+from defian_edge.runtime.cluster import run as cluster_run
 from defian_edge.runtime.cluster.options import Cluster
 from defian_edge.runtime.cluster.run import run_on_ray
 from defian_edge.runtime.command import main
@@ -36,7 +38,7 @@ from tests.doubles.slow_session import SlowOpening
 from tests.runtime.test_shards import results
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CPUS = 4
 
@@ -91,8 +93,6 @@ def alone(photos, graph, tmp_path_factory) -> tuple[dict[str, bytes], str]:
 
 def sums(records: Path) -> dict[str, object]:
     """What the records say, but for what differs between two files of the same bytes."""
-    import json
-
     found = {}
     for path in records.glob("*.json"):
         said = json.loads(path.read_bytes())
@@ -104,13 +104,19 @@ def sums(records: Path) -> dict[str, object]:
 def test_so_many_workers_make_what_one_process_makes_and_say_the_same(
     cluster, photos, graph, alone, tmp_path, capsys, monkeypatch, workers
 ):
+    import ray.data
+
     out = tmp_path / "sr"
+    pools: list[dict[str, Any]] = []
+    real = ray.data.ActorPoolStrategy
+    monkeypatch.setattr(ray.data, "ActorPoolStrategy", lambda **how: pools.append(how) or real(**how))
     monkeypatch.setenv("RAY_ADDRESS", cluster.address)
     address = "auto" if workers == 4 else cluster.address
     command = (photos, "--engine", graph, "--out", out, "--ray", address, "--workers", workers)
     status, said, wrong = run(capsys, *command)
     expected, errors = alone
     assert status == 1, wrong
+    assert pools == [{"size": workers, "max_tasks_in_flight_per_actor": 2}], "one that is done, and the next"
     assert wrong == errors, "a photo that fails is told in the words of a single run"
     assert results(out) == expected
     assert said.count(" -> ") == len(expected)
@@ -181,15 +187,18 @@ def test_a_worker_that_is_killed_in_the_middle_costs_nothing(cluster, graph, tmp
     assert all(name.endswith(".0") for name in opened), "a session opens once in each"
 
 
-def test_a_file_that_kills_its_workers_fails_alone(cluster, graph, tmp_path):
-    work = slow(graph, tmp_path, seconds=0.0, deadly=7)
+def test_a_file_that_kills_its_workers_fails_alone(cluster, graph, tmp_path, capfd):
+    """It comes first, so that others wait at its workers."""
+    work = slow(graph, tmp_path, seconds=0.3, deadly=7)
     folder = many(tmp_path, 6)
-    Image.fromarray(noise(4, 7, 3)).save(folder / "deadly.png")
-    tally = on_ray(work, folder, cluster.address, 1)
-    assert tally.failures == [
-        f"{folder / 'deadly.png'}: 3 workers were lost over it, one after the other, as where memory is short."
-    ]
+    deadly = folder / "000 deadly.png"
+    Image.fromarray(noise(4, 7, 3)).save(deadly)
+    tally = on_ray(work, folder, cluster.address, 2)
+    assert tally.failures == [f"{deadly}: 3 workers were lost over it, one after the other, as where memory is short."]
     assert tally.done + tally.skipped == 6
+    said = capfd.readouterr()
+    assert "left by lost workers, and done again one by one: " in said.err
+    assert "raylet" not in said.out + said.err, "nothing of Ray's own is shown"
 
 
 PROGRAM = """
@@ -198,28 +207,39 @@ from pathlib import Path
 from tests.runtime.test_ray import on_ray
 from tests.doubles.slow_session import SlowOpening
 from defian_edge.runtime.batch import Work
-graph, folder, photos, out, address = sys.argv[1:]
-on_ray(Work(SlowOpening(Path(graph), folder=Path(folder), seconds=0.2), Path(out)), Path(photos), address, 2)
+from defian_edge.runtime.cluster import films
+from defian_edge.runtime.video_encoder import Encoding
+cut = films.parts_of
+films.parts_of = lambda path: cut(path, 10)
+graph, folder, photos, out, address, seconds = sys.argv[1:]
+opening = SlowOpening(Path(graph), folder=Path(folder), seconds=float(seconds))
+on_ray(Work(opening, Path(out), encoding=Encoding("ffv1")), Path(photos), address, 2)
 """
 
 
-def test_when_the_program_is_killed_its_workers_end_and_the_same_command_goes_on(cluster, graph, tmp_path):
-    work, folder, count = slow(graph, tmp_path, seconds=0.2), many(tmp_path, 24), 24
-    given = (graph, tmp_path / "pids", folder, work.out, cluster.address)
+def start_and_kill(work: Work, folder: Path, address: str, when: Callable[[], bool]) -> None:
+    """Run a program of its own until something is true, and kill it; its workers end by themselves."""
+    how: Any = work.opening
+    given = (how.engine, how.folder, folder, work.out, address, how.seconds)
     program = subprocess.Popen(
         [sys.executable, "-c", PROGRAM, *map(str, given)], cwd=REPOSITORY, stdout=subprocess.DEVNULL
     )
     until = time.monotonic() + 120
-    while len(list(work.out.glob("*.png"))) < 6:
+    while not when():
         assert program.poll() is None
         assert time.monotonic() < until
         time.sleep(0.05)
     program.kill()
     program.wait()
-    workers = [int(path.stem) for path in (tmp_path / "pids").iterdir()]
+    workers = [int(path.stem) for path in how.folder.iterdir()]
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < until, "a worker outlives the program that asked"
         time.sleep(0.1)
+
+
+def test_when_the_program_is_killed_its_workers_end_and_the_same_command_goes_on(cluster, graph, tmp_path):
+    work, folder, count = slow(graph, tmp_path, seconds=0.2), many(tmp_path, 24), 24
+    start_and_kill(work, folder, cluster.address, lambda: len(list(work.out.glob("*.png"))) >= 6)
     finished = len(list(work.out.glob("*.png")))
     assert 6 <= finished < count
     jobs = plan([folder], work.out).jobs
@@ -260,6 +280,39 @@ def test_a_film_is_done_in_parts_and_resumed_by_a_single_run(cluster, graph, tmp
     jobs = plan([source.parent], work.out, work.encoding).jobs
     again = work.batch(Enlarger()).run(jobs)
     assert (again.done, again.skipped) == (0, 2)
+
+
+@pytest.mark.skipif(find_spec("av") is None, reason="PyAV is not installed")
+def test_parts_of_a_film_that_are_done_when_the_program_is_killed_are_not_done_again(
+    cluster, graph, tmp_path, monkeypatch
+):
+    from tests.runtime.test_video_parts import FRAMES, read_film, write_film
+
+    (tmp_path / "films").mkdir()
+    source = write_film(tmp_path / "films" / "film.mkv")
+    work = replace(slow(graph, tmp_path, seconds=0.1), encoding=Encoding("ffv1"))
+    records = work.out / RECORDS
+    start_and_kill(work, source.parent, cluster.address, lambda: any(records.glob("*.json")))
+    done = {said["name"] for said in (json.loads(path.read_bytes()) for path in records.glob("*.json"))}
+    before = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in work.out.rglob("*.part")}
+    before = {path: found for path, found in before.items() if any(name.endswith(path.name) for name in done)}
+    assert before, "no part was done"
+    during: list[dict[Path, tuple[int, int]]] = []
+    monkeypatch.setattr(films, "parts_of", lambda path: parts_of(path, 10))
+    real = cluster_run._Run._take
+
+    def look(*given: Any) -> None:  # noqa: ANN401
+        during.append({path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in before if path.exists()})
+        real(*given)
+
+    monkeypatch.setattr(cluster_run._Run, "_take", look)
+    jobs = plan([source.parent], work.out, work.encoding).jobs
+    tally = run_on_ray(work, jobs, Cluster(cluster.address, 2, 0), [source.parent], alone=False)
+    assert (tally.done, tally.failures) == (1, [])
+    assert all(seen == before for seen in during[:-1]), "a part that was done is as it was"
+    assert len(during) == 4, "three parts, and the film"
+    assert during[-1] == {}, "parts are gone"
+    assert len(read_film(work.out / "film.mkv")[0]) == FRAMES
 
 
 def test_a_machine_of_another_version_or_without_the_folder_is_refused(cluster, graph, tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import hashlib
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -13,15 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from defian_edge.runtime.cluster.checks import Paths, _require
+from defian_edge.runtime.batch import Work
+from defian_edge.runtime.cluster import checks
+from defian_edge.runtime.cluster.checks import Paths, _require, _require_reply
 from defian_edge.runtime.cluster.messages import Outcome, Task
 from defian_edge.runtime.cluster.options import Cluster
 from defian_edge.runtime.cluster.room import Node, share_of
+from defian_edge.runtime.cluster.worker import Worker
 from defian_edge.runtime.command import main
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import DiskFullError
 from defian_edge.runtime.jobs import Job
 from defian_edge.runtime.manifest import Manifest
+from defian_edge.runtime.opening import Opening
 from defian_edge.runtime.resume import Fingerprint
 from defian_edge.runtime.video_parts import Part
 from tests.conftest import REPOSITORY, noise
@@ -174,6 +179,27 @@ def test_a_machine_that_differs_is_named_with_what_cures_it(change, message, mon
     with pytest.raises(DefianError) as refused:
         _require(node(1, 0, "node7"), GOOD | change, paths, "e" * 64)
     assert re.search(message, str(refused.value).replace("\n", " ")), str(refused.value)
+
+
+def test_a_machine_whose_file_does_not_arrive_here_is_refused(monkeypatch, tmp_path):
+    """It read ours, and writes into another folder: a copy, or a file system that does not come back."""
+    monkeypatch.setattr(checks, "CACHED", 0.3)
+    reply = tmp_path / "reply"
+    with pytest.raises(DefianError, match=r"node7 wrote a file into .*, and it is not here: the folder is another one"):
+        _require_reply(node(1, 0, "node7"), reply, "said", Paths(tmp_path / "g.onnx", tmp_path, []))
+    late = threading.Timer(0.1, reply.write_text, ["said"])
+    late.start()
+    _require_reply(node(1, 0, "node7"), reply, "said", Paths(tmp_path / "g.onnx", tmp_path, []))
+    late.join()
+
+
+def test_a_worker_on_a_machine_that_joined_later_with_another_version_opens_nothing(tmp_path):
+    opening = Opening(tmp_path / "nothing.onnx")
+    worker = Worker(Work(opening, tmp_path), version="9.9.9")
+    outcome = Outcome.of_text(worker.do(Task(3, Job(tmp_path / "a.png", tmp_path / "b.png")).to_text()))
+    error = outcome.to_error()
+    assert (outcome.number, outcome.ends) == (3, "refused")
+    assert re.search(r"has defian-edge .*, expected 9\.9\.9 as here.*==9\.9\.9", str(error), re.DOTALL)
 
 
 def test_messages_come_out_as_they_went_in():

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import re
 import stat
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -47,9 +49,14 @@ def data(tmp_path, tiny_graph) -> Path:
     return folder
 
 
-def run(command: list[str], data: Path, **variables: str) -> None:
+def variables(data: Path) -> dict[str, str]:
+    """What finds ``defian-run``, and lets it run this checkout."""
     path = f"{data.parent / 'bin'}:{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"} | variables
+    return {"PATH": path, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+
+
+def run(command: list[str], data: Path, **given: str) -> None:
+    environment = os.environ | variables(data) | given
     done = subprocess.run(command, env=environment, cwd=data.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert re.match(rf"shard \d/{COUNT}: \d+ of {PHOTOS} files", done.stdout)
@@ -89,14 +96,35 @@ def test_the_tasks_of_the_slurm_array_do_the_folder_together(data):
     assert len(results(data / "sr")) == PHOTOS
 
 
+def test_the_tasks_of_the_dask_file_do_the_folder_together(data, monkeypatch, capsys):
+    """Dask's client is a concurrent.futures executor here; with Dask itself docs/scale.md says how it was tried."""
+    spec = importlib.util.spec_from_file_location("dask_shards", SCALE / "dask-shards.py")
+    assert spec is not None
+    assert spec.loader is not None
+    dask_shards = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(dask_shards)
+    for name, value in variables(data).items():
+        monkeypatch.setenv(name, value)
+    command = tuple(each.replace("/data", str(data)) for each in dask_shards.COMMAND)
+    with ThreadPoolExecutor(2) as client:
+        assert dask_shards.do_all(client, COUNT, command) == 0
+        said = capsys.readouterr().out
+        assert re.findall(r"^shard (\d/3): \d of 7 files", said, re.MULTILINE) == ["0/3", "1/3", "2/3"]
+        assert len(results(data / "sr")) == PHOTOS
+        (data / "photos" / "bad.png").write_bytes(b"no picture")
+        assert dask_shards.do_all(client, COUNT, command) == 1
+    assert "bad.png" in capsys.readouterr().out
+
+
 def test_the_ray_cluster_file_fits_rays_schema_and_tells_nobody():
-    if find_spec("ray") is None:
+    found = find_spec("ray")  # not imported: it reads then whether clusters have tokens
+    if found is None:
         pytest.skip("ray is not installed")
+    assert found.origin is not None
     import jsonschema
-    import ray
 
     cluster = read("ray-cluster.yaml")
-    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
+    schema = json.loads((Path(found.origin).parent / "autoscaler" / "ray-schema.json").read_text(encoding="utf-8"))
     jsonschema.validate(cluster, schema)
     assert any(f"=={__version__}" in command for command in cluster["setup_commands"])
     commands = [*cluster["head_start_ray_commands"], *cluster["worker_start_ray_commands"]]
@@ -105,6 +133,32 @@ def test_the_ray_cluster_file_fits_rays_schema_and_tells_nobody():
     silent = "".join(f"{name}={value} " for name, value in NO_STATISTICS.items())
     assert all(command.startswith(silent) for command in starts)
     assert len(cluster["provider"]["worker_ips"]) == cluster["max_workers"]
+
+
+@pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
+def test_the_machines_of_the_ray_cluster_file_do_the_folder_together(data, monkeypatch):
+    """Its commands start three of them here, without what needs ssh or would end other clusters here."""
+    from tests.doubles.ray_cluster import RAY, RayCluster
+
+    cluster = read("ray-cluster.yaml")
+    [head], [worker] = (
+        [each.replace("defian/bin/ray", RAY) for each in cluster[f"{kind}_start_ray_commands"] if "ray start" in each]
+        for kind in ("head", "worker")
+    )
+    head, without = re.subn(r" --autoscaling-config=\S+", "", head)
+    assert without == 1
+    [text] = re.findall(r"ray exec ray-cluster\.yaml '(.*)'$", (SCALE / "ray-cluster.yaml").read_text(), re.MULTILINE)
+    command = text.replace("defian/bin/", "").replace("ENGINE", "defian-s-x2.fp32.onnx").replace("/data", str(data))
+    with RayCluster(1, head) as running:
+        for _ in range(2):
+            running.add_node(1, command=worker)
+        monkeypatch.setenv("RAY_ADDRESS", running.address)
+        done = subprocess.run(
+            ["/bin/sh", "-c", command], env=os.environ | variables(data), capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("3 workers with 1 thread each on 3 machines\n")
+    assert len(results(data / "sr")) == PHOTOS
 
 
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -119,10 +120,23 @@ def test_ten_thousand_files_are_listed(tmp_path):
     """The time is printed for the reader of `-s`; no limit on it is asserted."""
     for number in range(10_000):
         (tmp_path / f"{number:05}.jpg").touch()
-    start = time.monotonic()
+    start, work = time.monotonic(), time.process_time()
     made = plan([tmp_path], tmp_path / "sr", shard=Shard(3, 16))
-    print(f"10 000 files: {time.monotonic() - start:.2f} s")
+    print(f"10 000 files: {time.monotonic() - start:.2f} s, {time.process_time() - work:.2f} s of the processor")
     assert len(made.jobs) + made.elsewhere == 10_000
+
+
+def test_of_a_file_little_more_than_its_name_is_held(tmp_path):
+    count = 2000
+    for number in range(count):
+        (tmp_path / f"{number:05}.jpg").touch()
+    tracemalloc.start()
+    made = plan([tmp_path], tmp_path / "sr")
+    each = tracemalloc.get_traced_memory()[1] / count
+    tracemalloc.stop()
+    print(f"{each / 1000:.1f} kB a file at most while they are listed")
+    assert len(made.jobs) == count
+    assert each < 4000
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+"""Several machines of a real Ray cluster: one that differs is refused, and one that is lost costs no photo.
+
+The machines are raylets on this one. What lies on another's disk is put there by mounts that its processes alone see.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from defian_edge.runtime.batch import Work
+from defian_edge.runtime.cluster import checks
+from defian_edge.runtime.cluster.connect import connected
+from defian_edge.runtime.cluster.options import Cluster
+from defian_edge.runtime.cluster.room import nodes_of
+from defian_edge.runtime.cluster.run import run_on_ray
+from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.jobs import plan
+from defian_edge.runtime.opening import Opening
+from tests.conftest import REPOSITORY
+from tests.doubles.ray_cluster import RayCluster, require_mounts, require_ray
+from tests.runtime.test_ray import graph, many, slow  # noqa: F401 - graph is a fixture
+from tests.runtime.test_shards import results
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@dataclass
+class Machines:
+    """A cluster of this machine and another with one CPU each.
+
+    Attributes:
+        cluster: the cluster.
+        other: the second machine.
+        elsewhere: a folder that is another one there.
+        differs: a graph that is another one there.
+    """
+
+    cluster: RayCluster
+    other: subprocess.Popen[bytes]
+    elsewhere: Path
+    differs: Path
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory, graph) -> Iterator[Machines]:  # noqa: F811
+    require_ray()
+    here = tmp_path_factory.mktemp("machines")
+    require_mounts(here)
+    elsewhere, there, differs, other = (here / name for name in ("out", "there", graph.name, "other.onnx"))
+    elsewhere.mkdir()
+    there.mkdir()
+    differs.write_bytes(graph.read_bytes())
+    other.write_bytes(b"another graph")
+    for manifest in graph.parent.glob("*.json"):
+        (here / manifest.name).write_bytes(manifest.read_bytes())
+    with RayCluster(1) as cluster:
+        yield Machines(cluster, cluster.add_node(1, {elsewhere: there, differs: other}), elsewhere, differs)
+
+
+def run(work: Work, folder: Path, address: str):
+    work.out.mkdir(exist_ok=True)
+    return run_on_ray(work, plan([folder], work.out).jobs, Cluster(address, 2, 0), [folder], alone=False)
+
+
+def test_a_machine_with_another_output_folder_or_engine_is_refused(machines, graph, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(checks, "CACHED", 1.0)
+    folder, address = many(tmp_path, 1), machines.cluster.address
+    with pytest.raises(DefianError, match=r"does not see what was written into .*/out here \(No such file.*not shared"):
+        run(Work(Opening(graph), machines.elsewhere), folder, address)
+    with pytest.raises(DefianError, match=r"has another .*: expected .*, found one with the SHA-256"):
+        run(Work(Opening(machines.differs), tmp_path / "sr"), folder, address)
+    assert [*machines.elsewhere.iterdir(), *(tmp_path / "sr").iterdir()] == [], "nothing of the checks is left"
+
+
+def test_a_machine_that_is_lost_in_the_middle_costs_no_photo(machines, graph, tmp_path):  # noqa: F811
+    work, count = slow(graph, tmp_path, seconds=0.3), 12
+
+    def lose() -> None:
+        until = time.monotonic() + 120
+        while len(list(work.out.glob("*.png"))) < 3 and time.monotonic() < until:
+            time.sleep(0.05)
+        machines.cluster.lose(machines.other)
+
+    loser = threading.Thread(target=lose)
+    loser.start()
+    tally = run(work, many(tmp_path, count), machines.cluster.address)
+    loser.join()
+    assert tally.failures == []
+    assert tally.done + tally.skipped == count
+    assert len(results(work.out)) == count
+
+
+def test_a_machine_with_another_version_is_refused(machines, graph, tmp_path):  # noqa: F811
+    """Where the second machine was lost."""
+    old = tmp_path / "__init__.py"
+    init = REPOSITORY / "runtime" / "__init__.py"
+    old.write_text(f'{init.read_text()}\n__version__ = "0.0.1"\n')
+    with connected(machines.cluster.address) as ray:
+        until = time.monotonic() + 60
+        while len(nodes_of(ray)) > 1:
+            assert time.monotonic() < until, "the cluster does not find out that a machine is gone"
+            time.sleep(0.2)
+    machines.cluster.add_node(1, {init: old})
+    with pytest.raises(DefianError, match=r"has defian-edge 0\.0\.1, expected .* as here.*\n.*pip install"):
+        run(Work(Opening(graph), tmp_path / "sr"), many(tmp_path, 1), machines.cluster.address)
