@@ -287,6 +287,13 @@ def windows_of(x: Tensor, size: int) -> Tensor:
     return x.permute(0, 1, 3, 2, 4, 5).contiguous().view(-1, size * size, channels)
 
 
+def image_of(windows: Tensor, size: int, height: int, width: int) -> Tensor:
+    """[N * windows, size * size, C] -> [N, H, W, C]; the number of images by a division that traces freeze."""
+    batch = int(windows.shape[0] / (height * width / size / size))
+    x = windows.view(batch, height // size, width // size, size, size, -1)
+    return x.permute(0, 1, 3, 2, 4, 5).contiguous().view(batch, height, width, -1)
+
+
 class WindowAttention(nn.Module):
     """Attention inside windows that are shifted, with the mask of SwinIR: frozen for the size that it was made for."""
 
@@ -300,28 +307,28 @@ class WindowAttention(nn.Module):
         self.register_buffer("mask", self.mask_of(image_size, image_size))
 
     def mask_of(self, height: int, width: int) -> Tensor:
-        """Which pixels of a window were neighbours before the shift: [windows, pixels, pixels]."""
-        rows, columns = (
-            (torch.arange(side) >= side - self.size).int() + (torch.arange(side) >= side - self.shift).int()
-            for side in (height, width)
-        )
-        flat = windows_of((3 * rows[:, None] + columns)[None, :, :, None], self.size).squeeze(-1)
-        return torch.where(flat[:, None] != flat[:, :, None], -100.0, 0.0)
+        """Which pixels of a window were neighbours before the shift, region by region: [windows, pixels, pixels]."""
+        image = torch.zeros(1, height, width, 1)
+        parts = slice(0, -self.size), slice(-self.size, -self.shift), slice(-self.shift, None)
+        for index, (rows, columns) in enumerate((rows, columns) for rows in parts for columns in parts):
+            image[:, rows, columns, :] = index
+        flat = windows_of(image, self.size).squeeze(-1)
+        apart = flat[:, None] - flat[:, :, None]
+        return apart.masked_fill(apart != 0, -100.0).masked_fill(apart == 0, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, height, width, channels = x.shape
+        _, height, width, channels = x.shape
         mask = self.mask if (height, width) == (self.image_size,) * 2 else self.mask_of(height, width).to(x.device)
         moved = torch.roll(self.norm(x), (-self.shift, -self.shift), (1, 2))
         parts = windows_of(moved, self.size)
         count, pixels, _ = parts.shape
         q, k, v = self.qkv(parts).view(count, pixels, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         scores = q @ k.transpose(-2, -1) * (channels // self.heads) ** -0.5 + self.bias
-        scores = scores.view(batch, -1, self.heads, pixels, pixels) + mask[None, :, None]
-        mixed = scores.view(-1, self.heads, pixels, pixels).softmax(-1) @ v
+        masked = scores.view(count // mask.shape[0], mask.shape[0], self.heads, pixels, pixels) + mask[None, :, None]
+        mixed = masked.view(-1, self.heads, pixels, pixels).softmax(-1) @ v
         mixed = self.out(mixed.transpose(1, 2).reshape(count, pixels, channels))
-        mixed = mixed.view(batch, height // self.size, width // self.size, self.size, self.size, channels)
-        mixed = mixed.permute(0, 1, 3, 2, 4, 5).contiguous().view(batch, height, width, channels)
-        return x + torch.roll(mixed, (self.shift, self.shift), (1, 2))
+        image = torch.roll(image_of(mixed, self.size, height, width), (self.shift, self.shift), (1, 2))
+        return x + image.view(x.shape)  # as SwinIR, which goes back to tokens here: a frozen batch is hidden by it
 
 
 class Swin(nn.Module):

@@ -19,6 +19,7 @@ from defian_edge.export.source.given import free_sizes, simplify
 from defian_edge.export.source.reach import measure_reach
 from defian_edge.export.source.sizes import find_fit, one_line
 from defian_edge.export.trace.exporter import export_graph
+from defian_edge.export.trace.integers import open_integers
 from defian_edge.export.trace.network import MAX_BATCH, MAX_SIDE, clean_names
 from defian_edge.runtime.errors import DefianError
 
@@ -160,7 +161,8 @@ def _traced(network: nn.Module, channels: int, fit: Fit) -> ir.Model:
         3: torch.export.Dim.DYNAMIC(min=max(fit.least, 2), max=MAX_SIDE),
     }
     example = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(0))
-    model = export_graph(network, example, dynamic, ("values", "result"))
+    with open_integers(network):
+        model = export_graph(network, example, dynamic, ("values", "result"))
     clean_names(model)
     simplify(model)
     free_sizes(model, batch=True, height=True, width=True)
