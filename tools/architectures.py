@@ -242,7 +242,7 @@ class ChannelNorm(nn.Module):
 
 
 class Safmn(nn.Module):
-    """SAFMN: features at several sizes gate one another (Sun et al., 2023); wants multiples of 8."""
+    """SAFMN: features at several sizes gate one another (Sun et al., 2023); its pooling is plain at multiples of 8."""
 
     def __init__(self, scale: int = 2, width: int = WIDTH) -> None:
         super().__init__()
@@ -252,13 +252,14 @@ class Safmn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.head(x)
+        height, width = x.shape[2:]
         made = []
         for index, (part, layer) in enumerate(zip(self.norm(x).chunk(4, 1), self.scales, strict=True)):
             if index == 0:
                 made.append(layer(part))
                 continue
-            small = layer(F.max_pool2d(part, 2**index, 2**index))
-            made.append(F.interpolate(small, scale_factor=2**index, mode="nearest"))
+            small = layer(F.adaptive_max_pool2d(part, (height // 2**index, width // 2**index)))
+            made.append(F.interpolate(small, size=(height, width), mode="nearest"))
         gate = F.gelu(self.mix(torch.cat(made, 1)))
         return self.tail(x + gate * x)
 

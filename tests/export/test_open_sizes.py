@@ -53,7 +53,8 @@ class Hidden(nn.Module):
         windows = windows_of(self.conv(x).permute(0, 2, 3, 1), 2)
         batch = builtins.int(windows.shape[0] / (height * width / 2 / 2))
         image = windows.view(batch, height // 2, width // 2, 2, 2, -1).permute(0, 1, 3, 2, 4, 5)
-        return x + image.reshape(batch, height * width, -1).view(x.shape[0], height, width, 12).permute(0, 3, 1, 2)[:, :3]
+        tokens = image.reshape(batch, height * width, -1)
+        return x + tokens.view(x.shape[0], height, width, 12).permute(0, 3, 1, 2)[:, :3]
 
 
 def test_a_graph_that_is_right_for_the_traced_number_of_images_alone_is_refused():
