@@ -61,12 +61,14 @@ class Nature:
         fit: its scale, and what it demands of sizes.
         reach: as :func:`.reach.measure_reach` gives it.
         sizes: what its graph takes.
+        tiling: what its loader says of tiles, in one word; empty if nothing.
     """
 
     picture: PictureFormat
     fit: Fit
     reach: dict[str, Any]
     sizes: Sizes = ANY_SIZE
+    tiling: str = ""
 
 
 class ForeignNetwork(SourceNetwork):
@@ -87,6 +89,8 @@ class ForeignNetwork(SourceNetwork):
         if self.fixed_profile is not None:
             self.why_no_int8 = f"ranges are measured on patches of {PATCH}x{PATCH}, and it takes one size alone"
         self.source: dict[str, Any] = {"kind": identity.kind, "picture": self.picture.as_json()}
+        if nature.tiling:
+            self.source["tiling"] = nature.tiling
         self.description = self._described()
 
     def _described(self) -> str:

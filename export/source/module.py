@@ -57,12 +57,25 @@ class _Isolated(nn.Module):
 
 @dataclass(frozen=True)
 class Named:
-    """What a module is called that was in a file: the file's stem and SHA-256, what loaded it, its architecture."""
+    """What is said of a module that was in a file.
+
+    Attributes:
+        name: the file's stem.
+        sha256: of the file.
+        kind: what loaded it.
+        architecture: as that calls it.
+        multiple: that height and width must be of.
+        least: LR pixels a side that it needs.
+        tiling: what becomes of tiles, in one word; empty if nothing is said.
+    """
 
     name: str
     sha256: str
     kind: str
     architecture: str
+    multiple: int = 1
+    least: int = 1
+    tiling: str = ""
 
 
 def open_module(
@@ -74,7 +87,8 @@ def open_module(
         module: float32 [N, C, H, W] -> [N, C, sH, sW]; on any device, in any mode.
         picture: what it takes for a picture.
         scale: that is expected; None for whichever is found by running it.
-        named: what it is called; None for the name of its class and the hash of its weights.
+        named: what is said of it; None for the name of its class, the hash of its weights, and sizes that are found by
+            running it alone.
 
     Raises:
         DefianError: it cannot be copied or run, is no super-resolution network, or one of another scale.
@@ -83,6 +97,8 @@ def open_module(
     network = _frozen(module, kind)
     run = _runner(network)
     fit = find_fit(run, picture.count, ANY_SIZE)
+    if named is not None:
+        fit = fit.demanding(named.multiple, named.least)
     fit, kernels = _pooling(run, picture.count, fit, kind)
     if scale is not None and fit.scale != scale:
         raise DefianError(f"{kind}: expected a network of scale {scale}, found that it enlarges by {fit.scale}.")
@@ -90,7 +106,7 @@ def open_module(
     named = named or Named(f"{kind.lower()}-x{fit.scale}", _digest(module), "module", kind)
     identity = Identity(named.name, named.sha256, named.kind, kind, "PyTorch")
     reach = measure_reach(run, picture.count, fit, ANY_SIZE)
-    nature = Nature(picture, fit, reach)
+    nature = Nature(picture, fit, reach, tiling=named.tiling)
     return ForeignNetwork(identity, run, cache(lambda: _traced(network, picture.count, fit, kernels)), nature)
 
 
