@@ -43,8 +43,8 @@ def traced(request):
 def test_the_graph_gives_the_module_s_pictures_at_three_sizes_and_in_a_batch(traced):
     name, network, graph = traced
     evaluate, session = GraphEvaluator(graph), session_of(graph)
-    for height, width in ((17, 23), (20, 20), (33, 20)):
-        images = noise(2, height, width, 3)
+    for count, height, width in ((2, 17, 23), (3, 20, 20), (1, 33, 20)):
+        images = noise(count, height, width, 3)
         expected = [network.evaluate(image) for image in images]
         assert np.abs(evaluate(images[0]).values - expected[0].values).max() < 0.02
         batch = np.asarray(session.run(None, {"image": images})[0])

@@ -9,40 +9,17 @@ import pytest
 import torch
 from torch import nn
 
-import tools.architectures
 from defian_edge.calibration.drift.evaluator import session_of
 from defian_edge.export.source.opening import open_source
 from defian_edge.export.trace.integers import SymbolicInt, open_integers
 from defian_edge.export.trace.network import Io
 from defian_edge.runtime.errors import DefianError
 from tests.conftest import noise
-from tools.architectures import Swin, image_of, random_network, windows_of
-
-
-def with_sharp_attention() -> Swin:
-    """Attention decides something, as in a trained network; with random weights it hardly moves the picture."""
-    network = random_network("SwinIR")
-    assert isinstance(network, Swin)
-    with torch.no_grad():
-        network.attention.qkv.weight *= 30
-    return network
-
-
-def test_windows_are_put_together_again_for_any_number_of_images():
-    """SwinIR divides for the number of images, in Python; traced with two, its graph mixed up one and three."""
-    module = with_sharp_attention()
-    session = session_of(open_source(module).trace(Io.UINT8))
-    for batch, height, width in ((1, 17, 23), (2, 40, 26), (3, 16, 24)):
-        images = noise(batch, height, width, 3)
-        with torch.inference_mode():
-            values = module(torch.from_numpy(images / 255).float().permute(0, 3, 1, 2))
-        expected = np.clip(255 * values.permute(0, 2, 3, 1).numpy(), 0, 255)
-        assert np.abs(np.asarray(session.run(None, {"image": images})[0]) - expected).max() < 0.53
-    assert not hasattr(tools.architectures, "int")
+from tools.architectures import Swin, image_of, windows_of
 
 
 class Hidden(nn.Module):
-    """As SwinIR, where nothing can stand in for ``int``."""
+    """As SwinIR, which test_modules.py has, where nothing can stand in for ``int``."""
 
     def __init__(self) -> None:
         super().__init__()
