@@ -275,6 +275,10 @@ def _require_finite_fp32(model: onnx.ModelProto, path: Path) -> None:
                 f"{path}: expected finite weights, found NaN or Inf in {tensor.name!r}.", "Train or download it again."
             )
     for node in _nodes(model):
+        if np.isnan([number for each in node.attribute for number in (each.f, *each.floats)]).any():
+            raise DefianError(
+                f"{path}: expected finite numbers, found NaN in {node.op_type} {node.name!r}.", "Export it again."
+            )
         to = next((each.i for each in node.attribute if node.op_type == "Cast" and each.name == "to"), 0)
         if to in HALVES:
             kind = TensorProto.DataType.Name(to).lower()

@@ -240,6 +240,7 @@ def test_upsampling_of_old_opsets_samples_where_it_did(operator, opset, mode, tm
     assert np.abs(GraphEvaluator(graph)(lr).values - expected).max() < 2e-2
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_exported_is_refused_by_name(case, tmp_path):
     make, message = REFUSED[case]
