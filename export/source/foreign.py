@@ -9,7 +9,6 @@ import numpy as np
 
 from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.evaluator import GraphEvaluator, session_of
-from defian_edge.calibration.photos import PATCH
 from defian_edge.export.graph import copy_of
 from defian_edge.export.source.base import ANY_SIZE, Sizes, SourceNetwork
 from defian_edge.export.source.sizes import one_line
@@ -86,8 +85,6 @@ class ForeignNetwork(SourceNetwork):
         self.picture, self.fit, self.sizes, self.reach = nature.picture, nature.fit, nature.sizes, nature.reach
         self.name, self.sha256, self.scale = identity.name, identity.sha256, nature.fit.scale
         self.reference = identity.reference
-        if self.fixed_profile is not None:
-            self.why_no_int8 = f"ranges are measured on patches of {PATCH}x{PATCH}, and it takes one size alone"
         self.source: dict[str, Any] = {"kind": identity.kind, "picture": self.picture.as_json()}
         if nature.tiling:
             self.source["tiling"] = nature.tiling

@@ -225,7 +225,7 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
 """What cannot be exported, and what is said of it."""
 
 
-def gentle() -> onnx.ModelProto:
+def gentle(shape: Sequence[int | str] = ANY) -> onnx.ModelProto:
     """Every pixel repeated, and a little of the small network, wide enough for INT8: pictures that look like some."""
     nodes, initializers = small_nodes(width=16)
     nodes[-1] = helper.make_node("DepthToSpace", ["c"], ["d"], blocksize=2)
@@ -235,4 +235,5 @@ def gentle() -> onnx.ModelProto:
         helper.make_node("Resize", ["x", "", "scales"], ["f"], mode="nearest"),
         helper.make_node("Add", ["e", "f"], ["y"]),
     ]
-    return model_of(nodes, [*initializers, *(numpy_helper.from_array(array, name) for name, array in numbers.items())])
+    constants = [*initializers, *(numpy_helper.from_array(array, name) for name, array in numbers.items())]
+    return model_of(nodes, constants, [helper.make_tensor_value_info("x", FLOAT, list(shape))])

@@ -18,8 +18,9 @@ from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
 from defian_edge.export.source.picture import Channels, PictureFormat
 from defian_edge.runtime.errors import DefianError
+from defian_edge.runtime.profile import DEFAULT_PROFILE
 from tests.conftest import noise
-from tests.export.given_graphs import small, written
+from tests.export.given_graphs import gentle, small, written
 from tools.architectures import ARCHITECTURES, LUMA_ALONE, random_network
 
 FLOATS = (Precision.FP32, Precision.FP16)
@@ -99,15 +100,31 @@ def test_so_does_measuring_drift_from_python(fixed, folder):
     assert 55 < report.unrounded_to_reference < 100
 
 
-def test_int8_and_profiles_that_cannot_be_are_refused_before_anything_is_done(folder, tmp_path):
+def test_profiles_that_cannot_be_are_refused_before_anything_is_done(folder, tmp_path):
     def refused(name: str, message: str, **options) -> None:
         with pytest.raises(DefianError, match=message):
             run_export(folder / name, ExportOptions(tmp_path / "no", dataset=folder / "photos", **options))
         assert not (tmp_path / "no").exists()
 
-    refused("fixed.onnx", "(?s)cannot be made INT8: .*--precision fp32 --precision fp16", precisions=(Precision.INT8,))
     wrong = de.ShapeProfile.parse("1x24x32,1x24x32,1x24x64")
     refused("fixed.onnx", "takes width 32 alone, found 64", precisions=FLOATS, profile=wrong)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 24, 32), (1, 3, 64, 24), ("n", 3, 56, "w")])
+def test_int8_of_one_size_is_calibrated_on_patches_of_that_size(shape, folder, tmp_path):
+    """One photo is smaller than any of them, and mirrored; what is drawn is cut."""
+    written(gentle(shape), tmp_path / "one.onnx")
+    options = ExportOptions(
+        tmp_path / "out", (Precision.FP32, Precision.INT8), calibration=folder / "photos", patches=4,
+        dataset=folder / "photos", max_drift=0.25, rewrite_memory=False, reference_size=0.0,
+        profile=de.ShapeProfile.parse(DEFAULT_PROFILE if isinstance(shape[3], int) else "1x56x16,1x56x32,1x56x64"),
+    )  # fmt: skip
+    result = run_export(tmp_path / "one.onnx", options)
+    assert result.passed, result.verdicts
+    assert 35 < result.drift["int8"].unrounded_to_reference < 90
+    int8 = next(each for each in result.artefacts if each.variant.precision is Precision.INT8)
+    assert int8.shares.macs["int8"] > 0.3
+    assert int8.variant.calibration["patch_size"] == [shape[2], shape[3] if isinstance(shape[3], int) else 96]
 
 
 def test_the_command_line_takes_any_graph_and_says_what_it_found(folder, tmp_path, monkeypatch, capsys):

@@ -10,7 +10,9 @@ import torch
 from torch import nn
 
 from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.export.source.module import open_module
 from defian_edge.export.source.opening import open_source
+from defian_edge.export.source.picture import PictureFormat
 from defian_edge.export.trace.integers import SymbolicInt, open_integers
 from defian_edge.export.trace.network import Io
 from defian_edge.runtime.errors import DefianError
@@ -53,7 +55,7 @@ class Folds(nn.Module):
 
 
 def test_a_network_is_not_refused_for_what_it_makes_of_one_rounding_of_its_input():
-    network = open_source(Folds())
+    network = open_module(Folds(), PictureFormat())
     graph = network.trace(Io.UINT8)
     lr = noise(17, 23, 3)
     assert np.asarray(session_of(graph).run(None, {"image": lr[None]})[0]).shape == network.levels(lr[None]).shape

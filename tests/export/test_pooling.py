@@ -9,7 +9,9 @@ import torch.nn.functional as F  # noqa: N812 - as everybody calls it
 from torch import nn
 
 from defian_edge.calibration.drift.evaluator import session_of
+from defian_edge.export.source.module import open_module
 from defian_edge.export.source.opening import open_source
+from defian_edge.export.source.picture import PictureFormat
 from defian_edge.export.source.sizes import Fit
 from defian_edge.export.trace.network import Io
 from defian_edge.export.trace.pooling import WHOLE, kernels_of
@@ -36,7 +38,7 @@ class Gated(nn.Module):
 ])  # fmt: skip
 def test_the_graph_gives_what_the_module_gives_where_sizes_divide(make, fit):
     module, given = make(), F.adaptive_max_pool2d
-    network = open_source(module)
+    network = open_module(module, PictureFormat())
     assert (network.fit.multiple, network.fit.scale) == (fit.multiple, fit.scale)
     session = session_of(network.trace(Io.UINT8))
     assert F.adaptive_max_pool2d is given

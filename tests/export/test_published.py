@@ -16,6 +16,8 @@ import torch
 
 from defian_edge.calibration.drift.evaluator import session_of
 from defian_edge.export.source.opening import open_source
+from defian_edge.export.source.picture import PictureFormat
+from defian_edge.export.source.published import open_published
 from defian_edge.export.source.sizes import Fit
 from defian_edge.export.tables import reach_words
 from defian_edge.export.trace.network import Io
@@ -116,7 +118,7 @@ def test_what_cannot_be_exported_is_refused(spandrel, checkpoint, found, message
 def test_the_sizes_that_it_demands_hold_though_others_ran(spandrel, checkpoint, sizes, expected, words):
     """EDSR runs at any size; a network may run at sizes at which it gives worse pictures."""
     spandrel.found = Descriptor(Edsr(), size_requirements=sizes)
-    network = open_source(checkpoint)
+    network = open_published(checkpoint, PictureFormat())
     assert network.fit == expected
     assert network.description.partition("padded to ")[2] == words
     assert network.evaluate(noise(5, 9, 3)).image.shape == (10, 18, 3)
