@@ -178,9 +178,11 @@ def _pooling(run: Run, channels: int, fit: Fit, kind: str) -> tuple[Fit, list[Ke
     Raises:
         DefianError: there are none.
     """
-    for multiple in (each for each in MULTIPLES if each % fit.multiple == 0):
-        demanding = fit.demanding(multiple)
-        sizes = [tuple(map(demanding.padded, size)) for size in sample_sides(multiple)]
+    for factor in MULTIPLES:
+        demanding = fit.demanding(fit.multiple * factor)
+        if factor > 1 and demanding.multiple > MULTIPLES[-1]:
+            break
+        sizes = [tuple(map(demanding.padded, size)) for size in sample_sides(demanding.multiple)]
         seen = [kernels_of(partial(run, np.zeros((1, channels, *size), np.float32))) for size in sizes]
         kernels = [each for each in seen[0] if each is not None]
         if seen == [kernels] * len(seen):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
-from types import FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 NAME = "int"
 LEFT_ALONE = frozenset({"torch", "numpy", "builtins", *sys.stdlib_module_names}) - {"__main__"}
 """Packages whose code stays as it is: torch knows its own sizes."""
+WRAPPED = ("__wrapped__", "__func__", "fget")
+"""Where a decorator, a static or class method and a property keep the function."""
 
 
 class _IsInt(type):
-    """So that ``isinstance(x, int)`` stays what it was."""
+    """So that ``isinstance(x, int)`` stays what it was, and what ``int`` gave is one."""
 
     def __instancecheck__(cls, instance: object) -> bool:
-        return isinstance(instance, int)
+        return isinstance(instance, (int, torch.SymInt))
 
     def __subclasscheck__(cls, subclass: type) -> bool:
         return issubclass(subclass, int)
@@ -58,20 +60,40 @@ def open_integers(network: nn.Module) -> Iterator[None]:
 
 
 def _namespaces(network: nn.Module) -> list[dict[str, Any]]:
-    """The globals of the methods of all modules, and of the functions and modules that they name in turn."""
+    """The globals of all code that says ``int``: methods of the modules, and what they name, and so on."""
     found: dict[int, dict[str, Any]] = {}
-    classes = {each for block in network.modules() for each in type(block).__mro__}
-    waiting = [value for each in classes for value in list(vars(each).values())]
+    seen: set[int] = set()
+    waiting: list[object] = list({each for block in network.modules() for each in type(block).__mro__})
     while waiting:
         value = waiting.pop()
-        if isinstance(value, FunctionType):
-            names = value.__globals__
-        elif isinstance(value, ModuleType):
-            names = vars(value)
-        else:
+        if id(value) in seen or str(getattr(value, "__module__", "")).partition(".")[0] in LEFT_ALONE:
             continue
-        if id(names) in found or str(names.get("__name__", "")).partition(".")[0] in LEFT_ALONE:
-            continue
-        found[id(names)] = names
-        waiting.extend(list(names.values()))
+        seen.add(id(value))
+        if isinstance(value, type):
+            waiting.extend(vars(value).values())
+        elif isinstance(value, FunctionType):
+            names = set(_names(value.__code__))
+            if NAME in names:
+                found[id(value.__globals__)] = value.__globals__
+            waiting.extend(_named(value.__globals__, names))
+        waiting.extend(getattr(value, each) for each in WRAPPED if getattr(value, each, None) is not None)
     return list(found.values())
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    """Globals and attributes that code names, that of functions inside it too."""
+    yield from code.co_names
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield from _names(each)
+
+
+def _named(namespace: dict[str, Any], names: set[str]) -> Iterator[object]:
+    """What of these names a namespace has; of a module, what it has of them in turn."""
+    for name in names & namespace.keys():
+        value = namespace[name]
+        if isinstance(value, ModuleType):
+            if value.__name__.partition(".")[0] not in LEFT_ALONE:
+                yield from (each for key, each in vars(value).items() if key in names)
+        else:
+            yield value

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import functools
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
+import tools.architectures
 from defian_edge.calibration.drift.evaluator import session_of
 from defian_edge.export.source.module import open_module
 from defian_edge.export.source.opening import open_source
@@ -65,12 +67,34 @@ def test_a_network_is_not_refused_for_what_it_makes_of_one_rounding_of_its_input
     assert np.abs(found - expected).max() > 1e-4 * np.abs(expected).max()
 
 
-def test_int_stays_int_for_all_else():
-    with open_integers(Swin()):
+class Indirect(nn.Module):
+    """Calls what divides through a module and a decorator, in a static method."""
+
+    @staticmethod
+    @functools.wraps(image_of)
+    def joined(*arguments) -> torch.Tensor:
+        return tools.architectures.image_of(*arguments)
+
+    def forward(self, x):
+        return self.joined(x, 2, 8, 8)
+
+
+@pytest.mark.parametrize("make", [Swin, Indirect])
+def test_int_stays_int_for_all_else(make):
+    """In the code alone that says it and that the network calls."""
+    with open_integers(make()):
         assert image_of.__globals__["int"] is SymbolicInt
+        assert "int" not in globals()
+        assert "int" not in vars(pytest)
     assert "int" not in image_of.__globals__
     assert SymbolicInt("12", base=3) == 5
     assert type(SymbolicInt(2.9)) is int
     assert isinstance(3, SymbolicInt)
     assert not isinstance(3.0, SymbolicInt)
     assert issubclass(bool, SymbolicInt)
+
+
+def test_int_comes_back_whatever_happens():
+    with pytest.raises(ZeroDivisionError), open_integers(Swin()):
+        raise ZeroDivisionError
+    assert "int" not in image_of.__globals__

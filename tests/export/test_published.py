@@ -113,6 +113,8 @@ def test_what_cannot_be_exported_is_refused(spandrel, checkpoint, found, message
         (needs(8), Fit(2, 8), "multiples of 8"),
         (needs(4, 16), Fit(2, 4, 16), "multiples of 4 and 16 pixels at least"),
         (needs(1, 10), Fit(2, 1, 10), "10 pixels at least"),
+        (needs(12), Fit(2, 12), "multiples of 12"),
+        (needs(128), Fit(2, 128), "multiples of 128"),
     ],
 )
 def test_the_sizes_that_it_demands_hold_though_others_ran(spandrel, checkpoint, sizes, expected, words):
