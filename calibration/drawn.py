@@ -25,13 +25,13 @@ ANGLES = 24
 Colour = tuple[int, int, int]
 
 
-def drawn_patches(scale: int, size: int) -> Iterator[np.ndarray]:
-    """LR patches, uint8 RGB [size, size, 3], reduced by Pillow's bicubic from what is drawn ``scale`` times as large.
+def drawn_patches(scale: int, height: int, width: int) -> Iterator[np.ndarray]:
+    """LR patches, uint8 RGB [height, width, 3], reduced by Pillow's bicubic from what is drawn ``scale`` times larger.
 
-    The same ones each time.
+    The same ones each time; what is drawn is square, and they are the upper left of it.
     """
-    for _, picture in drawn_pictures(size * scale):
-        yield downscale(picture, scale)[0]
+    for _, picture in drawn_pictures(max(height, width) * scale):
+        yield downscale(picture, scale)[0][:height, :width]
 
 
 def drawn_pictures(size: int, seed: int = SEED) -> Iterator[tuple[str, np.ndarray]]:

@@ -87,6 +87,8 @@ class CalibrationSet:
         size: side of a patch in LR pixels; a photo that is smaller gives what it has.
         scale: the photos are HR; patches are cut from their Pillow-bicubic LR.
         seed: of the patch positions.
+        only: LR height and width, where the network takes no others; a photo that is smaller is mirrored at its end.
+            None for ``size``.
     """
 
     photos: tuple[Path, ...]
@@ -94,6 +96,13 @@ class CalibrationSet:
     patches: int = PATCHES
     size: int = PATCH
     seed: int = SEED
+    only: tuple[int | None, int | None] = (None, None)
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        """Height and width of a patch in LR pixels, at most."""
+        height, width = self.only
+        return height or self.size, width or self.size
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """uint8 RGB patches [H, W, 3], streamed: one photo is in memory at a time.
@@ -106,8 +115,8 @@ class CalibrationSet:
             count = self.patches // len(self.photos) + (index < self.patches % len(self.photos))
             if count == 0:
                 return
-            lr, _ = downscale(_large_enough(read_image(photo), photo, self.scale), self.scale)
-            height, width = (min(self.size, side) for side in lr.shape[:2])
+            lr, _ = self._pair(photo)
+            height, width = (min(most, side) for most, side in zip(self.patch, lr.shape[:2], strict=True))
             for _ in range(count):
                 top = int(random.integers(lr.shape[0] - height + 1))
                 left = int(random.integers(lr.shape[1] - width + 1))
@@ -130,15 +139,27 @@ class CalibrationSet:
         return replace(self, photos=training), replace(self, photos=validation[:MOST_VALIDATED])
 
     def pairs(self) -> list[EvaluationPair]:
-        """The middle of every photo as a pair of LR, at most ``size`` pixels a side, and HR."""
+        """The middle of every photo as a pair of LR, at most a patch large, and HR."""
         found = []
         for photo in self.photos:
-            lr, hr = downscale(_large_enough(read_image(photo), photo, self.scale), self.scale)
-            top, left = ((side - min(self.size, side)) // 2 for side in lr.shape[:2])
-            rows, columns = slice(top, top + self.size), slice(left, left + self.size)
-            large = hr[top * self.scale :, left * self.scale :][: self.size * self.scale, : self.size * self.scale]
-            found.append(EvaluationPair(photo.stem, lr[rows, columns], large))
+            lr, hr = self._pair(photo)
+            height, width = self.patch
+            top, left = max(lr.shape[0] - height, 0) // 2, max(lr.shape[1] - width, 0) // 2
+            large = hr[top * self.scale :, left * self.scale :][: height * self.scale, : width * self.scale]
+            found.append(EvaluationPair(photo.stem, lr[top : top + height, left : left + width], large))
         return found
+
+    def _pair(self, photo: Path) -> tuple[np.ndarray, np.ndarray]:
+        """LR and HR of a photo, mirrored at their end where the network takes nothing so small."""
+        lr, hr = downscale(_large_enough(read_image(photo), photo, self.scale), self.scale)
+        missing = [max((only or 0) - side, 0) for only, side in zip(self.only, lr.shape[:2], strict=True)]
+        if not any(missing):
+            return lr, hr
+        padded = [
+            np.pad(image, [*((0, times * each) for each in missing), (0, 0)], "symmetric")
+            for image, times in ((lr, 1), (hr, self.scale))
+        ]
+        return padded[0], padded[1]
 
     def sha256(self) -> str:
         """Hash of all patches and their order: of the data itself, not of file names."""

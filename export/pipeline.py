@@ -161,9 +161,6 @@ def _inputs(source: Source, options: ExportOptions) -> _Inputs:
     network = open_source(source, options.picture, options.scale)
     if options.name:
         network = network.renamed(options.name)
-    if Precision.INT8 in options.precisions and network.why_no_int8:
-        others = " ".join(f"--precision {each.value}" for each in Precision if each is not Precision.INT8)
-        raise DefianError(f"{network.name} cannot be made INT8: {network.why_no_int8}.", f"Ask for {others}.")
     options = replace(options, profile=fitting_profile(options.profile, network))
     rewrites = () if options.plain else select(options.without, options.use, options.profile.maximum[0])
     scale = network.scale
@@ -172,6 +169,7 @@ def _inputs(source: Source, options: ExportOptions) -> _Inputs:
     patches = None
     if Precision.INT8 in options.precisions:
         patches = calibration_set(options.calibration, scale, options.patches)
+        patches = replace(patches, only=(network.sizes.height, network.sizes.width))
         for _ in patches:
             pass  # a photo that cannot be used is found now, not after the trace
         if _int8_options(options).needs_validation:
@@ -193,7 +191,7 @@ def _variant(
     options: ExportOptions,
     say: Callable[[str], None],
 ) -> Variant:
-    hard = hard_images_for(inputs.network.fixed_profile)
+    hard = hard_images_for(inputs.network.taken)
     images = [*(pair.lr for pair in inputs.pairs[:RANGE_PHOTOS]), *hard.values()]
     if precision is Precision.INT8 and inputs.patches is not None:
         variant = make_int8(graph, inputs.network, inputs.patches, _int8_options(options), images, say)

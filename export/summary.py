@@ -22,7 +22,8 @@ def show(result: ExportResult, options: ExportOptions, console: Console) -> None
     """Print the tables of an export."""
     console.print(escape(f"{result.network.name}: {result.network.description}"), soft_wrap=True)
     if result.network.reach:
-        console.print(escape(tables.reach_words(result.network.reach)), soft_wrap=True)
+        words = tables.reach_words(result.network.reach, result.network.source.get("tiling", ""))
+        console.print(escape(words), soft_wrap=True)
     show_table(tables.rewrite_table(result.steps, result.profile), console)
     for line in tables.unused_lines(result.steps):
         console.print(escape(line), soft_wrap=True)

@@ -60,12 +60,25 @@ def unused_lines(steps: Sequence[Step]) -> list[str]:
     return [f"{step.name}: 0 places: {step.why_none}." for step in steps if step.why_none]
 
 
-def reach_words(reach: dict[str, Any]) -> str:
-    """What is known of how far a pixel is seen, in a sentence; see :mod:`defian_edge.export.source.reach`."""
+TILED = {
+    "discouraged": " spandrel discourages tiles of this network: see what they cost by bench.py --tile.",
+    "internal": " This network cuts its pictures into tiles itself: give it whole ones.",
+}
+"""What is told of spandrel's word on tiles; "supported" needs none."""
+
+
+def reach_words(reach: dict[str, Any], tiling: str = "") -> str:
+    """What is known of how far a pixel is seen, in a sentence; see :mod:`defian_edge.export.source.reach`.
+
+    Args:
+        reach: as it was measured.
+        tiling: what a loader says of tiles, as a manifest's ``source`` keeps it; empty if nothing.
+    """
+    more = TILED.get(tiling, "")
     if reach["whole_image"]:
-        return "A pixel depends on the whole image: an image in tiles is another image."
+        return f"A pixel depends on the whole image: an image in tiles is another image.{more}"
     pixels = reach["pixels"]
-    return f"A pixel depends on {pixels} pixels around it: tiles that overlap by {4 * pixels} see all of them."
+    return f"A pixel depends on {pixels} pixels around it: tiles that overlap by {4 * pixels} see all of them.{more}"
 
 
 def drift_table(artefacts: Sequence[Artefact], budget: float | None, reference: str = "PyTorch") -> Table:

@@ -45,10 +45,10 @@ class Edsr(nn.Module):
 
     mean: Tensor
 
-    def __init__(self, scale: int = 2, width: int = WIDTH) -> None:
+    def __init__(self, scale: int = 2, width: int = WIDTH, count: int = 2) -> None:
         super().__init__()
         self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1))
-        blocks = [Residual(conv(width, width), nn.ReLU(inplace=True), conv(width, width)) for _ in range(2)]
+        blocks = [Residual(conv(width, width), nn.ReLU(inplace=True), conv(width, width)) for _ in range(count)]
         self.head, self.body = conv(3, width), Residual(*blocks, conv(width, width))
         self.tail = nn.Sequential(shuffled(width, scale, width), conv(width, 3))
 
@@ -242,7 +242,7 @@ class ChannelNorm(nn.Module):
 
 
 class Safmn(nn.Module):
-    """SAFMN: features at several sizes gate one another (Sun et al., 2023); wants multiples of 8."""
+    """SAFMN: features at several sizes gate one another (Sun et al., 2023); its pooling is plain at multiples of 8."""
 
     def __init__(self, scale: int = 2, width: int = WIDTH) -> None:
         super().__init__()
@@ -252,13 +252,14 @@ class Safmn(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.head(x)
+        height, width = x.shape[2:]
         made = []
         for index, (part, layer) in enumerate(zip(self.norm(x).chunk(4, 1), self.scales, strict=True)):
             if index == 0:
                 made.append(layer(part))
                 continue
-            small = layer(F.max_pool2d(part, 2**index, 2**index))
-            made.append(F.interpolate(small, scale_factor=2**index, mode="nearest"))
+            small = layer(F.adaptive_max_pool2d(part, (height // 2**index, width // 2**index)))
+            made.append(F.interpolate(small, size=(height, width), mode="nearest"))
         gate = F.gelu(self.mix(torch.cat(made, 1)))
         return self.tail(x + gate * x)
 
@@ -287,6 +288,13 @@ def windows_of(x: Tensor, size: int) -> Tensor:
     return x.permute(0, 1, 3, 2, 4, 5).contiguous().view(-1, size * size, channels)
 
 
+def image_of(windows: Tensor, size: int, height: int, width: int) -> Tensor:
+    """[N * windows, size * size, C] -> [N, H, W, C]; the number of images by a division that traces freeze."""
+    batch = int(windows.shape[0] / (height * width / size / size))
+    x = windows.view(batch, height // size, width // size, size, size, -1)
+    return x.permute(0, 1, 3, 2, 4, 5).contiguous().view(batch, height, width, -1)
+
+
 class WindowAttention(nn.Module):
     """Attention inside windows that are shifted, with the mask of SwinIR: frozen for the size that it was made for."""
 
@@ -300,28 +308,28 @@ class WindowAttention(nn.Module):
         self.register_buffer("mask", self.mask_of(image_size, image_size))
 
     def mask_of(self, height: int, width: int) -> Tensor:
-        """Which pixels of a window were neighbours before the shift: [windows, pixels, pixels]."""
-        rows, columns = (
-            (torch.arange(side) >= side - self.size).int() + (torch.arange(side) >= side - self.shift).int()
-            for side in (height, width)
-        )
-        flat = windows_of((3 * rows[:, None] + columns)[None, :, :, None], self.size).squeeze(-1)
-        return torch.where(flat[:, None] != flat[:, :, None], -100.0, 0.0)
+        """Which pixels of a window were neighbours before the shift, region by region: [windows, pixels, pixels]."""
+        image = torch.zeros(1, height, width, 1)
+        parts = slice(0, -self.size), slice(-self.size, -self.shift), slice(-self.shift, None)
+        for index, (rows, columns) in enumerate((rows, columns) for rows in parts for columns in parts):
+            image[:, rows, columns, :] = index
+        flat = windows_of(image, self.size).squeeze(-1)
+        apart = flat[:, None] - flat[:, :, None]
+        return apart.masked_fill(apart != 0, -100.0).masked_fill(apart == 0, 0.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        batch, height, width, channels = x.shape
+        _, height, width, channels = x.shape
         mask = self.mask if (height, width) == (self.image_size,) * 2 else self.mask_of(height, width).to(x.device)
         moved = torch.roll(self.norm(x), (-self.shift, -self.shift), (1, 2))
         parts = windows_of(moved, self.size)
         count, pixels, _ = parts.shape
         q, k, v = self.qkv(parts).view(count, pixels, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         scores = q @ k.transpose(-2, -1) * (channels // self.heads) ** -0.5 + self.bias
-        scores = scores.view(batch, -1, self.heads, pixels, pixels) + mask[None, :, None]
-        mixed = scores.view(-1, self.heads, pixels, pixels).softmax(-1) @ v
+        masked = scores.view(count // mask.shape[0], mask.shape[0], self.heads, pixels, pixels) + mask[None, :, None]
+        mixed = masked.view(-1, self.heads, pixels, pixels).softmax(-1) @ v
         mixed = self.out(mixed.transpose(1, 2).reshape(count, pixels, channels))
-        mixed = mixed.view(batch, height // self.size, width // self.size, self.size, self.size, channels)
-        mixed = mixed.permute(0, 1, 3, 2, 4, 5).contiguous().view(batch, height, width, channels)
-        return x + torch.roll(mixed, (self.shift, self.shift), (1, 2))
+        image = torch.roll(image_of(mixed, self.size, height, width), (self.shift, self.shift), (1, 2))
+        return x + image.view(x.shape)  # as SwinIR, which goes back to tokens here: a frozen batch is hidden by it
 
 
 class Swin(nn.Module):
@@ -392,6 +400,8 @@ ARCHITECTURES: dict[str, Callable[[], nn.Module]] = {
     "FSRCNN (luma)": Fsrcnn,
     "restoration x1": Restoration,
 }
+LARGE: dict[str, Callable[[], nn.Module]] = {"EDSR baseline": lambda: Edsr(2, 64, 16)}
+"""Of the size that is published: 1 369 859 parameters. For how long an export takes."""
 LUMA_ALONE = frozenset({"FSRCNN (luma)"})
 
 
@@ -399,4 +409,4 @@ def random_network(name: str, seed: int = 0) -> nn.Module:
     """A network of that kind with random weights, in evaluation mode."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return ARCHITECTURES[name]().eval()
+        return (ARCHITECTURES | LARGE)[name]().eval()

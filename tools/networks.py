@@ -2,7 +2,7 @@
 
 The networks are small, written here (:mod:`tools.architectures`) and have random weights, so that their pictures are no
 pictures of anything: what says how near a precision is to the network is PSNR to the network's own picture, and not
-drift against an original.
+drift against an original. How long each took stands on standard error.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +22,10 @@ from defian_edge.export.options import ExportOptions
 from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
 from defian_edge.export.source.picture import Channels, PictureFormat
-from defian_edge.runtime.arguments import choice_of
+from defian_edge.runtime.arguments import choice_of, number_of, path_of
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import ShapeProfile
-from tools.architectures import ARCHITECTURES, LUMA_ALONE, random_network
+from tools.architectures import ARCHITECTURES, LARGE, LUMA_ALONE, random_network
 from tools.study import parsed, table_or_error
 
 if TYPE_CHECKING:
@@ -45,28 +46,27 @@ class Row:
     cells: tuple[str, ...]
 
 
-def measure_networks(names: list[str], precisions: tuple[Precision, ...], *, engines: bool) -> Iterator[Row]:
-    """Export every network and say what became of it."""
+def measure_networks(names: list[str], wanted: ExportOptions) -> Iterator[Row]:
+    """Export every network and say what became of it.
+
+    Args:
+        names: of :data:`.architectures.ARCHITECTURES` and ``LARGE``.
+        wanted: how; its folder and picture format are each network's own.
+    """
     for name in names:
         picture = PictureFormat(channels=Channels.Y if name in LUMA_ALONE else Channels.RGB)
         with tempfile.TemporaryDirectory() as folder:
-            options = ExportOptions(
-                Path(folder),
-                precisions,
-                picture,
-                target=Target.TENSORRT_RTX if engines else Target.ONNX,
-                sm=SM if engines else None,
-                profile=ShapeProfile.parse(PROFILE),
-                reference_size=0.0,
-                rewrite_memory=False,
-            )
+            options = replace(wanted, out=Path(folder), picture=picture)
             print(name, file=sys.stderr, flush=True)
+            began = time.perf_counter(), time.process_time()
             try:
                 result = run_export(random_network(name), options)
             except DefianError as error:
                 print(f"{name}: {error}", file=sys.stderr, flush=True)
                 yield Row((name, *("-",) * 6, "not exported, see above", "-"))
                 continue
+        seconds = time.perf_counter() - began[0], time.process_time() - began[1]
+        print(f"{name}: {seconds[0]:.0f} s, {seconds[1]:.0f} s of processor time", file=sys.stderr, flush=True)
         for index, artefact in enumerate(result.artefacts):
             yield Row((*(_about(name, result) if index == 0 else ("", "", "")), *_figures(artefact)))
 
@@ -94,21 +94,39 @@ def main() -> None:
     """Print the table; exits with 2 on bad input."""
     parser = argparse.ArgumentParser(prog="python -m tools.networks", description=__doc__)
     parser.add_argument(
-        "--only", action="append", type=choice_of("--only", ARCHITECTURES), help="one of them; repeatable"
+        "--only",
+        action="append",
+        type=choice_of("--only", [*ARCHITECTURES, *LARGE]),
+        help=f"one of them, or of {list(LARGE)}; repeatable",
     )
+    parser.add_argument("--lr", type=path_of("--lr"), help="folder of LR images, with --hr; default: bundled photos")
+    parser.add_argument("--hr", type=path_of("--hr"), help="folder of HR images of the same names")
+    parser.add_argument("--max-drift", type=number_of("--max-drift", what="dB"), help="dB a precision may lose")
+    parser.add_argument("--no-engines", action="store_true", help="graphs alone")
     known = [each.value for each in Precision]
     parser.add_argument(
         "--precision", action="append", type=choice_of("--precision", known), help=f"of {known}; default fp32 and fp16"
     )
     options = parsed(parser)
     precisions = tuple(map(Precision, options.precision or ("fp32", "fp16")))
-    engines = is_available(Target.TENSORRT_RTX)
-    title = (
-        f"Random weights, the bundled photos; TensorRT-RTX sm_{SM}, {PROFILE}" if engines else "No TensorRT-RTX here"
-    )
+    engines = is_available(Target.TENSORRT_RTX) and not options.no_engines
+    photos = "the bundled photos" if options.lr is None else str(options.lr)
+    title = f"Random weights, {photos}; " + (f"TensorRT-RTX sm_{SM}, {PROFILE}" if engines else "no engines")
     table = Table(*COLUMNS, title=title)
     with table_or_error(table):
-        for row in measure_networks(options.only or list(ARCHITECTURES), precisions, engines=engines):
+        wanted = ExportOptions(
+            Path(),
+            precisions,
+            target=Target.TENSORRT_RTX if engines else Target.ONNX,
+            sm=SM if engines else None,
+            profile=ShapeProfile.parse(PROFILE),
+            lr=options.lr,
+            hr=options.hr,
+            max_drift=options.max_drift,
+            reference_size=0.0,
+            rewrite_memory=False,
+        )
+        for row in measure_networks(options.only or list(ARCHITECTURES), wanted):
             table.add_row(*row.cells)
 
 

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from defian_edge.export.trace.network import Io
 
 
+FREE_SIDES = (2, 64, 16384)
+"""Smallest, usual and largest LR pixels along a side that a network leaves open."""
+
+
 @dataclass(frozen=True)
 class Sizes:
     """What sizes a network's graph takes.
@@ -50,7 +54,6 @@ class SourceNetwork(ABC):
         sizes: what its graph takes.
         reach: how far a pixel is seen: ``{"whole_image": bool, "pixels": int}``; see :mod:`.reach`.
         source: what of it a manifest keeps so that it can be opened again; empty for DeFiAN.
-        why_no_int8: why no INT8 variant of it can be made, in words; empty if one can.
     """
 
     name: str
@@ -61,13 +64,21 @@ class SourceNetwork(ABC):
     sizes: Sizes = ANY_SIZE
     reach: dict[str, Any]
     source: dict[str, Any]
-    why_no_int8: str = ""
 
     @property
     def fixed_profile(self) -> ShapeProfile | None:
         """The one shape that the network takes; None if it takes others."""
         height, width = self.sizes.height, self.sizes.width
         return None if height is None or width is None else ShapeProfile.parse(f"1x{height}x{width}")
+
+    @property
+    def taken(self) -> ShapeProfile | None:
+        """All shapes of one image that the network takes; None if it takes any."""
+        height, width = self.sizes.height, self.sizes.width
+        if height is None and width is None:
+            return None
+        shapes = [(1, height or side, width or side) for side in FREE_SIDES]
+        return ShapeProfile(*shapes)
 
     @abstractmethod
     def renamed(self, name: str) -> SourceNetwork:
@@ -95,7 +106,7 @@ def reference_of(
 ) -> Reference:
     """The network's pictures of photos, before rounding as well, and of hard images in sizes that the profile takes.
 
-    A network of one size has its own profile.
+    A network of one size, height or width has its own profile.
     """
     results = [network.evaluate(pair.lr) for pair in pairs]
-    return Reference(pairs, results, network.scale, hard_pictures(network.upscale, profile or network.fixed_profile))
+    return Reference(pairs, results, network.scale, hard_pictures(network.upscale, profile or network.taken))

@@ -9,7 +9,6 @@ import numpy as np
 
 from defian_edge.calibration.drift.evaluation import Evaluation
 from defian_edge.calibration.drift.evaluator import GraphEvaluator, session_of
-from defian_edge.calibration.photos import PATCH
 from defian_edge.export.graph import copy_of
 from defian_edge.export.source.base import ANY_SIZE, Sizes, SourceNetwork
 from defian_edge.export.source.sizes import one_line
@@ -27,13 +26,18 @@ if TYPE_CHECKING:
     from defian_edge.export.source.sizes import Fit, Run
 
 WHITE = 255.0
-RELATIVE = 1e-3
-"""Of the network's largest value by which its graph may differ; FP32 alone makes 1e-6, and 1e-4 in deep networks."""
+RELATIVE = 1e-4
+"""Of the network's largest value by which its graph may differ; FP32 alone makes 1e-6."""
+ROUNDING = 2.0**-23
+"""By so much of itself the input is changed to see what a network makes of one rounding, where it is more than that."""
+ROUNDINGS = 16
+"""So many times that may a graph differ: every layer rounds, and not only the input."""
 TOLERANCE = 0.25
 """The same in grey levels of the finished picture, where a network may enlarge what its input was rounded by."""
-TRACED = "Something in it depends on the size or the values that it was traced with."
-PROVED = ((17, 23), (40, 26))
-"""LR height and width at which the finished graph is held against the network: odd sizes, and others."""
+TRACED = "Something in it depends on the number of images, the size or the values that it was traced with."
+PROVED = ((3, 17, 23), (1, 40, 26))
+"""Images, LR height and width at which the finished graph is held against the network: odd sizes, and others; and not
+two images, with which modules are traced."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,14 @@ class Nature:
         fit: its scale, and what it demands of sizes.
         reach: as :func:`.reach.measure_reach` gives it.
         sizes: what its graph takes.
+        tiling: what its loader says of tiles, in one word; empty if nothing.
     """
 
     picture: PictureFormat
     fit: Fit
     reach: dict[str, Any]
     sizes: Sizes = ANY_SIZE
+    tiling: str = ""
 
 
 class ForeignNetwork(SourceNetwork):
@@ -79,9 +85,9 @@ class ForeignNetwork(SourceNetwork):
         self.picture, self.fit, self.sizes, self.reach = nature.picture, nature.fit, nature.sizes, nature.reach
         self.name, self.sha256, self.scale = identity.name, identity.sha256, nature.fit.scale
         self.reference = identity.reference
-        if self.fixed_profile is not None:
-            self.why_no_int8 = f"ranges are measured on patches of {PATCH}x{PATCH}, and it takes one size alone"
         self.source: dict[str, Any] = {"kind": identity.kind, "picture": self.picture.as_json()}
+        if nature.tiling:
+            self.source["tiling"] = nature.tiling
         self.description = self._described()
 
     def _described(self) -> str:
@@ -135,10 +141,10 @@ class ForeignNetwork(SourceNetwork):
         return self.picture.to_levels(self.fit.crop(result, height, width), images)
 
     def _prove_graph(self, graph: ir.Model) -> None:
-        """Hold the graph against the network on its own numbers, clamped nowhere; two images where it takes them."""
+        """Hold the graph against the network on its own numbers, clamped nowhere; three images where it takes them."""
         session = session_of(graph)
-        for size in PROVED:
-            images = self._noise(1 if self.sizes.one_image else 2, *size)
+        for batch, *size in PROVED:
+            images = self._noise(1 if self.sizes.one_image else batch, *size)
             values = self.fit.pad(self.picture.to_values(images))
             expected = self._run(values)
             where = "x".join(map(str, (*values.shape[:1], *values.shape[2:])))
@@ -148,18 +154,23 @@ class ForeignNetwork(SourceNetwork):
             if found.shape != expected.shape:
                 shapes = f"{list(found.shape)} instead of {list(expected.shape)}"
                 raise DefianError(f"The graph gives another size than the network at {where}: {shapes}.", TRACED)
-            difference = float(np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
-            if not difference <= RELATIVE:
+            difference = _apart(found, expected)
+            if not (difference <= RELATIVE or difference <= ROUNDINGS * self._rounding(values, expected)):
                 raise DefianError(
                     f"The graph gives another result than the network at {where}: {difference:.2g} of the largest "
                     "value apart.",
                     TRACED,
                 )
 
+    def _rounding(self, values: np.ndarray, expected: np.ndarray) -> float:
+        """How far the network's result moves, as :func:`_apart`, once every value of its input is rounded."""
+        signs = np.random.default_rng(3).integers(0, 2, values.shape) * 2 - 1
+        return _apart(self._run((values * (1 + ROUNDING * signs)).astype(np.float32)), expected)
+
     def _prove_picture(self, model: ir.Model) -> None:
         """Hold the wrapped graph's pictures against the network's, whose numbers are made outside of a graph."""
         evaluate = GraphEvaluator(model)
-        for size in PROVED:
+        for _, *size in PROVED:
             image = self._noise(1, *size)[0]
             difference = float(np.abs(evaluate(image).values - self.evaluate(image).values).max())
             if not difference <= TOLERANCE:
@@ -173,6 +184,11 @@ class ForeignNetwork(SourceNetwork):
         """uint8 [N, H, W, 3] of that size, or of the one that is fixed."""
         size = batch, self.sizes.height or height, self.sizes.width or width, 3
         return np.random.default_rng(height).integers(0, 256, size, dtype=np.uint8)
+
+
+def _apart(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference, of the largest value that is expected."""
+    return float(np.abs(found - expected).max() / max(np.abs(expected).max(), np.finfo(np.float32).tiny))
 
 
 def _result_of(session: InferenceSession, values: np.ndarray, where: str) -> np.ndarray:

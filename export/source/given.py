@@ -27,6 +27,10 @@ in every precision."""
 STANDARD = frozenset({"", "ai.onnx"})
 OLDEST = 7
 """The opset from which ONNX Runtime runs graphs, and its converter converts them."""
+RESIZE_SAYS = 11
+"""The opset from which Resize says where it samples."""
+SAMPLED = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+"""Where it sampled before: at the place in the output divided by the scale."""
 RANDOM = frozenset(
     {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 )
@@ -79,9 +83,23 @@ def in_our_opset(model: onnx.ModelProto) -> ir.Model:
                     f"Export the network with opset {OPSET}.",
                 ) from error
             model = _relabelled(model, version)
+    if version < RESIZE_SAYS:
+        _sample_as_then(model)
     converted = ir.from_proto(model)
     simplify(converted)
     return converted
+
+
+def _sample_as_then(model: onnx.ModelProto) -> None:
+    """Let what was Upsample, or Resize before it said so itself, sample where it did; in place.
+
+    The converter gives it the centres of the pixels, ONNX's default since then, for linear sampling.
+    """
+    for node in _nodes(model):
+        if node.op_type == "Resize":
+            kept = [each for each in node.attribute if each.name not in SAMPLED]
+            del node.attribute[:]
+            node.attribute.extend([*kept, *(onnx.helper.make_attribute(*each) for each in SAMPLED.items())])
 
 
 def simplify(model: ir.Model) -> None:
@@ -257,6 +275,10 @@ def _require_finite_fp32(model: onnx.ModelProto, path: Path) -> None:
                 f"{path}: expected finite weights, found NaN or Inf in {tensor.name!r}.", "Train or download it again."
             )
     for node in _nodes(model):
+        if np.isnan([number for each in node.attribute for number in (each.f, *each.floats)]).any():
+            raise DefianError(
+                f"{path}: expected finite numbers, found NaN in {node.op_type} {node.name!r}.", "Export it again."
+            )
         to = next((each.i for each in node.attribute if node.op_type == "Cast" and each.name == "to"), 0)
         if to in HALVES:
             kind = TensorProto.DataType.Name(to).lower()

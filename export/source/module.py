@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +17,11 @@ from defian_edge.export.source.base import ANY_SIZE
 from defian_edge.export.source.foreign import ForeignNetwork, Identity, Nature
 from defian_edge.export.source.given import free_sizes, simplify
 from defian_edge.export.source.reach import measure_reach
-from defian_edge.export.source.sizes import find_fit, one_line
+from defian_edge.export.source.sizes import MULTIPLES, find_fit, one_line, sample_sides
 from defian_edge.export.trace.exporter import export_graph
+from defian_edge.export.trace.integers import open_integers
 from defian_edge.export.trace.network import MAX_BATCH, MAX_SIDE, clean_names
+from defian_edge.export.trace.pooling import PlainPooling, kernels_of
 from defian_edge.runtime.errors import DefianError
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
     from defian_edge.export.source.picture import PictureFormat
     from defian_edge.export.source.sizes import Fit, Run
+    from defian_edge.export.trace.pooling import Kernel
 
 FUSERS = ("switch_to_deploy", "reparameterize", "fuse")
 """Methods without arguments by which re-parameterised blocks become one convolution, by convention."""
@@ -54,12 +57,25 @@ class _Isolated(nn.Module):
 
 @dataclass(frozen=True)
 class Named:
-    """What a module is called that was in a file: the file's stem and SHA-256, what loaded it, its architecture."""
+    """What is said of a module that was in a file.
+
+    Attributes:
+        name: the file's stem.
+        sha256: of the file.
+        kind: what loaded it.
+        architecture: as that calls it.
+        multiple: that height and width must be of.
+        least: LR pixels a side that it needs.
+        tiling: what becomes of tiles, in one word; empty if nothing is said.
+    """
 
     name: str
     sha256: str
     kind: str
     architecture: str
+    multiple: int = 1
+    least: int = 1
+    tiling: str = ""
 
 
 def open_module(
@@ -71,7 +87,8 @@ def open_module(
         module: float32 [N, C, H, W] -> [N, C, sH, sW]; on any device, in any mode.
         picture: what it takes for a picture.
         scale: that is expected; None for whichever is found by running it.
-        named: what it is called; None for the name of its class and the hash of its weights.
+        named: what is said of it; None for the name of its class, the hash of its weights, and sizes that are found by
+            running it alone.
 
     Raises:
         DefianError: it cannot be copied or run, is no super-resolution network, or one of another scale.
@@ -80,14 +97,17 @@ def open_module(
     network = _frozen(module, kind)
     run = _runner(network)
     fit = find_fit(run, picture.count, ANY_SIZE)
+    if named is not None:
+        fit = fit.demanding(named.multiple, named.least)
+    fit, kernels = _pooling(run, picture.count, fit, kind)
     if scale is not None and fit.scale != scale:
         raise DefianError(f"{kind}: expected a network of scale {scale}, found that it enlarges by {fit.scale}.")
     _fuse(network, run, picture.count, fit)
     named = named or Named(f"{kind.lower()}-x{fit.scale}", _digest(module), "module", kind)
     identity = Identity(named.name, named.sha256, named.kind, kind, "PyTorch")
     reach = measure_reach(run, picture.count, fit, ANY_SIZE)
-    nature = Nature(picture, fit, reach)
-    return ForeignNetwork(identity, run, cache(lambda: _traced(network, picture.count, fit)), nature)
+    nature = Nature(picture, fit, reach, tiling=named.tiling)
+    return ForeignNetwork(identity, run, cache(lambda: _traced(network, picture.count, fit, kernels)), nature)
 
 
 def _frozen(module: nn.Module, kind: str) -> _Isolated:
@@ -152,15 +172,39 @@ def _digest(module: nn.Module) -> str:
     return hashlib.sha256(save(dict(sorted(state.items())))).hexdigest()
 
 
-def _traced(network: nn.Module, channels: int, fit: Fit) -> ir.Model:
+def _pooling(run: Run, channels: int, fit: Fit, kind: str) -> tuple[Fit, list[Kernel]]:
+    """Multiples of which every adaptive max pooling is a plain one, and by how much each pools then.
+
+    Raises:
+        DefianError: there are none.
+    """
+    for factor in MULTIPLES:
+        demanding = fit.demanding(fit.multiple * factor)
+        if factor > 1 and demanding.multiple > MULTIPLES[-1]:
+            break
+        sizes = [tuple(map(demanding.padded, size)) for size in sample_sides(demanding.multiple)]
+        seen = [kernels_of(partial(run, np.zeros((1, channels, *size), np.float32))) for size in sizes]
+        kernels = [each for each in seen[0] if each is not None]
+        if seen == [kernels] * len(seen):
+            return demanding, kernels
+    raise DefianError(
+        f"{kind} pools to sizes that are no fraction of its picture's (adaptive_max_pool2d), which ONNX cannot say.",
+        "Pool by torch.nn.functional.max_pool2d.",
+    )
+
+
+def _traced(network: nn.Module, channels: int, fit: Fit, kernels: list[Kernel]) -> ir.Model:
     height, width = trace_size(network, fit)
+    if kernels:
+        network = PlainPooling(network, kernels)
     dynamic = {
         0: torch.export.Dim.DYNAMIC(min=1, max=MAX_BATCH),
         2: torch.export.Dim.DYNAMIC(min=max(fit.least, 2), max=MAX_SIDE),
         3: torch.export.Dim.DYNAMIC(min=max(fit.least, 2), max=MAX_SIDE),
     }
     example = torch.rand(2, channels, height, width, generator=torch.Generator().manual_seed(0))
-    model = export_graph(network, example, dynamic, ("values", "result"))
+    with open_integers(network):
+        model = export_graph(network, example, dynamic, ("values", "result"))
     clean_names(model)
     simplify(model)
     free_sizes(model, batch=True, height=True, width=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from defian_edge.export.source.module import Named, open_module
@@ -30,12 +31,17 @@ def open_published(path: Path, picture: PictureFormat, scale: int | None = None)
 
     Raises:
         MissingPackageError: spandrel is not installed.
-        DefianError: spandrel does not know the architecture, it is of no super-resolution network, or of another scale.
+        DefianError: spandrel cannot be imported, or does not know the architecture, it is of no super-resolution
+            network, of one of square pictures alone, or of another scale.
     """
     try:
         from spandrel import ImageModelDescriptor, ModelLoader  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
+    except ModuleNotFoundError as error:
+        if error.name != EXTRA:
+            raise _unusable(path, error) from error
         raise MissingPackageError(EXTRA, EXTRA, f"{path.name} is no DeFiAN; loading another architecture") from error
+    except Exception as error:  # torchvision of another torch raises RuntimeError
+        raise _unusable(path, error) from error
     try:
         found: Any = ModelLoader().load_from_file(path)
     except Exception as error:  # spandrel's own, and what an architecture's constructor raises
@@ -48,5 +54,28 @@ def open_published(path: Path, picture: PictureFormat, scale: int | None = None)
             f"{path}: expected a network of {picture.count} channels ({picture}), found {found.architecture.name} "
             f"from {channels[0]} to {channels[1]}."
         )
-    named = Named(path.stem, sha256_of(path), "spandrel", found.architecture.name)
+    sizes = found.size_requirements
+    if sizes.square:
+        raise DefianError(
+            f"{path}: expected a network that takes pictures of any shape, found {found.architecture.name}, which "
+            "takes squares alone.",
+            "Export it to ONNX at one size yourself.",
+        )
+    named = Named(
+        path.stem,
+        sha256_of(path),
+        "spandrel",
+        found.architecture.name,
+        sizes.multiple_of,
+        max(sizes.minimum, 1),
+        found.tiling.name.lower(),
+    )
     return open_module(found.model, picture, scale or found.scale, named)
+
+
+def _unusable(path: Path, error: Exception) -> DefianError:
+    return DefianError(
+        f"{path.name} is no DeFiAN, and spandrel, which loads other architectures, cannot be imported: "
+        f"{one_line(error)}",
+        f"It needs the torchvision that was built for this torch, {torch.__version__}; or export the network to ONNX.",
+    )

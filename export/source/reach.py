@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from defian_edge.runtime.errors import DefianError
+
 if TYPE_CHECKING:
     from defian_edge.export.source.base import Sizes
     from defian_edge.export.source.sizes import Fit, Run
@@ -27,6 +29,9 @@ def measure_reach(run: Run, channels: int, fit: Fit, sizes: Sizes) -> dict[str, 
         ``whole_image``: whether the result changed up to the far end; ``pixels``: LR pixels from a changed pixel to the
         farthest one that changed with it, if that was not the far end. A network of many layers whose weights make far
         pixels count for less than the tolerance has the smaller reach, which is what tiles show.
+
+    Raises:
+        DefianError: the result is not finite.
     """
     height, width = sizes.height or fit.padded(HEIGHT), sizes.width or fit.padded(WIDTH)
     last = LAST
@@ -34,6 +39,8 @@ def measure_reach(run: Run, channels: int, fit: Fit, sizes: Sizes) -> dict[str, 
         last //= 2
     image = np.random.default_rng(0).random((1, channels, height, width)).astype(np.float32)
     before = np.asarray(run(image), np.float64)
+    if not np.isfinite(before).all():
+        raise DefianError(f"The network gives NaN or Inf on noise of {height}x{width}.", "Train or download it again.")
     limit, pixels = TOLERANCE * np.abs(before).max(), 0
     for end in range(max(last - PLACES, 0) + 1, last + 1):
         changed = image.copy()

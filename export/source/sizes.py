@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import lcm
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +44,12 @@ class Fit:
     def is_needed(self) -> bool:
         """Whether some sizes have to be padded."""
         return self.multiple > 1 or self.least > 1
+
+    def demanding(self, multiple: int, least: int = 1) -> Fit:
+        """The same for a network that demands these as well."""
+        both = lcm(self.multiple, multiple)
+        fewest = max(self.least, least)
+        return Fit(self.scale, both, -(-fewest // both) * both if fewest > 1 else 1)
 
     def padded(self, side: int) -> int:
         """The side that the network sees."""
@@ -86,7 +93,7 @@ def find_fit(run: Run, channels: int, sizes: Sizes) -> Fit:
         return Fit(scale)
     first = ""
     for multiple in MULTIPLES:
-        tried = [_fixed(size, sizes) for size in _sides(multiple)]
+        tried = [_fixed(size, sizes) for size in sample_sides(multiple)]
         scale, reason = _scale_at(run, channels, tried)
         first = first or reason
         if scale is not None:
@@ -94,7 +101,7 @@ def find_fit(run: Run, channels: int, sizes: Sizes) -> Fit:
     raise _refusal(first)
 
 
-def _sides(multiple: int) -> list[tuple[int, int]]:
+def sample_sides(multiple: int) -> list[tuple[int, int]]:
     """Two sizes whose sides are odd multiples, all different: one higher than wide, the other wider than high."""
     odd = -(-SMALL // multiple)
     odd += 1 - odd % 2
@@ -146,7 +153,7 @@ def _scale(run: Run, image: np.ndarray) -> tuple[int | None, str]:
 def _least(run: Run, channels: int, scale: int, multiple: int, sizes: Sizes) -> int:
     """The fewest pixels a side, of those that are tried, at which the network runs."""
     sides = [multiple * each for each in SIDES] if multiple > 1 else list(SIDES)
-    large = _sides(multiple)[1][0]
+    large = sample_sides(multiple)[1][0]
     for side in [*([multiple] if multiple > 1 else [1]), *(each for each in sides if each < large)]:
         tried = [_fixed((side, large), sizes), _fixed((large, side), sizes)]
         if _scale_at(run, channels, tried)[0] == scale:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import warnings
+from contextlib import redirect_stderr
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     import onnx_ir as ir
     from torch import Tensor, nn
 
+LOGGER = logging.getLogger(__name__)
 LETTERS = 200
 TALKATIVE = ("torch.onnx", "torch.export", "torch.fx", "onnxscript", "onnx_ir")
 
@@ -35,8 +38,9 @@ def export_graph(module: nn.Module, example: Tensor, dynamic: dict[int, Any], na
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.CRITICAL)
+    said = io.StringIO()  # torch.export prints the program that it gave up, past all loggers
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), redirect_stderr(said):
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 module,
@@ -54,14 +58,19 @@ def export_graph(module: nn.Module, example: Tensor, dynamic: dict[int, Any], na
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
+        if said.getvalue():
+            LOGGER.debug("torch.onnx said:\n%s", said.getvalue())
     if program is None:
         raise DefianError("torch.onnx returned no program.")
     return program.model
 
 
 def reason_of(error: BaseException) -> str:
-    """The first line of what is at the bottom of an error of the exporter, shortened."""
+    """The first line of what is at the bottom of an error of the exporter, shortened; the next if that announces it."""
     while error.__cause__ is not None:
         error = error.__cause__
-    line = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip().removeprefix("- ") for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].endswith(":"):
+        del lines[0]
+    line = lines[0] if lines else type(error).__name__
     return line if len(line) <= LETTERS else f"{line[:LETTERS]}..."

@@ -154,6 +154,24 @@ def not_finite() -> onnx.ModelProto:
     return model
 
 
+def not_a_number() -> onnx.ModelProto:
+    """As a number of the operator itself, which is no tensor."""
+    nodes, initializers = small_nodes()
+    nodes[-1] = helper.make_node("DepthToSpace", ["c"], ["d"], blocksize=2)
+    constant = helper.make_node("Constant", [], ["k"], name="offset", value_float=float("nan"))
+    return model_of([*nodes, constant, helper.make_node("Add", ["d", "k"], ["y"])], initializers)
+
+
+def infinite_by_another_name() -> onnx.ModelProto:
+    """Which of the constants are weights is not seen behind an Identity; what the network gives is."""
+    nodes, initializers = small_nodes()
+    bad = weights(8, 3, 3, 3)
+    bad[3, 1] = np.inf
+    nodes[0] = helper.make_node("Conv", ["x", "same"], ["a"], pads=[1] * 4)
+    identity = helper.make_node("Identity", ["w1"], ["same"])
+    return model_of([identity, *nodes], [numpy_helper.from_array(bad, "w1"), *initializers[1:]])
+
+
 def quantised() -> onnx.ModelProto:
     scale = numpy_helper.from_array(np.array(0.1, np.float32), "s")
     zero = numpy_helper.from_array(np.array(0, np.int8), "z")
@@ -197,6 +215,8 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
     "branch": (branch, "without branches and loops, found If"),
     "noise": (random_noise, "the same result each time, found RandomNormalLike"),
     "NaN in a weight": (not_finite, "found NaN or Inf in 'w1'"),
+    "NaN in an operator": (not_a_number, "found NaN in Constant 'offset'"),
+    "Inf that no one calls a weight": (infinite_by_another_name, "gives NaN or Inf on noise of 16x384"),
     "half the size": (smaller, "no integer multiple from 1 to 16"),
     "one and a half": (one_and_a_half, "no integer multiple from 1 to 16"),
     "luma as colours": (luma, "found a graph that takes 1"),
@@ -205,7 +225,7 @@ REFUSED: dict[str, tuple[Callable[[], onnx.ModelProto], str]] = {
 """What cannot be exported, and what is said of it."""
 
 
-def gentle() -> onnx.ModelProto:
+def gentle(shape: Sequence[int | str] = ANY) -> onnx.ModelProto:
     """Every pixel repeated, and a little of the small network, wide enough for INT8: pictures that look like some."""
     nodes, initializers = small_nodes(width=16)
     nodes[-1] = helper.make_node("DepthToSpace", ["c"], ["d"], blocksize=2)
@@ -215,4 +235,5 @@ def gentle() -> onnx.ModelProto:
         helper.make_node("Resize", ["x", "", "scales"], ["f"], mode="nearest"),
         helper.make_node("Add", ["e", "f"], ["y"]),
     ]
-    return model_of(nodes, [*initializers, *(numpy_helper.from_array(array, name) for name, array in numbers.items())])
+    constants = [*initializers, *(numpy_helper.from_array(array, name) for name, array in numbers.items())]
+    return model_of(nodes, constants, [helper.make_tensor_value_info("x", FLOAT, list(shape))])

@@ -216,6 +216,31 @@ def test_resize_in_every_mode_and_sizes_computed_in_the_graph(mode, tmp_path):
     assert np.abs(GraphEvaluator(half)(lr).values - network.evaluate(lr).values).max() < 1.0
 
 
+def upsampled(operator: str, mode: str, opset: int) -> onnx.ModelProto:
+    """The small network, and what an upsampling of the picture adds to it."""
+    nodes, constants = small_nodes()
+    nodes[-1] = helper.make_node("DepthToSpace", ["c"], ["d"], blocksize=2)
+    scales = np.array([1, 1, 2, 2], np.float32)
+    if opset < 9:
+        larger = helper.make_node(operator, ["x"], ["u"], mode=mode, scales=scales.tolist())
+    else:
+        larger = helper.make_node(operator, ["x", "scales"], ["u"], mode=mode)
+        constants.append(numpy_helper.from_array(scales, "scales"))
+    return model_of([*nodes, larger, helper.make_node("Add", ["d", "u"], ["y"])], constants, opset=opset)
+
+
+@pytest.mark.parametrize("mode", ["nearest", "linear"])
+@pytest.mark.parametrize(("operator", "opset"), [("Upsample", 7), ("Upsample", 9), ("Resize", 10)])
+def test_upsampling_of_old_opsets_samples_where_it_did(operator, opset, mode, tmp_path):
+    """At the place divided by the scale, which is no pixel's centre; the graph as it was given says what is right."""
+    model = upsampled(operator, mode, opset)
+    graph = open_graph(written(model, tmp_path / "net.onnx"), PLAIN).trace(Io.UINT8)
+    lr = noise(9, 14, 3)
+    expected = levels(by_hand(model, (lr / 255).astype(np.float32).transpose(2, 0, 1)[None]))[0]
+    assert np.abs(GraphEvaluator(graph)(lr).values - expected).max() < 2e-2
+
+
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_exported_is_refused_by_name(case, tmp_path):
     make, message = REFUSED[case]

@@ -43,8 +43,8 @@ def traced(request):
 def test_the_graph_gives_the_module_s_pictures_at_three_sizes_and_in_a_batch(traced):
     name, network, graph = traced
     evaluate, session = GraphEvaluator(graph), session_of(graph)
-    for height, width in ((17, 23), (20, 20), (33, 20)):
-        images = noise(2, height, width, 3)
+    for count, height, width in ((2, 17, 23), (3, 20, 20), (1, 33, 20)):
+        images = noise(count, height, width, 3)
         expected = [network.evaluate(image) for image in images]
         assert np.abs(evaluate(images[0]).values - expected[0].values).max() < 0.02
         batch = np.asarray(session.run(None, {"image": images})[0])
@@ -123,6 +123,25 @@ class Branches(nn.Module):
         return y if float(y.mean()) > 0.1 else y - 1
 
 
+class Loops(Branches):
+    """How often is known by running it; torch prints the program that it gave up."""
+
+    def forward(self, x):
+        y = self.conv(x)
+        while y.abs().max() > 10:
+            y = y / 2
+        return y
+
+
+class Warps(Branches):
+    """A grid of the size and number of the example's images."""
+
+    def forward(self, x):
+        turn = torch.eye(2, 3)[None].expand(x.shape[0], -1, -1)
+        grid = nn.functional.affine_grid(turn, x.shape, align_corners=False)
+        return nn.functional.grid_sample(self.conv(x), grid, align_corners=False)
+
+
 class Shrinks(nn.Module):
     def forward(self, x):
         return x[:, :, 1:-1, 1:-1]
@@ -142,16 +161,19 @@ REFUSED = {
     "a border that is lost": (Shrinks, "no integer multiple"),
     "NaN in a weight": (NotFinite, "found NaN or Inf in weight"),
     "what depends on values": (Branches, "torch.onnx could not export the network: "),
+    "a loop": (Loops, "torch.onnx could not export the network: Could not guard on data-dependent expression"),
+    "what depends on the example": (Warps, r"Received .* but tracing inferred a static shape of \d+ for dimension"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_a_module_that_cannot_be_exported_says_why_in_a_sentence(case):
+def test_a_module_that_cannot_be_exported_says_why_in_a_sentence(case, capfd):
     make, message = REFUSED[case]
     with pytest.raises(DefianError, match=message) as error:
         open_source(make()).trace(Io.UINT8)
     assert "\n" not in error.value.message
     assert len(error.value.message) < 400
+    assert capfd.readouterr() == ("", "")
 
 
 def test_another_scale_than_said_is_refused():

@@ -21,7 +21,10 @@ TOOLS: dict[str, tuple[list[str], dict[str, list[str]]]] = {
     "fuzz": (["manifest"], {"--out": PATH, "--seconds": [*COUNT, "0"]}),
     "kernels": (["nowhere.onnx"], {"": PATH, "--sm": COUNT, "--shape": ["", "1x2", "1x²x3", "9" * 5000]}),
     "matrix": ([], {"": ["x", "3", "3.²", "\x1b[31mred"]}),
-    "networks": ([], {"--only": CHOICE, "--precision": CHOICE}),
+    "networks": (
+        [],
+        {"--only": CHOICE, "--precision": CHOICE, "--lr": PATH, "--hr": PATH, "--max-drift": ["", "x", "nan"]},
+    ),
     "pace": (["nowhere.onnx"], {"": PATH, "--size": SIZE, "--frames": COUNT, "--video-codec": CHOICE}),
     "scale": (["waiting", "nowhere.onnx"], {"--size": SIZE, "--photos": COUNT, "--seconds": ["inf", "nan", "-1"]}),
     "sensitivity_plot": (["nowhere.json", "x.png"], {"": PATH}),

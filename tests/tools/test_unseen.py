@@ -38,7 +38,7 @@ def test_drawn_pictures_are_others_than_those_of_the_calibration():
     pairs = list(drawn_pairs(2, 96))
     assert len({pair.name for pair in pairs}) == len(pairs) == 12
     assert {(pair.lr.shape, pair.hr.shape) for pair in pairs} == {((48, 48, 3), (96, 96, 3))}
-    seen = [picture.tobytes() for picture in drawn_patches(2, 48)]
+    seen = [picture.tobytes() for picture in drawn_patches(2, 48, 48)]
     new = [pair.lr.tobytes() not in seen for pair in pairs]
     assert sum(new) >= 6  # strokes, spots and fields; lines and dots of one size are the same
 

@@ -126,7 +126,7 @@ def calibrate(
         **recipe.described(),
         "photos": len(patches.photos),
         "patches": patches.patches,
-        "patch_size": patches.size,
+        "patch_size": patches.size if patches.only == (None, None) else list(patches.patch),
         "seed": patches.seed,
         "data_sha256": data,
         "graph_sha256": graph,

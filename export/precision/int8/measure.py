@@ -116,7 +116,7 @@ def _ranges(model: ir.Model, patches: CalibrationSet, sites: Sites) -> Iterator[
     if not sites.tensors:
         return
     photos, drawn = ({name: Magnitudes() for name in sites.tensors} for _ in range(2))
-    for seen, pictures in ((photos, patches), (drawn, drawn_patches(patches.scale, patches.size))):
+    for seen, pictures in ((photos, patches), (drawn, drawn_patches(patches.scale, *patches.patch))):
         observers: list[tuple[list[str], Any]] = [([name], magnitudes) for name, magnitudes in seen.items()]
         observe(model, observers, pictures)
     for name in sites.tensors:
