@@ -134,7 +134,7 @@ def _run(options: argparse.Namespace) -> int:
     for folder in planned.unreadable:
         print(f"{printable(folder)}: this folder cannot be read.", file=sys.stderr)
     if planned.no_media:
-        print(f"left, as by their names neither photo nor video: {planned.no_media} of the files")
+        print(f"left, since they are neither photo nor video by name: {planned.no_media}")
     if tally.suspicious:
         print(
             f"{tally.suspicious} of {tally.frames} frames came out black or white, in whole or in a patch, and should "

@@ -17,7 +17,8 @@ def do_shard(index: int, count: int, command: tuple[str, ...] = COMMAND) -> tupl
     """Do one of ``count`` shards; its exit status and what it said."""
     shard = ["--shard", f"{index}/{count}"]
     done = subprocess.run([*command, *shard], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    return done.returncode, done.stdout
+    status = done.returncode if done.returncode >= 0 else 128 - done.returncode  # ended by a signal: as a shell has it
+    return status, done.stdout
 
 
 def do_all(client: Any, count: int = SHARDS, command: tuple[str, ...] = COMMAND) -> int:  # noqa: ANN401

@@ -42,7 +42,7 @@ def _is_mask(node: ir.Node) -> bool:
 def _replace(product: ir.Node) -> bool:
     total = only_consumer(product.outputs[0], "Add")
     mask = producer_of(product.inputs[1], "Where")
-    if total is None or mask is None:
+    if total is None or mask is None or not _is_mask(mask):
         return False
     [x] = [value for value in total.inputs if value is not product.outputs[0]]
     emit = Emitter()

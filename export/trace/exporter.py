@@ -70,7 +70,7 @@ def reason_of(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip().removeprefix("- ") for line in str(error).splitlines() if line.strip()]
-    if len(lines) > 1 and lines[0].endswith(":"):
+    if len(lines) > 1 and lines[0].endswith(":") and not lines[1].startswith("* ("):  # signatures say less
         del lines[0]
     line = lines[0] if lines else type(error).__name__
     return line if len(line) <= LETTERS else f"{line[:LETTERS]}..."

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NAME = "int"
 LEFT_ALONE = frozenset({"torch", "numpy", "builtins", *sys.stdlib_module_names}) - {"__main__"}
 """Packages whose code stays as it is: torch knows its own sizes."""
+DECORATED = (staticmethod, classmethod, property)
 WRAPPED = ("__wrapped__", "__func__", "fget")
 """Where a decorator, a static or class method and a property keep the function."""
 
@@ -76,6 +77,8 @@ def _namespaces(network: nn.Module) -> list[dict[str, Any]]:
             if NAME in names:
                 found[id(value.__globals__)] = value.__globals__
             waiting.extend(_named(value.__globals__, names))
+        elif not (callable(value) or isinstance(value, DECORATED)):
+            continue  # an object that makes up every attribute that it is asked for would never end
         waiting.extend(getattr(value, each) for each in WRAPPED if getattr(value, each, None) is not None)
     return list(found.values())
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..entry import raise_if_ended
 from ..errors import DefianError
+from .checks import last_line
 from .messages import Outcome
-from .pool import NO_WORKERS_HINT, TRIES, last_line
+from .pool import NO_WORKERS_HINT, TRIES
 from .worker import Worker
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ class _Crew:
             self._ray.get(reference)
         except self._ray.exceptions.RayError as error:
             self._broken += 1
-            if self._broken >= TRIES:
+            if self._broken >= TRIES * self._workers:  # a lost machine takes all that start there
                 raise DefianError(f"Ray cannot run the workers: {last_line(error)}", NO_WORKERS_HINT) from error
             self._end(worker)
         else:
@@ -126,7 +127,7 @@ class _Crew:
             self._up = now
         elif now - self._up > PATIENCE:
             raise DefianError(
-                f"No machine of the cluster has had room for a worker within {PATIENCE:.0f} s.",
+                f"No worker has come up on any machine of the cluster within {PATIENCE:.0f} s.",
                 "ray status lists its machines. When there is room the same command goes on.",
             )
 

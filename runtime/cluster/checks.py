@@ -53,7 +53,7 @@ def require_alike(ray: Any, nodes: Sequence[Node], paths: Paths, sha256: str) ->
         try:
             found = ray.get(answers, timeout=PATIENCE)
         except ray.exceptions.RayError as error:
-            words = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+            words = last_line(error)
             raise DefianError(
                 f"Not every machine of the cluster has answered within {PATIENCE:.0f} s: {words}",
                 "ray status lists its machines.",
@@ -102,6 +102,11 @@ def _require(node: Node, answer: dict[str, Any], paths: Paths, sha256: str) -> N
     if answer["engine"] != sha256:
         found = f"one with the SHA-256 {answer['engine'][:16]}..." if answer["engine"] else "none"
         raise DefianError(f"{name} has another {paths.engine}: expected {sha256[:16]}..., found {found}.", shared)
+
+
+def last_line(error: Exception) -> str:
+    """What an error of Ray's comes to, after the tracebacks of others."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def another_version(name: str, found: str, expected: str) -> DefianError:

@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from ..errors import DefianError
+from .checks import last_line
 from .messages import Outcome
 from .worker import OUTCOME, TASK, Worker
 
@@ -59,11 +60,6 @@ def outcomes_of(
             yield Outcome.of_text(row[OUTCOME])
     except ray.exceptions.RayError as error:
         raise DefianError(f"Ray cannot run the workers: {last_line(error)}", NO_WORKERS_HINT) from error
-
-
-def last_line(error: Exception) -> str:
-    """What an error of Ray's comes to, after the tracebacks of others."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[-1]
 
 
 def _dataset(ray: Any, rows: list[dict[str, str]], blocks: int, share: Share, given: dict[str, Any]) -> Any:  # noqa: ANN401

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-PROGRAMS = ("python", "pip", "sudo", "docker", "rm", "nvidia-smi")
+PROGRAMS = ("python", "pip", "sudo", "docker", "rm", "nvidia-smi", "defian")
 """What a command begins with in the hints of errors."""
-_COMMAND = re.compile(rf"(?:^|: )((?:{'|'.join(PROGRAMS)})3? \S.*)$", re.DOTALL)
+_COMMAND = re.compile(rf"(?:^|: )((?:{'|'.join(PROGRAMS)})(?:3|-export|-run)? \S.*)$", re.DOTALL)
 
 
 def command_first(hint: str, fallback: str) -> str:

@@ -40,7 +40,7 @@ def described(facts: Facts) -> list[tuple[str, str]]:
     program = f"program ffmpeg {media.program}: {', '.join(media.program_encoders) or 'no encoder'}"
     absent = "no PyAV: video needs pip install 'defian-edge[video]'"
     if "av" in facts.packages:
-        absent = f"PyAV {facts.packages['av'].version}, which did not answer"
+        absent = f"PyAV {facts.packages['av'].version}, which was not asked or did not answer"
     told = [libraries if media.libraries else absent]
     lines.append(("video", "; ".join([*told, *([program] if media.program else [])])))
     return lines

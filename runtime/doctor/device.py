@@ -52,8 +52,8 @@ def _builder(device: Device) -> str:
 def _findings(device: Device, facts: Facts) -> list[Finding]:
     found = []
     if device.is_jetson and not tensorrt_of(device):
-        newest, least = device.jetpacks[-1], ".".join(map(str, LEAST_TENSORRT))
-        text = f"Engines need TensorRT {least}; its last JetPack, {newest}, has {TENSORRT[newest]}."
+        newest = device.jetpacks[-1]
+        text = f"Engines need TensorRT {LEAST_TENSORRT}; its last JetPack, {newest}, has {TENSORRT[newest]}."
         cure = "python -m runtime PHOTO --engine GRAPH.onnx --provider cuda --out sr/ (graphs run; engines do not)"
         found.append(_finding(Level.RED, text, cure))
     rtx = facts.packages.get(RTX)

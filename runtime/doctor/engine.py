@@ -11,7 +11,8 @@ from ..engine.preflight import engine_facts, require_device, require_memory, req
 from ..engine.trt_import import FLAVOURS
 from ..errors import DefianError
 from ..hardware.device import takes_rtx
-from ..manifest import read_manifest
+from ..hardware.jetsons import LEAST_TENSORRT
+from ..manifest import command_with, read_manifest
 from .cures import command_first
 from .findings import Finding, Level, Line
 from .packages import RUNTIMES, is_older
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 AREA = "engine"
 SOURCE = "runtime/engine/preflight.py"
-LEAST_TENSORRT = "10.3"
 EXPORT, RUN = "python export.py --model NETWORK --target TARGET", "python -m runtime PHOTO"
 
 
@@ -67,7 +67,11 @@ def _engine_findings(path: Path, manifest: Manifest, facts: Facts) -> list[Findi
         misfits += _refused(manifest, lambda: require_device(manifest, gpu.name, capability))
     if gpu.free is not None and gpu.total is not None:
         free, total = gpu.free, gpu.total
-        short += _refused(manifest, lambda: require_memory(manifest, free, total))
+        smaller = command_with(manifest.command, "--profile", "SMALLER")
+        short += [
+            replace(each, cure=f"{smaller} (for a smaller profile; or close other programs)")
+            for each in _refused(manifest, lambda: require_memory(manifest, free, total))
+        ]
     if misfits and not (lacking or short) and _is_built_again(path, manifest, told.flavour, version, gpu):
         again = f"{RUN} --engine {quoted(path)} --rebuild --out sr/ (builds it again from the graph beside it)"
         misfits = [replace(finding, cure=again) for finding in misfits]

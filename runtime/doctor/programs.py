@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+import time
 from contextlib import suppress
 from dataclasses import dataclass
-from threading import Timer
+from select import select
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -84,12 +86,15 @@ def first_line(program: str, *arguments: str, seconds: float = SECONDS) -> str:
         )
     except OSError:
         return ""
-    timer = Timer(seconds, process.kill)
-    timer.start()
+    end, found = time.monotonic() + seconds, b""
     try:
-        return _text(process.stdout.readline()).strip() if process.stdout is not None else ""
+        stream = -1 if process.stdout is None else process.stdout.fileno()
+        while b"\n" not in found and (left := end - time.monotonic()) > 0 and select([stream], [], [], left)[0]:
+            if not (more := os.read(stream, 4096)):
+                break
+            found += more
+        return _text(found).partition("\n")[0].strip()
     finally:
-        timer.cancel()
         _end(process)
 
 

@@ -22,7 +22,7 @@ TENSORRT = {
     "7.0": "10.13",
 }
 """The TensorRT of a JetPack; https://developer.nvidia.com/embedded/jetpack-archive."""
-LEAST_TENSORRT = (10, 3)
+LEAST_TENSORRT = "10.3"
 """The first with which this project's engines are built and run (pyproject.toml)."""
 _XAVIERS, _ORINS, _SUPERS, _THORS = ("5.1",), ("5.1", "6.0", "6.1", "6.2"), ("6.2",), ("7.0",)
 _NANO = "NVIDIA Jetson Orin Nano Series data sheet (DS-11105-001)"
@@ -36,7 +36,7 @@ _THOR = "NVIDIA Jetson Thor Series modules, specifications; rates are published 
 
 def tensorrt_of(device: Device) -> dict[str, str]:
     """JetPack -> TensorRT of a Jetson, those that run this project's engines; empty for a card, and for a Xavier."""
-    return {each: TENSORRT[each] for each in device.jetpacks if _key(TENSORRT[each]) >= LEAST_TENSORRT}
+    return {each: TENSORRT[each] for each in device.jetpacks if _key(TENSORRT[each]) >= _key(LEAST_TENSORRT)}
 
 
 def _key(version: str) -> tuple[int, ...]:

@@ -66,12 +66,17 @@ class RayCluster:
         os.environ["RAY_AUTH_MODE"] = "token"  # for those who join, too; a process reads its token once
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         self._process = self._start(self._head, f"--num-cpus={self._cpus}", f"--temp-dir={self._folder}")
-        self._wait(self._answers, self._process)
+        try:
+            self._wait(self._answers, self._process)
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def _start(self, command: str, *options: str, mounts: Mapping[Path, Path] | None = None) -> subprocess.Popen[bytes]:
         """Have a shell start a command that may begin with variables."""
-        options = ("--block", "--node-ip-address=127.0.0.1", f"--object-store-memory={80 << 20}", *options)
+        ports = ("--min-worker-port=0", "--max-worker-port=0")  # the system's choice: others are on this machine
+        options = ("--block", *ports, "--node-ip-address=127.0.0.1", f"--object-store-memory={80 << 20}", *options)
         command = f"exec env {command.replace('6379', str(self._port))} {shlex.join(options)}"
         shell = ["sh", "-c", command]
         if mounts:
@@ -109,7 +114,9 @@ class RayCluster:
         return node
 
     def lose(self, node: subprocess.Popen[bytes]) -> None:
-        """End a machine at once, as where the current fails; the cluster finds out by itself."""
+        """End a machine at once, as where the current fails, unless it is lost; the cluster finds out by itself."""
+        if node not in self._others:
+            return  # it is lost already
         self._others.remove(node)
         with suppress(ProcessLookupError):
             os.killpg(node.pid, signal.SIGKILL)

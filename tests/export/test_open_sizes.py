@@ -94,6 +94,35 @@ def test_int_stays_int_for_all_else(make):
     assert issubclass(bool, SymbolicInt)
 
 
+class Settings(dict):
+    """As some programs keep their settings: every name that is asked for is made up."""
+
+    def __getattr__(self, name):
+        return Settings()
+
+
+SETTINGS = Settings()
+
+
+class Typed(nn.Module):
+    """Code for which nothing but ``int`` itself will do, and that names settings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1)
+
+    def forward(self, x):
+        order = torch.arange(12, dtype=int) * int(SETTINGS.step or 1)
+        return nn.functional.pixel_shuffle(self.conv(x)[:, order], 2)
+
+
+def test_code_that_needs_int_itself_is_traced_with_it():
+    network = open_module(Typed(), PictureFormat())
+    lr = noise(17, 23, 3)[None]
+    found = np.asarray(session_of(network.trace(Io.UINT8)).run(None, {"image": lr})[0]).astype(int)
+    assert np.abs(found - network.levels(lr).clip(0, 255)).max() <= 1
+
+
 def test_int_comes_back_whatever_happens():
     with pytest.raises(ZeroDivisionError), open_integers(Swin()):
         raise ZeroDivisionError

@@ -183,6 +183,21 @@ def test_inputs_and_outputs_keep_their_names(traced, io, use):
     assert [value.name for value in (*model.graph.inputs, *model.graph.outputs)] == before
 
 
+def test_a_selection_between_other_constants_is_no_ring():
+    emit = Emitter()
+    a, b = (ir.Value(name=name, type=ir.TensorType(ir.DataType.BOOL), shape=ir.Shape([2])) for name in "ab")
+    x = ir.Value(name="x", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([2]))
+    mask = emit("Where", a, emit.constant(1.0), emit.constant(0.0))
+    other = emit("Where", b, emit.constant(5.0), emit.constant(3.0))
+    total = emit("Add", x, emit("Mul", mask, other))
+    total.name = "y"
+    graph = ir.Graph([a, b, x], [total], nodes=emit.nodes, opset_imports={"": 20}, name="two")
+    model = ir.Model(graph, ir_version=9)
+    before = [node.op_type for node in model.graph]
+    assert not BY_NAME["ring-selection"](model).changed
+    assert [node.op_type for node in model.graph] == before
+
+
 def test_a_portable_graph_has_none_of_the_rewrites_for_engines():
     assert select() == PORTABLE
     apart = {

@@ -186,7 +186,12 @@ def test_an_engine_that_fits_is_green_and_named(tmp_path):
             "capability 8.6, found NVIDIA GeForce RTX 4090 with 8.9",
             "on this GPU",
         ),
-        ({"activation_bytes": 1 << 40}, DESKTOP, "MiB of free GPU memory, found 22528 MiB", "smaller --profile"),
+        (
+            {"activation_bytes": 1 << 40},
+            DESKTOP,
+            "MiB of free GPU memory, found 22528 MiB",
+            "--profile SMALLER (for a smaller profile",
+        ),
         ({}, without("tensorrt"), "needs tensorrt, which is not installed", r"pip install 'defian-edge[gpu]'"),
         ({}, without("pycuda"), "needs pycuda", "pip install 'defian-edge[device]'"),
         ({"plugins": ("defian::X/1",)}, without("cuda-bindings"), "needs cuda-bindings", "[device]"),

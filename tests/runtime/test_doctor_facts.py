@@ -281,7 +281,7 @@ def test_a_program_that_hangs_fails_or_is_not_there_holds_nothing_up(tmp_path, m
     ):
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
-    assert programs.said("hangs", seconds=0.5) == Said("first\n", "hangs did not answer within 0.5 s")
+    assert programs.said("hangs", seconds=2) == Said("first\n", "hangs did not answer within 2 s")
     assert programs.said("fails").why == "it broke"
     assert programs.said("mute").why == "mute ended with status 3"
     assert programs.said("absent").why == "there is no program absent"
@@ -325,7 +325,7 @@ def test_programs_that_hang_do_not_add_up(tmp_path, monkeypatch):
     without = time.monotonic() - begun
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     for name in ("nvidia-smi", "tegrastats", "nvpmodel", "ffmpeg"):
-        (tmp_path / name).write_text("#!/bin/sh\nexec sleep 60\n")
+        (tmp_path / name).write_text("#!/bin/sh\nsleep 60\n")  # whose child keeps the pipe open
         (tmp_path / name).chmod(0o755)
     monkeypatch.setattr(jetson, "BOARD", tmp_path / "model")
     (tmp_path / "model").write_text("NVIDIA Jetson Orin Nano Developer Kit\0")
@@ -335,5 +335,5 @@ def test_programs_that_hang_do_not_add_up(tmp_path, monkeypatch):
     assert found.facts.jetson is not None
     assert found.facts.jetson.mode_error == "nvpmodel did not answer within 1.5 s"
     assert found.facts.driver.nvml in {"nvidia-smi did not answer within 1.5 s", quiet.facts.driver.nvml}
-    assert took < without + 1.9 * programs.SECONDS, "two limits are a sum"
+    assert took < without + 3 * programs.SECONDS, "four limits are a sum"
     assert found.seconds <= took

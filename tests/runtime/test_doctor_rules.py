@@ -105,9 +105,11 @@ CASES: dict[str, list[tuple[Facts, Level, str, str]]] = {
         (machine(BARE, container=True), YELLOW, "graphs run on the CPU", "docker run --gpus all"),
     ],
     "driver-starts": [
+        (machine(driver(status=100), visible="7"), RED, "hides every GPU", "unset CUDA_VISIBLE_DEVICES"),
         (machine(driver(status=100), visible=""), RED, "hides every GPU", "unset CUDA_VISIBLE_DEVICES"),
         (machine(driver(status=100), visible="-1"), RED, "CUDA_VISIBLE_DEVICES='-1' hides", "unset CUDA_VISIBLE"),
         (driver(status=100), RED, "finds no GPU, and there is one", "ubuntu-drivers install"),
+        (machine(driver(status=100), visible="0,7"), RED, "finds no GPU, and there is one", "ubuntu-drivers install"),
         (driver(status=100, loaded=False), RED, "finds no GPU", "^sudo modprobe nvidia$"),
         (machine(driver(status=100), container=True), RED, "finds no GPU", "docker run --gpus all"),
         (driver(JETSON, status=100), RED, "finds no GPU", "--reinstall nvidia-l4t-cuda"),

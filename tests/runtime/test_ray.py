@@ -225,12 +225,15 @@ def start_and_kill(work: Work, folder: Path, address: str, when: Callable[[], bo
         [sys.executable, "-c", PROGRAM, *map(str, given)], cwd=REPOSITORY, stdout=subprocess.DEVNULL
     )
     until = time.monotonic() + 120
-    while not when():
-        assert program.poll() is None
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    program.kill()
-    program.wait()
+    try:
+        while not when():
+            assert program.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        program.kill()
+        program.wait()
+    until = time.monotonic() + 120
     workers = [int(path.stem) for path in how.folder.iterdir()]
     while any(Path(f"/proc/{pid}").exists() for pid in workers):
         assert time.monotonic() < until, "a worker outlives the program that asked"
@@ -238,7 +241,7 @@ def start_and_kill(work: Work, folder: Path, address: str, when: Callable[[], bo
 
 
 def test_when_the_program_is_killed_its_workers_end_and_the_same_command_goes_on(cluster, graph, tmp_path):
-    work, folder, count = slow(graph, tmp_path, seconds=0.2), many(tmp_path, 24), 24
+    work, folder, count = slow(graph, tmp_path, seconds=0.4), many(tmp_path, 24), 24
     start_and_kill(work, folder, cluster.address, lambda: len(list(work.out.glob("*.png"))) >= 6)
     finished = len(list(work.out.glob("*.png")))
     assert 6 <= finished < count

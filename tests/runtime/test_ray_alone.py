@@ -122,6 +122,6 @@ def test_workers_that_cannot_start_end_the_run():
 def test_a_cluster_without_room_ends_the_run(monkeypatch):
     monkeypatch.setattr(alone, "PATIENCE", 0.0)
     with pytest.raises(
-        DefianError, match=r"No machine of the cluster has had room for a worker within 0 s.*\n.*goes on"
+        DefianError, match=r"No worker has come up on any machine of the cluster within 0 s.*\n.*goes on"
     ):
         outcomes(Stage(room=0), 3)

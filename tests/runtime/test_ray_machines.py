@@ -81,30 +81,33 @@ def test_a_machine_with_another_output_folder_or_engine_is_refused(machines, gra
 
 
 def test_a_machine_that_is_lost_in_the_middle_costs_no_photo(machines, graph, tmp_path):  # noqa: F811
-    work, count = slow(graph, tmp_path, seconds=0.3), 12
+    work, count, done = slow(graph, tmp_path, seconds=0.3), 12, []
 
     def lose() -> None:
         until = time.monotonic() + 120
         while len(list(work.out.glob("*.png"))) < 3 and time.monotonic() < until:
             time.sleep(0.05)
+        done.append(len(list(work.out.glob("*.png"))))
         machines.cluster.lose(machines.other)
 
     loser = threading.Thread(target=lose)
     loser.start()
     tally = run(work, many(tmp_path, count), machines.cluster.address)
     loser.join()
+    assert [3 <= each < count for each in done] == [True], "it was lost in the middle"
     assert tally.failures == []
     assert tally.done + tally.skipped == count
     assert len(results(work.out)) == count
 
 
 def test_a_machine_with_another_version_is_refused(machines, graph, tmp_path):  # noqa: F811
-    """Where the second machine was lost."""
+    """In the place of the second machine."""
     old = tmp_path / "__init__.py"
     init = REPOSITORY / "runtime" / "__init__.py"
     old.write_text(f'{init.read_text()}\n__version__ = "0.0.1"\n')
+    machines.cluster.lose(machines.other)
     with connected(machines.cluster.address) as ray:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 120
         while len(nodes_of(ray)) > 1:
             assert time.monotonic() < until, "the cluster does not find out that a machine is gone"
             time.sleep(0.2)

@@ -113,6 +113,7 @@ def test_the_tasks_of_the_dask_file_do_the_folder_together(data, monkeypatch, ca
         assert len(results(data / "sr")) == PHOTOS
         (data / "photos" / "bad.png").write_bytes(b"no picture")
         assert dask_shards.do_all(client, COUNT, command) == 1
+        assert dask_shards.do_all(client, 1, ("sh", "-c", "kill -9 $$")) == 128 + 9, "as where memory is short"
     assert "bad.png" in capsys.readouterr().out
 
 

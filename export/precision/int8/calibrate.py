@@ -124,6 +124,7 @@ def calibrate(
     limits = _limits(arrays, sites, recipe, two_terms, drawn_weight(recipe.drawn, patches.scale))
     record = {
         **recipe.described(),
+        "drawn_weight": drawn_weight(recipe.drawn, patches.scale),
         "photos": len(patches.photos),
         "patches": patches.patches,
         "patch_size": patches.size if patches.only == (None, None) else list(patches.patch),

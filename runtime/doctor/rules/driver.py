@@ -67,7 +67,7 @@ def driver_starts(facts: Facts) -> Iterator[Verdict]:
     driver, visible = facts.driver, facts.machine.visible
     if driver.library or driver.status in (None, 0):
         return
-    if driver.status == 100 and visible is not None and (not visible.strip() or visible.strip().startswith("-")):
+    if driver.status == 100 and visible is not None and _hides_all(visible, len(facts.gpus)):
         yield red("driver", f"CUDA_VISIBLE_DEVICES={visible!r} hides every GPU.", "unset CUDA_VISIBLE_DEVICES")
         return
     if driver.status == 100 and not driver.hardware:
@@ -78,6 +78,12 @@ def driver_starts(facts: Facts) -> Iterator[Verdict]:
         return
     why, cure = NOT_STARTED.get(driver.status, ("for a reason that is not known here", UNKNOWN))
     yield red("driver", f"The CUDA driver does not start: {why} (cuInit answers {driver.status}).", cure)
+
+
+def _hides_all(visible: str, gpus: int) -> bool:
+    """Whether CUDA_VISIBLE_DEVICES begins with what is no GPU's number: CUDA takes those before it alone."""
+    first = visible.partition(",")[0].strip()
+    return first[:1] in {"", "-"} or (first.isdecimal() and int(first[:9]) >= max(gpus, 1))
 
 
 def _found_again(facts: Facts) -> str:

@@ -7,6 +7,7 @@ from math import inf
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from ...hardware.jetsons import LEAST_TENSORRT
 from ..packages import is_older
 from .rule import Rule, Verdict, red, yellow
 
@@ -24,7 +25,6 @@ FASTEST = ("MAXN_SUPER", "MAXN SUPER", "MAXN")
 _WATTS, _CORES = re.compile(r"(?<!\d)(\d+)W(?![A-Z])"), re.compile(r"(?<!\d)(\d+)CORE")
 _JETPACKS = re.compile(r"/usr/lib/python3[^/]*/dist-packages(/|$)")
 """Where Debian's packages lie, JetPack's among them; what ``sudo pip`` installs is below /usr/local/lib."""
-LEAST_TENSORRT = "10.3"
 FIRST_JETPACK = 6
 
 
@@ -60,6 +60,8 @@ def power_mode(facts: Facts) -> Iterator[Verdict]:
     if jetson.mode is None:
         yield yellow("power", f"The power mode is not known: {jetson.mode_error}.", "sudo nvpmodel -q")
         return
+    if jetson.overcurrents:
+        return  # a faster mode would draw more, and overcurrent() names a slower one
     fastest = fastest_mode(jetson.modes)
     name, number = jetson.mode
     if fastest is not None and fastest[0] != number and speed_of(fastest[1]) != speed_of(name):

@@ -33,7 +33,7 @@ def python_version(facts: Facts) -> Iterator[Verdict]:
 def child_processes(facts: Facts) -> Iterator[Verdict]:
     """A child process that starts: it asks what is native."""
     if "start" in facts.crashes:
-        text = f"The process that asks driver, pycuda and PyAV does not start: {facts.crashes['start']}."
+        text = f"The process that asks NVML, driver, pycuda and PyAV does not start: {facts.crashes['start']}."
         yield red("python", text, PROBE)
 
 
