@@ -26,7 +26,7 @@ class RingSelection(Rewrite):
     operator = "Where"
     place = "of 1 and 0, multiplied with what a sum alone reads"
     uses = ENGINES
-    after = frozenset({"upscale-output"})
+    after = frozenset({"affine-folding", "upscale-output"})
 
     def rewrite(self, model: ir.Model) -> int:
         masks = [node for node in nodes_of_type(model.graph, "Where") if _is_mask(node)]

@@ -72,7 +72,7 @@ def test_int8_of_all_feature_maps_keeps_its_budget(scale, set5, tmp_path):
     assert artefact.drift is not None
     assert artefact.drift.mean <= 0.03
     assert artefact.drift.worst.drift <= 0.10
-    assert artefact.drift.unrounded_to_reference >= 56.0
+    assert artefact.drift.unrounded_to_reference >= 54.0
 
 
 @pytest.mark.parametrize("scale", [2, 4])

@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from defian_edge.runtime.cluster.connect import NO_MESSAGES, NO_STATISTICS
+
 if TYPE_CHECKING:
     from collections.abc import Generator
+
+os.environ.update(NO_STATISTICS | NO_MESSAGES)
+"""Ray reads them when it is imported, and any test of this process may be the first that does."""
 
 WITH_TORCH = ["engine_gpu", "played_engine_gpu", "plugin", "triton_server", "verify"]
 collect_ignore = [] if importlib.util.find_spec("torch") else [f"test_{name}.py" for name in WITH_TORCH]

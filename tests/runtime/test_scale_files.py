@@ -136,10 +136,23 @@ def test_the_ray_cluster_file_fits_rays_schema_and_tells_nobody():
     assert len(cluster["provider"]["worker_ips"]) == cluster["max_workers"]
 
 
+THREE_MACHINES = """
+import json, os, subprocess, sys
+from tests.doubles.ray_cluster import RayCluster
+head, worker, command = json.loads(sys.argv[1])
+with RayCluster(1, head) as running:
+    for _ in range(2):
+        running.add_node(1, command=worker)
+    done = subprocess.run(["/bin/sh", "-c", command], env=os.environ | {"RAY_ADDRESS": running.address}, check=False)
+sys.exit(done.returncode)
+"""
+"""In a process of its own: Ray keeps the address and the token of the first cluster that a process has seen."""
+
+
 @pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed")
-def test_the_machines_of_the_ray_cluster_file_do_the_folder_together(data, monkeypatch):
+def test_the_machines_of_the_ray_cluster_file_do_the_folder_together(data):
     """Its commands start three of them here, without what needs ssh or would end other clusters here."""
-    from tests.doubles.ray_cluster import RAY, RayCluster
+    from tests.doubles.ray_cluster import RAY
 
     cluster = read("ray-cluster.yaml")
     [head], [worker] = (
@@ -150,13 +163,16 @@ def test_the_machines_of_the_ray_cluster_file_do_the_folder_together(data, monke
     assert without == 1
     [text] = re.findall(r"ray exec ray-cluster\.yaml '(.*)'$", (SCALE / "ray-cluster.yaml").read_text(), re.MULTILINE)
     command = text.replace("defian/bin/", "").replace("ENGINE", "defian-s-x2.fp32.onnx").replace("/data", str(data))
-    with RayCluster(1, head) as running:
-        for _ in range(2):
-            running.add_node(1, command=worker)
-        monkeypatch.setenv("RAY_ADDRESS", running.address)
-        done = subprocess.run(
-            ["/bin/sh", "-c", command], env=os.environ | variables(data), capture_output=True, text=True, check=False
-        )
+    given = json.dumps([head, worker, command])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", THREE_MACHINES, given],
+        env=environment | variables(data),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("3 workers with 1 thread each on 3 machines\n")
     assert len(results(data / "sr")) == PHOTOS

@@ -185,7 +185,7 @@ STAND_INS = {
 
 
 def arguments_of(options) -> list[str]:
-    words = shlex.split("--scale 2 --size 16x1x1 --steps 100000 --batch 2 --patch 12 --device cpu")
+    words = shlex.split("--scale 2 --size 16x1x1 --steps 100000 --batch 2 --patch 12 --device cpu --precision fp32")
     return [*words, "--pictures", str(options.pictures), "--out", str(options.out)]
 
 
