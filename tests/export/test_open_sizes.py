@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import functools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,7 +102,7 @@ class Settings(dict):
         return Settings()
 
 
-SETTINGS = Settings()
+SETTINGS: Any = Settings()
 
 
 class Typed(nn.Module):
@@ -112,7 +113,7 @@ class Typed(nn.Module):
         self.conv = nn.Conv2d(3, 12, 3, padding=1)
 
     def forward(self, x):
-        order = torch.arange(12, dtype=int) * int(SETTINGS.step or 1)
+        order = torch.arange(12, dtype=int) * int(SETTINGS.step or 1)  # pyright: ignore[reportCallIssue, reportArgumentType]
         return nn.functional.pixel_shuffle(self.conv(x)[:, order], 2)
 
 
