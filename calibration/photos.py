@@ -115,7 +115,7 @@ class CalibrationSet:
             count = self.patches // len(self.photos) + (index < self.patches % len(self.photos))
             if count == 0:
                 return
-            lr, _ = self._pair(photo)
+            lr = self._pair(photo).lr
             height, width = (min(most, side) for most, side in zip(self.patch, lr.shape[:2], strict=True))
             for _ in range(count):
                 top = int(random.integers(lr.shape[0] - height + 1))
@@ -140,26 +140,13 @@ class CalibrationSet:
 
     def pairs(self) -> list[EvaluationPair]:
         """The middle of every photo as a pair of LR, at most a patch large, and HR."""
-        found = []
-        for photo in self.photos:
-            lr, hr = self._pair(photo)
-            height, width = self.patch
-            top, left = max(lr.shape[0] - height, 0) // 2, max(lr.shape[1] - width, 0) // 2
-            large = hr[top * self.scale :, left * self.scale :][: height * self.scale, : width * self.scale]
-            found.append(EvaluationPair(photo.stem, lr[top : top + height, left : left + width], large))
-        return found
+        return [fitted(self._pair(photo), (1, 1), self.patch, self.scale) for photo in self.photos]
 
-    def _pair(self, photo: Path) -> tuple[np.ndarray, np.ndarray]:
-        """LR and HR of a photo, mirrored at their end where the network takes nothing so small."""
+    def _pair(self, photo: Path) -> EvaluationPair:
+        """A photo, mirrored at its end where the network takes nothing so small."""
         lr, hr = downscale(_large_enough(read_image(photo), photo, self.scale), self.scale)
-        missing = [max((only or 0) - side, 0) for only, side in zip(self.only, lr.shape[:2], strict=True)]
-        if not any(missing):
-            return lr, hr
-        padded = [
-            np.pad(image, [*((0, times * each) for each in missing), (0, 0)], "symmetric")
-            for image, times in ((lr, 1), (hr, self.scale))
-        ]
-        return padded[0], padded[1]
+        height, width = (max(only or 1, side) for only, side in zip(self.only, lr.shape[:2], strict=True))
+        return fitted(EvaluationPair(photo.stem, lr, hr), (height, width), (height, width), self.scale)
 
     def sha256(self) -> str:
         """Hash of all patches and their order: of the data itself, not of file names."""
@@ -194,6 +181,28 @@ class EvaluationPair:
     lr: np.ndarray
     hr: np.ndarray
     licence: str = YOURS
+
+
+def fitted(pair: EvaluationPair, least: tuple[int, int], most: tuple[int, int], scale: int) -> EvaluationPair:
+    """The middle of a pair, at most so many LR pixels a side; what is smaller than the least is mirrored at its end.
+
+    LR and HR are cut, or mirrored, at the same places.
+    """
+    lr, hr = pair.lr, pair.hr
+    for axis in (0, 1):
+        missing = least[axis] - lr.shape[axis]
+        if missing > 0:
+            lr, hr = (
+                np.pad(image, [(0, times * missing) if each == axis else (0, 0) for each in range(3)], "symmetric")
+                for image, times in ((lr, 1), (hr, scale))
+            )
+        begin = max(lr.shape[axis] - most[axis], 0) // 2
+        end = min(begin + most[axis], lr.shape[axis])
+        lr, hr = (
+            image[tuple(slice(times * begin, times * end) if each == axis else slice(None) for each in range(3))]
+            for image, times in ((lr, 1), (hr, scale))
+        )
+    return replace(pair, lr=np.ascontiguousarray(lr), hr=np.ascontiguousarray(hr))
 
 
 def evaluation_pairs(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from defian_edge.calibration.drift.hard_images import gradient, hard_images
+from defian_edge.calibration.photos import fitted
 from defian_edge.runtime.tiling import DEFAULT_OVERLAP, Tiling
 
 if TYPE_CHECKING:
@@ -113,22 +114,3 @@ def _photo(pair: EvaluationPair, profile: ShapeProfile, scale: int, side: int) -
     size = _size(pair, profile, side)
     cut = fitted(pair, size, size, scale)
     return Chosen(pair.name, "photo", cut.lr, cut.hr, pair.licence)
-
-
-def fitted(pair: EvaluationPair, least: tuple[int, int], most: tuple[int, int], scale: int) -> EvaluationPair:
-    """The middle of a pair, at most so many LR pixels a side; what is smaller than the least is mirrored at its end.
-
-    LR and HR are cut, or mirrored, at the same places.
-    """
-    lr, hr = pair.lr, pair.hr
-    for axis in (0, 1):
-        missing = least[axis] - lr.shape[axis]
-        if missing > 0:
-            lr, hr = (
-                np.pad(image, [(0, times * missing) if each == axis else (0, 0) for each in range(3)], "symmetric")
-                for image, times in ((lr, 1), (hr, scale))
-            )
-        begin = max(lr.shape[axis] - most[axis], 0) // 2
-        lr = lr.take(range(begin, min(begin + most[axis], lr.shape[axis])), axis)
-        hr = hr.take(range(scale * begin, scale * begin + scale * lr.shape[axis]), axis)
-    return replace(pair, lr=np.ascontiguousarray(lr), hr=np.ascontiguousarray(hr))

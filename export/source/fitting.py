@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from defian_edge.export.pack.choose import fitted
+from defian_edge.calibration.photos import fitted
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
 

@@ -16,9 +16,8 @@ import torch
 from PIL import Image
 from skimage.color import rgb2ycbcr
 
-from defian_edge.calibration.photos import EvaluationPair, evaluation_pairs
+from defian_edge.calibration.photos import EvaluationPair, evaluation_pairs, fitted
 from defian_edge.export.options import ExportOptions
-from defian_edge.export.pack.choose import fitted
 from defian_edge.export.pack.write import make_pack
 from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
