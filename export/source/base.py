@@ -68,8 +68,7 @@ class SourceNetwork(ABC):
     @property
     def fixed_profile(self) -> ShapeProfile | None:
         """The one shape that the network takes; None if it takes others."""
-        height, width = self.sizes.height, self.sizes.width
-        return None if height is None or width is None else ShapeProfile.parse(f"1x{height}x{width}")
+        return None if self.sizes.height is None or self.sizes.width is None else self.taken
 
     @property
     def taken(self) -> ShapeProfile | None:

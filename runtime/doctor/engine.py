@@ -68,7 +68,7 @@ def _engine_findings(path: Path, manifest: Manifest, facts: Facts) -> list[Findi
     if gpu.free is not None and gpu.total is not None:
         free, total = gpu.free, gpu.total
         smaller = command_with(manifest.command, "--profile", "SMALLER")
-        short += [
+        short = [
             replace(each, cure=f"{smaller} (for a smaller profile; or close other programs)")
             for each in _refused(manifest, lambda: require_memory(manifest, free, total))
         ]

@@ -154,7 +154,7 @@ def many(tmp_path: Path, count: int) -> Path:
 
 
 def on_ray(work: Work, folder: Path, address: str, workers: int) -> Tally:
-    work.out.mkdir()
+    work.out.mkdir(exist_ok=True)
     return run_on_ray(
         work, plan([folder], work.out, work.encoding).jobs, Cluster(address, workers, 0), [folder], alone=False
     )

@@ -15,15 +15,12 @@ import pytest
 from defian_edge.runtime.batch import Work
 from defian_edge.runtime.cluster import checks
 from defian_edge.runtime.cluster.connect import connected
-from defian_edge.runtime.cluster.options import Cluster
 from defian_edge.runtime.cluster.room import nodes_of
-from defian_edge.runtime.cluster.run import run_on_ray
 from defian_edge.runtime.errors import DefianError
-from defian_edge.runtime.jobs import plan
 from defian_edge.runtime.opening import Opening
 from tests.conftest import REPOSITORY
 from tests.doubles.ray_cluster import RayCluster, require_mounts, require_ray
-from tests.runtime.test_ray import graph, many, slow  # noqa: F401 - graph is a fixture
+from tests.runtime.test_ray import graph, many, on_ray, slow  # noqa: F401 - graph is a fixture
 from tests.runtime.test_shards import results
 
 if TYPE_CHECKING:
@@ -65,18 +62,13 @@ def machines(tmp_path_factory, graph) -> Iterator[Machines]:  # noqa: F811
         yield Machines(cluster, cluster.add_node(1, {elsewhere: there, differs: other}), elsewhere, differs)
 
 
-def run(work: Work, folder: Path, address: str):
-    work.out.mkdir(exist_ok=True)
-    return run_on_ray(work, plan([folder], work.out).jobs, Cluster(address, 2, 0), [folder], alone=False)
-
-
 def test_a_machine_with_another_output_folder_or_engine_is_refused(machines, graph, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr(checks, "CACHED", 1.0)
     folder, address = many(tmp_path, 1), machines.cluster.address
     with pytest.raises(DefianError, match=r"does not see what was written into .*/out here \(No such file.*not shared"):
-        run(Work(Opening(graph), machines.elsewhere), folder, address)
+        on_ray(Work(Opening(graph), machines.elsewhere), folder, address, 2)
     with pytest.raises(DefianError, match=r"has another .*: expected .*, found one with the SHA-256"):
-        run(Work(Opening(machines.differs), tmp_path / "sr"), folder, address)
+        on_ray(Work(Opening(machines.differs), tmp_path / "sr"), folder, address, 2)
     assert [*machines.elsewhere.iterdir(), *(tmp_path / "sr").iterdir()] == [], "nothing of the checks is left"
 
 
@@ -92,7 +84,7 @@ def test_a_machine_that_is_lost_in_the_middle_costs_no_photo(machines, graph, tm
 
     loser = threading.Thread(target=lose)
     loser.start()
-    tally = run(work, many(tmp_path, count), machines.cluster.address)
+    tally = on_ray(work, many(tmp_path, count), machines.cluster.address, 2)
     loser.join()
     assert [3 <= each < count for each in done] == [True], "it was lost in the middle"
     assert tally.failures == []
@@ -113,4 +105,4 @@ def test_a_machine_with_another_version_is_refused(machines, graph, tmp_path):  
             time.sleep(0.2)
     machines.cluster.add_node(1, {init: old})
     with pytest.raises(DefianError, match=r"has defian-edge 0\.0\.1, expected .* as here.*\n.*pip install"):
-        run(Work(Opening(graph), tmp_path / "sr"), many(tmp_path, 1), machines.cluster.address)
+        on_ray(Work(Opening(graph), tmp_path / "sr"), many(tmp_path, 1), machines.cluster.address, 2)

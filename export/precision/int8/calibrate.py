@@ -121,10 +121,11 @@ def calibrate(
         cache.store(key, arrays)
     model = copy_of(rewritten)
     sites = equalise(model, arrays, recipe, chosen)
-    limits = _limits(arrays, sites, recipe, two_terms, drawn_weight(recipe.drawn, patches.scale))
+    drawn = drawn_weight(recipe.drawn, patches.scale)
+    limits = _limits(arrays, sites, recipe, two_terms, drawn)
     record = {
         **recipe.described(),
-        "drawn_weight": drawn_weight(recipe.drawn, patches.scale),
+        "drawn_weight": drawn,
         "photos": len(patches.photos),
         "patches": patches.patches,
         "patch_size": patches.size if patches.only == (None, None) else list(patches.patch),

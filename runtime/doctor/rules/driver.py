@@ -16,6 +16,8 @@ INSTALL = "sudo ubuntu-drivers install && sudo reboot"
 CONTAINER = "docker run --gpus all IMAGE (on the host; it needs the NVIDIA Container Toolkit)"
 UNKNOWN = "sudo dmesg (what the kernel module said of it)"
 """A question: nothing is known of this answer that a command would cure."""
+NO_GPU = 100
+"""CUDA_ERROR_NO_DEVICE."""
 NOT_STARTED: dict[int, tuple[str, str]] = {
     34: ("the library is the toolkit's stub, and no driver", "unset LD_LIBRARY_PATH (or take its stubs folder out)"),
     46: (
@@ -67,17 +69,15 @@ def driver_starts(facts: Facts) -> Iterator[Verdict]:
     driver, visible = facts.driver, facts.machine.visible
     if driver.library or driver.status in (None, 0):
         return
-    if driver.status == 100 and visible is not None and _hides_all(visible, len(facts.gpus)):
+    if driver.status != NO_GPU:
+        why, cure = NOT_STARTED.get(driver.status, ("for a reason that is not known here", UNKNOWN))
+        yield red("driver", f"The CUDA driver does not start: {why} (cuInit answers {driver.status}).", cure)
+    elif visible is not None and _hides_all(visible, len(facts.gpus)):
         yield red("driver", f"CUDA_VISIBLE_DEVICES={visible!r} hides every GPU.", "unset CUDA_VISIBLE_DEVICES")
-        return
-    if driver.status == 100 and not driver.hardware:
-        yield yellow("driver", "There is a CUDA driver and no GPU: graphs run on the CPU, engines do not run.")
-        return
-    if driver.status == 100:
+    elif driver.hardware:
         yield red("driver", "The CUDA driver finds no GPU, and there is one.", _found_again(facts))
-        return
-    why, cure = NOT_STARTED.get(driver.status, ("for a reason that is not known here", UNKNOWN))
-    yield red("driver", f"The CUDA driver does not start: {why} (cuInit answers {driver.status}).", cure)
+    else:
+        yield yellow("driver", "There is a CUDA driver and no GPU: graphs run on the CPU, engines do not run.")
 
 
 def _hides_all(visible: str, gpus: int) -> bool:
