@@ -136,11 +136,8 @@ def _too_old(device: Device) -> str:
     if not device.is_jetson or tensorrt_of(device):
         return ""
     newest = device.jetpacks[-1]
-    least = ".".join(map(str, LEAST_TENSORRT))
-    return (
-        f"Engines need TensorRT {least}; the last JetPack for compute capability {_text(device)}, {newest}, has "
-        f"{TENSORRT[newest]}."
-    )
+    text = f"Engines need TensorRT {LEAST_TENSORRT}; the last JetPack for compute capability {_text(device)}, {newest},"
+    return f"{text} has {TENSORRT[newest]}."
 
 
 def _same_gpu(device: Device, here: Device | None) -> bool:
