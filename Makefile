@@ -7,6 +7,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 TRITON := .venv-triton
 READY := $(VENV)/.ready
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+COVERAGE := --cov --cov-report=term:skip-covered
+CHEAP_COVERAGE = $$($(BIN)/python -c "import sys; print('$(COVERAGE)' if sys.version_info >= (3, 12) else '')")
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test coverage matrix lint gpu fuzz env clean
@@ -30,13 +33,11 @@ demo: env
 
 test: env
 	@$(BIN)/python -m tools.needs --tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+	COVERAGE_CORE=sysmon $(PYTEST) $(CHEAP_COVERAGE)
 
-# Not a part of `make test`: on Python 3.11, which has no cheap way to trace, it costs 1.6 times the processor time.
+# `make test` prints it where tracing is cheap; on Pythons before 3.12 it costs 1.5 times the processor time.
 coverage: env
-	$(BIN)/python -m pip install -q "pytest-cov>=6"
-	COVERAGE_CORE=$$($(BIN)/python -c "import sys; print('sysmon' if sys.version_info >= (3, 12) else 'ctrace')") \
-		OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report=term:skip-covered
+	$(PYTEST) $(COVERAGE)
 
 # The runtime's tests on every Python from 3.10 to 3.13 that is found; each gets an environment of its own.
 matrix: env

@@ -57,6 +57,7 @@ EXTRAS: dict[str, dict[str, str]] = {
         "playwright": "1.45",
         "pyright": "1.1.390",
         "pytest": "8",
+        "pytest-cov": "6",
         "pytest-xdist": "3.5",
         "pyyaml": "6",
         "ray": "2.60",
