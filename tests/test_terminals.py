@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import subprocess
 import sys
@@ -14,8 +13,8 @@ import pytest
 from PIL import Image
 
 from defian_edge.runtime.entry import printable
-from defian_edge.runtime.manifest import Manifest
 from tests.conftest import REPOSITORY, random_checkpoint, tiny
+from tests.doubles.graph_file import write_file
 
 
 @pytest.mark.parametrize(
@@ -38,12 +37,7 @@ def engine(traced, tmp_path) -> Path:
     content = ir.to_proto(traced(random_checkpoint(tiny()))).SerializeToString()
     folder = tmp_path / "build[v2]"
     folder.mkdir()
-    path = folder / "tiny.fp32.onnx"
-    path.write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    model = "tiny\x1b[31m[bold]"
-    Manifest(path.name, digest, model, 2, "fp32", "uint8", "0" * 64, "python export.py --model tiny").write(folder)
-    return path
+    return write_file(folder / "tiny.fp32.onnx", content, model="tiny\x1b[31m[bold]")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 
 import onnx_ir as ir
 import pytest
 
-from defian_edge.runtime.manifest import Manifest
 from defian_edge.runtime.tiling import DEFAULT_OVERLAP, DEFAULT_TILE, Tiling
 from tests.conftest import REPOSITORY, noise, random_checkpoint, tiny
 from tests.doubles.enlarger import Enlarger
+from tests.doubles.graph_file import write_file
 from tools.tiling import main, measure
 
 
@@ -24,10 +23,7 @@ def test_a_local_operation_costs_nothing_in_tiles_and_the_work_is_counted():
 
 def test_the_network_differs_in_tiles_and_the_table_says_by_how_much(traced, tmp_path, capsys):
     content = ir.to_proto(traced(random_checkpoint(tiny()))).SerializeToString()
-    graph = tmp_path / "tiny.onnx"
-    graph.write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    Manifest(graph.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "").write(tmp_path)
+    graph = write_file(tmp_path / "tiny.onnx", content)
     main([str(graph), "--tile", "64", "4096", "--overlap", "8"])
     first, whole = capsys.readouterr().out.splitlines()[2:]
     assert first.startswith("| 64 | 8 |")

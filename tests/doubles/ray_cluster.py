@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+CPUS = 4
+"""That the cluster of most tests gives out."""
 GRACE, END = 3.0, 20.0
 """Seconds that its head node has to end by itself, and in which all processes have to be gone."""
 UP = 120.0

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from defian_edge.runtime.cluster.connect import NO_MESSAGES, NO_STATISTICS
+from tests.doubles.graph_file import write_file
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
+
+    from tests.doubles.ray_cluster import RayCluster
 
 os.environ.update(NO_STATISTICS | NO_MESSAGES)
 """Ray reads them when it is imported, and any test of this process may be the first that does."""
@@ -19,6 +23,22 @@ os.environ.update(NO_STATISTICS | NO_MESSAGES)
 WITH_TORCH = ["engine_gpu", "played_engine_gpu", "plugin", "triton_server", "verify"]
 collect_ignore = [] if importlib.util.find_spec("torch") else [f"test_{name}.py" for name in WITH_TORCH]
 """Files that need PyTorch to be read, which a device and ``make matrix`` do not have."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[RayCluster]:
+    """A real cluster of one machine that gives out ``CPUS``."""
+    from tests.doubles.ray_cluster import CPUS, RayCluster, require_ray
+
+    require_ray()
+    with RayCluster(CPUS) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def shared_graph(tmp_path_factory, tiny_graph) -> Path:
+    """The tiny graph with its manifest, for tests that leave it as it is."""
+    return write_file(tmp_path_factory.mktemp("graph") / "tiny.fp32.onnx", tiny_graph)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -11,22 +11,19 @@ from defian_edge.runtime.command import main
 from defian_edge.runtime.engine.session import EngineSession
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.interface import Session
-from defian_edge.runtime.manifest import EngineFacts, Manifest
+from defian_edge.runtime.manifest import EngineFacts
 from defian_edge.runtime.onnx_session import OnnxSession
 from defian_edge.runtime.session import open_session
 from defian_edge.runtime.tiles import TiledSession
 from defian_edge.runtime.tiling import Tiling
 from tests.doubles.enlarger import Enlarger
+from tests.doubles.graph_file import write_file
 
 FACTS = EngineFacts("tensorrt", "10.13.0", "8.9", 1, 1, 1, 1.0, 1)
 
 
 def file_of(folder, name: str, engine: EngineFacts | None = None):
-    path = folder / name
-    path.write_bytes(b"")
-    digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-    Manifest(name, digest, "m", 2, "fp32", "uint8", "0" * 64, "python export.py", engine=engine).write(folder)
-    return path
+    return write_file(folder / name, b"", engine=engine)
 
 
 def test_the_options_of_an_engine_are_refused_for_a_graph(tmp_path):

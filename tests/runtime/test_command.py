@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import struct
 import sys
@@ -18,20 +17,16 @@ from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.guard import SuspiciousFrameWarning
 from defian_edge.runtime.images import read_image, read_photo
 from defian_edge.runtime.jobs import plan_jobs
-from defian_edge.runtime.manifest import Manifest
 from defian_edge.runtime.onnx_session import OnnxSession
 from tests.conftest import noise
+from tests.doubles.graph_file import write_file
 from tests.runtime.test_progress import Terminal
 
 
 @pytest.fixture
 def graph(tiny_graph, tmp_path) -> Path:
     """A tiny graph on disk with its manifest."""
-    path = tmp_path / "tiny.fp32.onnx"
-    path.write_bytes(tiny_graph)
-    digest = hashlib.sha256(tiny_graph).hexdigest()
-    Manifest(path.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py --model tiny").write(tmp_path)
-    return path
+    return write_file(tmp_path / "tiny.fp32.onnx", tiny_graph)
 
 
 @pytest.fixture

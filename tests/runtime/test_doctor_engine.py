@@ -16,10 +16,11 @@ from defian_edge.runtime.doctor.engine import check_engine
 from defian_edge.runtime.doctor.facts import Package
 from defian_edge.runtime.doctor.findings import Level
 from defian_edge.runtime.hardware.table import device_named
-from defian_edge.runtime.manifest import EngineFacts, Manifest
+from defian_edge.runtime.manifest import EngineFacts
 from defian_edge.runtime.profile import ShapeProfile
 from tests.doubles.doctor_cures import is_a_command
 from tests.doubles.doctor_facts import BARE, DESKTOP, JETSON, packages
+from tests.doubles.graph_file import write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -30,15 +31,10 @@ COMMAND = "python export.py --model x2 --target tensorrt-rtx --sm 89"
 
 
 def write_engine(folder: Path, **changes) -> Path:
-    path = folder / "x2.fp16.engine"
-    path.write_bytes(b"plan")
-    digest = hashlib.sha256(b"plan").hexdigest()
     facts = {name: changes.pop(name) for name in list(changes) if name in EngineFacts.__dataclass_fields__}
-    manifest = Manifest(path.name, digest, "x2", 2, "fp16", "uint8", "0" * 64, COMMAND)
-    profile = ShapeProfile.parse("1x64x64,1x360x640,1x540x960")
-    manifest = replace(manifest, profile=profile, engine=replace(FACTS, **facts))
-    replace(manifest, **changes).write(folder)
-    return path
+    said = {"model": "x2", "precision": "fp16", "command": COMMAND, "engine": replace(FACTS, **facts)}
+    said |= {"profile": ShapeProfile.parse("1x64x64,1x360x640,1x540x960")}
+    return write_file(folder / "x2.fp16.engine", b"plan", **said | changes)
 
 
 def without(*names: str):
@@ -181,11 +177,7 @@ def write_graph(folder: Path) -> Path:
     """The smoke test's own graph, with a manifest that promises a scale that it does not have."""
     from defian_edge.runtime.doctor.smoke_graph import smoke_graph
 
-    path = folder / "x2.fp32.onnx"
-    path.write_bytes(smoke_graph())
-    digest = hashlib.sha256(smoke_graph()).hexdigest()
-    Manifest(path.name, digest, "x2", 2, "fp32", "uint8", "0" * 64, COMMAND).write(folder)
-    return path
+    return write_file(folder / "x2.fp32.onnx", smoke_graph(), model="x2", command=COMMAND)
 
 
 def test_a_graph_needs_onnx_runtime_alone(tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from defian_edge.runtime.errors import DefianError
-from defian_edge.runtime.manifest import Manifest, manifest_path, read_manifest
+from defian_edge.runtime.manifest import manifest_path, read_manifest
 from defian_edge.runtime.onnx_session import OnnxSession
 from defian_edge.runtime.session import open_session
 from tests.conftest import noise
+from tests.doubles.graph_file import write_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,10 +55,7 @@ def same(*inputs, outputs=None) -> onnx.ModelProto:
 
 
 def written(folder: Path, content: onnx.ModelProto, scale: object = 2) -> Path:
-    path = folder / "g.onnx"
-    path.write_bytes(content.SerializeToString())
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    Manifest(path.name, digest, "m", 2, "fp32", "uint8", "0" * 64, "python export.py --model m").write(folder)
+    path = write_file(folder / "g.onnx", content.SerializeToString(), command="python export.py --model m")
     said = json.loads(manifest_path(path).read_text()) | {"scale": scale}
     manifest_path(path).write_text(json.dumps(said))
     return path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
 import onnx_ir as ir
@@ -10,11 +9,11 @@ import pytest
 import torch
 from filelock import FileLock
 
-from defian_edge.runtime.manifest import Manifest
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.selftest.played_engine import played, write_played_engine
 from defian_edge.selftest.torch_network import fp32_upscaler
 from tests.conftest import random_checkpoint, tiny
+from tests.doubles.graph_file import write_file
 from tests.runtime import engine_checks
 from tests.runtime.engine_checks import *  # noqa: F403
 
@@ -35,10 +34,7 @@ def files(traced, tmp_path_factory) -> Iterator[list[Path]]:
     cuda.init()
     checkpoint = random_checkpoint(tiny())
     folder = tmp_path_factory.mktemp("played")
-    graph = folder / "tiny.onnx"
-    graph.write_bytes(ir.to_proto(traced(checkpoint)).SerializeToString())
-    digest = hashlib.sha256(graph.read_bytes()).hexdigest()
-    Manifest(graph.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py").write(folder)
+    graph = write_file(folder / "tiny.onnx", ir.to_proto(traced(checkpoint)).SerializeToString())
     capability = "{}.{}".format(*torch.cuda.get_device_capability())
     torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic = False, True
     with played(fp32_upscaler(checkpoint), 2):

@@ -20,7 +20,7 @@ from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.opening import Opening
 from tests.conftest import REPOSITORY
 from tests.doubles.ray_cluster import RayCluster, require_mounts, require_ray
-from tests.runtime.test_ray import graph, many, on_ray, slow  # noqa: F401 - graph is a fixture
+from tests.doubles.ray_runs import many, on_ray, slow
 from tests.runtime.test_shards import results
 
 if TYPE_CHECKING:
@@ -47,33 +47,33 @@ class Machines:
 
 
 @pytest.fixture(scope="module")
-def machines(tmp_path_factory, graph) -> Iterator[Machines]:  # noqa: F811
+def machines(tmp_path_factory, shared_graph) -> Iterator[Machines]:
     require_ray()
     here = tmp_path_factory.mktemp("machines")
     require_mounts(here)
-    elsewhere, there, differs, other = (here / name for name in ("out", "there", graph.name, "other.onnx"))
+    elsewhere, there, differs, other = (here / name for name in ("out", "there", shared_graph.name, "other.onnx"))
     elsewhere.mkdir()
     there.mkdir()
-    differs.write_bytes(graph.read_bytes())
+    differs.write_bytes(shared_graph.read_bytes())
     other.write_bytes(b"another graph")
-    for manifest in graph.parent.glob("*.json"):
+    for manifest in shared_graph.parent.glob("*.json"):
         (here / manifest.name).write_bytes(manifest.read_bytes())
     with RayCluster(1) as cluster:
         yield Machines(cluster, cluster.add_node(1, {elsewhere: there, differs: other}), elsewhere, differs)
 
 
-def test_a_machine_with_another_output_folder_or_engine_is_refused(machines, graph, tmp_path, monkeypatch):  # noqa: F811
+def test_a_machine_with_another_output_folder_or_engine_is_refused(machines, shared_graph, tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "CACHED", 1.0)
     folder, address = many(tmp_path, 1), machines.cluster.address
     with pytest.raises(DefianError, match=r"does not see what was written into .*/out here \(No such file.*not shared"):
-        on_ray(Work(Opening(graph), machines.elsewhere), folder, address, 2)
+        on_ray(Work(Opening(shared_graph), machines.elsewhere), folder, address, 2)
     with pytest.raises(DefianError, match=r"has another .*: expected .*, found one with the SHA-256"):
         on_ray(Work(Opening(machines.differs), tmp_path / "sr"), folder, address, 2)
     assert [*machines.elsewhere.iterdir(), *(tmp_path / "sr").iterdir()] == [], "nothing of the checks is left"
 
 
-def test_a_machine_that_is_lost_in_the_middle_costs_no_photo(machines, graph, tmp_path):  # noqa: F811
-    work, count, done = slow(graph, tmp_path, seconds=0.3), 12, []
+def test_a_machine_that_is_lost_in_the_middle_costs_no_photo(machines, shared_graph, tmp_path):
+    work, count, done = slow(shared_graph, tmp_path, seconds=0.3), 12, []
 
     def lose() -> None:
         until = time.monotonic() + 120
@@ -92,7 +92,7 @@ def test_a_machine_that_is_lost_in_the_middle_costs_no_photo(machines, graph, tm
     assert len(results(work.out)) == count
 
 
-def test_a_machine_with_another_version_is_refused(machines, graph, tmp_path):  # noqa: F811
+def test_a_machine_with_another_version_is_refused(machines, shared_graph, tmp_path):
     """In the place of the second machine."""
     old = tmp_path / "__init__.py"
     init = REPOSITORY / "runtime" / "__init__.py"
@@ -105,4 +105,4 @@ def test_a_machine_with_another_version_is_refused(machines, graph, tmp_path):  
             time.sleep(0.2)
     machines.cluster.add_node(1, {init: old})
     with pytest.raises(DefianError, match=r"has defian-edge 0\.0\.1, expected .* as here.*\n.*pip install"):
-        on_ray(Work(Opening(graph), tmp_path / "sr"), many(tmp_path, 1), machines.cluster.address, 2)
+        on_ray(Work(Opening(shared_graph), tmp_path / "sr"), many(tmp_path, 1), machines.cluster.address, 2)

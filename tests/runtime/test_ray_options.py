@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import subprocess
 import sys
@@ -25,21 +24,18 @@ from defian_edge.runtime.command import main
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import DiskFullError
 from defian_edge.runtime.jobs import Job
-from defian_edge.runtime.manifest import Manifest
 from defian_edge.runtime.opening import Opening
 from defian_edge.runtime.resume import Fingerprint
 from defian_edge.runtime.video_parts import Part
 from tests.conftest import REPOSITORY, noise
+from tests.doubles.graph_file import write_file
 
 
 @pytest.fixture
 def command(tmp_path) -> list[str]:
     """A command that would do a photo, if its graph were one."""
     Image.fromarray(noise(6, 7, 3)).save(tmp_path / "a.png")
-    graph = tmp_path / "g.onnx"
-    graph.write_bytes(b"graph")
-    digest = hashlib.sha256(b"graph").hexdigest()
-    Manifest(graph.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py").write(tmp_path)
+    graph = write_file(tmp_path / "g.onnx", b"graph")
     return [str(tmp_path / "a.png"), "--engine", str(graph), "--out", str(tmp_path / "sr")]
 
 

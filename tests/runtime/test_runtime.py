@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import sys
@@ -21,21 +20,18 @@ from defian_edge.runtime.command import main
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.files import write_whole
 from defian_edge.runtime.images import downscale, images_in, read_image
-from defian_edge.runtime.manifest import EngineFacts, Manifest, manifest_path, read_manifest
+from defian_edge.runtime.manifest import EngineFacts, manifest_path, read_manifest
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.runtime.session import open_session
 from defian_edge.runtime.timing import take_turns
 from tests.conftest import REPOSITORY, noise
+from tests.doubles.graph_file import write_file
 
 
 @pytest.fixture
 def graph(tiny_graph, tmp_path):
     """A tiny graph on disk with its manifest."""
-    path = tmp_path / "tiny.fp32.onnx"
-    path.write_bytes(tiny_graph)
-    digest = hashlib.sha256(tiny_graph).hexdigest()
-    Manifest(path.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py --model tiny").write(tmp_path)
-    return path
+    return write_file(tmp_path / "tiny.fp32.onnx", tiny_graph)
 
 
 def test_a_session_gives_the_graphs_own_pixels(graph):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import json
 import os
@@ -21,8 +20,8 @@ from PIL import Image
 
 from defian_edge import __version__
 from defian_edge.runtime.cluster.connect import NO_STATISTICS
-from defian_edge.runtime.manifest import Manifest
 from tests.conftest import REPOSITORY, noise
+from tests.doubles.graph_file import write_file
 from tests.runtime.test_shards import results
 
 SCALE = REPOSITORY / "examples" / "scale"
@@ -38,10 +37,7 @@ def data(tmp_path, tiny_graph) -> Path:
     for number in range(PHOTOS):
         Image.fromarray(noise(6, 7, 3, seed=number)).save(folder / "photos" / f"{number}.png")
     (folder / "engines").mkdir()
-    graph = folder / "engines" / "defian-s-x2.fp32.onnx"
-    graph.write_bytes(tiny_graph)
-    digest = hashlib.sha256(tiny_graph).hexdigest()
-    Manifest(graph.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py").write(graph.parent)
+    write_file(folder / "engines" / "defian-s-x2.fp32.onnx", tiny_graph)
     command = tmp_path / "bin" / "defian-run"
     command.parent.mkdir()
     command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m defian_edge run "$@"\n')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import sys
 from enum import Enum
@@ -24,6 +23,7 @@ from defian_edge.runtime.manifest import ANY_CAPABILITY, EngineFacts, Manifest
 from defian_edge.runtime.profile import ShapeProfile
 from tests.conftest import noise, random_checkpoint, tiny
 from tests.doubles.deployment import deploy, run_alone
+from tests.doubles.graph_file import write_file
 
 
 class Severity(Enum):
@@ -187,9 +187,7 @@ BARE = {"numpy", "PIL", "onnxruntime", "flatbuffers", "google", "packaging"}
 def test_the_folder_alone_upscales_photos_with_a_graph(tmp_path, traced):
     deploy(tmp_path)
     content = ir.to_proto(traced(random_checkpoint(tiny()))).SerializeToString()
-    (tmp_path / "g.onnx").write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    Manifest("g.onnx", digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py").write(tmp_path)
+    write_file(tmp_path / "g.onnx", content)
     Image.fromarray(noise(9, 11, 3)).save(tmp_path / "photo.png")
     done = run_alone(tmp_path, BARE, ["photo.png", "--engine", "g.onnx", "--out", "sr"])
     assert done.returncode == 0, done.stderr
@@ -207,9 +205,7 @@ def test_the_folder_alone_upscales_photos_with_a_graph(tmp_path, traced):
 )
 def test_what_a_bare_device_lacks_is_named(tmp_path, without, arguments, message):
     deploy(tmp_path)
-    (tmp_path / "g.onnx").write_bytes(b"graph")
-    digest = hashlib.sha256(b"graph").hexdigest()
-    Manifest("g.onnx", digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py").write(tmp_path)
+    write_file(tmp_path / "g.onnx", b"graph")
     Image.fromarray(noise(9, 11, 3)).save(tmp_path / "photo.png")
     (tmp_path / "film.mp4").touch()
     done = run_alone(tmp_path, BARE - without, [*arguments, "--engine", "g.onnx", "--out", "sr"])

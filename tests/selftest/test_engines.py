@@ -14,14 +14,14 @@ from defian_edge.calibration.photos import EvaluationPair
 from defian_edge.export.engine.compiler import Target, is_available
 from defian_edge.export.engine.lowering import Eigen
 from defian_edge.runtime.errors import DefianError
-from defian_edge.runtime.files import sha256_of
-from defian_edge.runtime.manifest import Manifest, read_manifest
+from defian_edge.runtime.manifest import read_manifest
 from defian_edge.runtime.onnx_session import OnnxSession
 from defian_edge.selftest import building, engines, pictures
 from defian_edge.selftest.pictures import graphs_of
 from defian_edge.selftest.protocol import CannotRun, Record, Settings
 from defian_edge.selftest.stages import onnx_cuda
 from tests.conftest import noise, random_checkpoint, tiny
+from tests.doubles.graph_file import write_file
 
 
 @pytest.fixture
@@ -32,10 +32,8 @@ def record(tmp_path) -> Record:
 @pytest.fixture
 def graph(traced, tmp_path) -> Path:
     """A tiny FP32 graph with its manifest, named as a graph of the stages."""
-    path = tmp_path / "defian-s-x2.fp32.onnx"
-    ir.save(traced(random_checkpoint(tiny())), path)
-    Manifest(path.name, sha256_of(path), "tiny", 2, "fp32", "uint8", "0" * 64, "").write(tmp_path)
-    return path
+    content = ir.to_proto(traced(random_checkpoint(tiny()))).SerializeToString()
+    return write_file(tmp_path / "defian-s-x2.fp32.onnx", content)
 
 
 def checks(record: Record) -> dict[str, bool]:
@@ -78,9 +76,7 @@ def test_graphs_that_were_exported_by_half_are_exported_again(tmp_path, monkeypa
     def export(model, options):
         made.append(options.plain)
         options.out.mkdir(parents=True, exist_ok=True)
-        graph = options.out / f"{model}.{'plain.' if options.plain else ''}fp16.onnx"
-        graph.write_bytes(b"")
-        Manifest(graph.name, sha256_of(graph), "x", 2, "fp16", "uint8", "0" * 64, "").write(options.out)
+        write_file(options.out / f"{model}.{'plain.' if options.plain else ''}fp16.onnx", b"", precision="fp16")
         if made == [True, False]:
             raise DefianError("ended")
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import subprocess
 import sys
 
 import pytest
 
-from defian_edge.runtime.manifest import Manifest
 from tests.conftest import REPOSITORY
+from tests.doubles.graph_file import write_file
 from tests.doubles.ray_cluster import require_ray
 from tools.scale import idle_share
 
@@ -23,10 +22,7 @@ def test_what_lies_between_two_photos_of_a_worker_is_idle(tmp_path):
 
 def test_two_workers_wait_for_a_part_of_their_time(tmp_path, tiny_graph):
     require_ray()
-    graph = tmp_path / "tiny.onnx"
-    graph.write_bytes(tiny_graph)
-    digest = hashlib.sha256(tiny_graph).hexdigest()
-    Manifest(graph.name, digest, "tiny", 2, "fp32", "uint8", "0" * 64, "python export.py").write(tmp_path)
+    graph = write_file(tmp_path / "tiny.onnx", tiny_graph)
     command = [sys.executable, "-m", "tools.scale", "waiting", str(graph), "--workers", "2", "--seconds", "0.1"]
     done = subprocess.run([*command, "--photos-each", "3"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
