@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from defian_edge.runtime.cluster.connect import NO_METADATA, NO_STATISTICS, connected
+from defian_edge.runtime.cluster.connect import NO_METADATA, NO_STATISTICS, ON_LOOPBACK, connected
 from defian_edge.runtime.cluster.room import nodes_of
 from tests.conftest import REPOSITORY
 
@@ -86,7 +86,8 @@ class RayCluster:
                 f"mount --bind {shlex.quote(str(new))} {shlex.quote(str(old))} && " for old, new in mounts.items()
             )
             shell = ["unshare", "--mount", "sh", "-c", f"{there}{command}"]
-        variables = os.environ | NO_STATISTICS | NO_METADATA
+        kept = {name: value for name, value in os.environ.items() if name not in ON_LOOPBACK}  # of --ray local, before
+        variables = kept | NO_STATISTICS | NO_METADATA
         variables |= {"PYTHONPATH": str(REPOSITORY), "RAY_HEAD_IP": "127.0.0.1"}
         with (self._folder / "log.txt").open("ab") as log:
             return subprocess.Popen(shell, stdout=log, stderr=log, env=variables, start_new_session=True)
