@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 MOST_PHOTOS = 3
 """Of those on which FP16 misses the budget, the worst; choices are tried on them and on the hard images at fault."""
 
+UNKNOWN_TO_COMPILERS = frozenset({"ConvTranspose"})
+"""TensorRT-RTX 1.7.1 cannot type it as BF16 (docs/networks.md)."""
+
 
 class Level(Enum):
     """What becomes of a part, the fewest bytes first."""
@@ -168,7 +171,9 @@ class _Trials:
         typed = make_fp16(rewritten, known).graph
         self._half = frozenset(node.outputs[0].name or "" for node in typed if node.outputs[0].dtype == HALF)
         self.parts = parts_of(rewritten, self._half)
-        self._wider = {node.outputs[0].name for node in rewritten.graph if touches(node, wider)}
+        touching = [node for node in rewritten.graph if touches(node, wider)]
+        self._wider = {node.outputs[0].name or "" for node in touching}
+        self._never_bf16 = {node.outputs[0].name or "" for node in touching if node.op_type in UNKNOWN_TO_COMPILERS}
         self.ranged = [part for part, nodes in self.parts.items() if nodes & self._wider]
 
     def mixed(self, levels: Mapping[str, Level]) -> Mixed:
@@ -177,7 +182,9 @@ class _Trials:
         others: dict[str, ir.DataType] = {}
         for part, nodes in self.parts.items():
             chosen = nodes if levels[part] is Level.FP32 else nodes & self._wider
-            others |= dict.fromkeys(sorted(chosen), BF16 if levels[part] is Level.BF16 else WIDE)
+            for node in sorted(chosen):
+                narrow = levels[part] is Level.BF16 and node not in self._never_bf16
+                others[node] = BF16 if narrow else WIDE
         ranged = tuple(part for part in at[Level.RANGE] if part in self.ranged)
         return Mixed(
             self._known, others, tuple(at[Level.BF16]), ranged, tuple(at[Level.FP32]), len(self.parts), self._count

@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from tools.architectures import Residual, conv, shuffled
 
 WIDTH = 16
-OFFSET = 3000.0
-"""Where it lies FP16's steps are 2: of values around 1 nothing is left."""
+OFFSET = 2500.0
+"""Where it lies FP16's steps are 2: of values around 1 nothing is left. Convolutions that read it have one tap, or the
+picture's border would be all that is seen.
+"""
 
 
 def conv_of(weight: Tensor, bias: Tensor | None = None) -> nn.Conv2d:
@@ -34,14 +36,14 @@ def head() -> nn.Conv2d:
     return made
 
 
-def block() -> Residual:
+def block(size: int = 3) -> Residual:
     """A usual one, which leaves the colours alone."""
-    last = conv(WIDTH, WIDTH)
+    last = conv(WIDTH, WIDTH, size)
     with torch.no_grad():
         last.weight[:3] = 0.0
         assert last.bias is not None
         last.bias[:3] = 0.0
-    return Residual(conv(WIDTH, WIDTH), nn.ReLU(), last)
+    return Residual(conv(WIDTH, WIDTH, size), nn.ReLU(), last)
 
 
 def blue_block() -> Residual:
@@ -57,7 +59,7 @@ def blue_block() -> Residual:
 
 def fine_block() -> Residual:
     """Between its convolutions lies an offset that takes FP16's bits, and more of BF16's."""
-    block = Residual(conv(WIDTH, WIDTH), nn.ReLU(), conv(WIDTH, WIDTH))
+    block = Residual(conv(WIDTH, WIDTH), nn.ReLU(), conv(WIDTH, WIDTH, 1))
     first, _, last = block.body
     with torch.no_grad():
         first.bias += OFFSET  # type: ignore[operator]
@@ -79,15 +81,16 @@ class Blocks(nn.Module):
 class Offset(nn.Module):
     """Every map from the first to the last convolution lies at the offset."""
 
-    def __init__(self) -> None:
+    def __init__(self, count: int = 0) -> None:
         super().__init__()
-        self.head, self.body, self.tail = head(), nn.Sequential(block(), block()), shuffled(WIDTH, 2)
-        last = self.tail[0]
+        self.head, self.body = head(), nn.Sequential(*(block(1) for _ in range(count)))
+        last = conv(WIDTH, 12, 1)
+        self.tail = nn.Sequential(last, nn.PixelShuffle(2))
         with torch.no_grad():
             self.head.bias += OFFSET  # type: ignore[operator]
             for each in self.body:
                 each.body[0].weight -= each.body[0].weight.mean(dim=(1, 2, 3), keepdim=True)  # type: ignore[operator]
-            last.weight -= last.weight.mean(dim=(1, 2, 3), keepdim=True)  # type: ignore[operator, union-attr]
+            last.weight -= last.weight.mean(dim=(1, 2, 3), keepdim=True)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.tail(self.body(self.head(x)))
