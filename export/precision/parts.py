@@ -39,8 +39,9 @@ def parts_of(model: ir.Model, nodes: Collection[str]) -> dict[str, frozenset[str
     for node in graph:
         if node not in held:
             held[node] = _between(node, held, groups.of, order)
-        if node.outputs[0].name in nodes:
-            found.setdefault(held[node], set()).add(node.outputs[0].name)
+        name = node.outputs[0].name or ""
+        if name in nodes:
+            found.setdefault(held[node], set()).add(name)
     return _few(found)
 
 
@@ -50,8 +51,9 @@ def _between(
     """The part of a node that is in no block: its own if it is a convolution, else that of what it reads last."""
     if node.op_type in LINEAR:
         return groups.get(node) or node.name or f"{node.op_type.lower()}_{order[node]}"
-    producers = [producer for value in node.inputs if value is not None and (producer := value.producer()) in held]
-    return held[max(producers, key=order.__getitem__)] if producers else BEFORE
+    producers = [value.producer() for value in node.inputs if value is not None]
+    known = [producer for producer in producers if producer is not None and producer in held]
+    return held[max(known, key=order.__getitem__)] if known else BEFORE
 
 
 def _few(parts: Mapping[str, Collection[str]]) -> dict[str, frozenset[str]]:

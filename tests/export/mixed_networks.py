@@ -103,6 +103,8 @@ def seeded(make: type[nn.Module], *arguments: object) -> nn.Module:
         network = make(*(each() if callable(each) else each for each in arguments)).eval()
         last = network.tail[0]  # type: ignore[index]
         picture = network(torch.rand(1, 3, 24, 24))
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         last.weight *= 0.15 / picture.std()
         last.bias += 0.5 - network(torch.rand(1, 3, 24, 24)).mean()
     return network

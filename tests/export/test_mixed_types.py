@@ -21,7 +21,6 @@ from defian_edge.export.engine.lowering import Eigen
 from defian_edge.export.options import ExportOptions
 from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
-from defian_edge.export.precision.fp16 import touches
 from defian_edge.export.precision.mixed import MixOptions, choose_types
 from defian_edge.export.precision.parts import MOST_PARTS, parts_of
 from defian_edge.export.precision.search import fewest_left_out
@@ -54,19 +53,17 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(photos, tmp_path_factory):
-    """``exported(network, budget)``: the result of an export in FP16, each made once."""
+    """``exported(network, use)``: the result of an export in FP16 within 0.05 dB, each made once."""
     made = {}
 
-    def get(name, budget=0.05, use=Use.ENGINE):
+    def get(name, use=Use.ENGINE):
         if (name, use) not in made:
             networks = {
                 "blue": lambda: seeded(Blocks, block, blue_block, block),
                 "fine": lambda: seeded(Blocks, block, fine_block, block),
-                "usual": lambda: seeded(Blocks, block, block),
-                "offset": lambda: seeded(Offset),
             }
             options = ExportOptions(
-                tmp_path_factory.mktemp(name), (Precision.FP16,), dataset=photos, max_drift=budget, graph_for=use,
+                tmp_path_factory.mktemp(name), (Precision.FP16,), dataset=photos, max_drift=0.05, graph_for=use,
                 profile=PROFILE, rewrite_memory=False, reference_size=0.0,
             )  # fmt: skip
             made[name, use] = run_export(networks[name](), options)
@@ -111,14 +108,16 @@ def test_fp16_alone_gives_no_picture_there_and_no_hard_image_shows_it(exported, 
 
 
 def test_no_value_beyond_fp16s_range_is_cast_to_fp16(exported):
-    model = exported("blue").artefacts[0].variant.model
-    wide = ir.from_proto(ir.to_proto(model))
-    loud = {node.outputs[0].name for node in wide.graph if node.outputs[0].dtype == BF16 and node.op_type != "Cast"}
-    narrowed = [node for node in wide.graph if node.op_type == "Cast" and node.attributes["to"].as_int() == int(HALF)]
-    back = {node.inputs[0].name for node in narrowed} & loud
-    producers = {node.name for node in wide.graph if touches(node, back) and node.op_type != "Cast"}
-    assert producers == {"body.1.body.4"} | {n.name for n in wide.graph if n.op_type == "Relu" and touches(n, back)}
-    assert not {"body.1.body.2"} & producers
+    """Of the block's maps only those around the loud one are BF16, and that one, 5e5 on blue, is read as BF16 alone."""
+    graph = exported("blue").artefacts[0].variant.model.graph
+    nodes = {node.name: node for node in graph if node.op_type == "Conv"}
+    loud = nodes["body.1.body.2"].outputs[0]
+    [relu] = [use.node for use in loud.uses()]
+    assert relu.op_type == "Relu"
+    assert relu.outputs[0].dtype == BF16
+    assert [use.node.name for use in relu.outputs[0].uses()] == ["body.1.body.4"]
+    [cast] = [use.node for use in nodes["body.1.body.4"].outputs[0].uses()]
+    assert cast.attributes["to"].as_int() == int(HALF)
 
 
 def test_the_manifest_and_the_summary_tell_which_and_a_session_on_the_cpu_says_what_runs_it(exported):
@@ -169,12 +168,24 @@ def test_where_fp16_keeps_its_budget_the_graph_is_byte_for_byte_what_it_is_witho
     assert kept.files[0].read_bytes() == Variant(Precision.FP16, make_fp16(graph, kept.variant.beyond)).serialise()
 
 
-def test_what_no_choice_saves_is_refused_with_the_reason_and_not_written(exported):
-    result = exported("offset", budget=0.01)
+def test_what_no_choice_saves_is_refused_with_the_reason_and_not_written(photos, tmp_path):
+    """Its own pictures are the HR photos: what FP16 changes in them can only be a loss."""
+    network = open_source(seeded(Offset))
+    for folder in ("lr", "hr"):
+        (tmp_path / folder).mkdir()
+    for pair in evaluation_pairs(2, photos)[:2]:
+        Image.fromarray(pair.lr).save(tmp_path / "lr" / f"{pair.name}.png")
+        Image.fromarray(network.upscale(pair.lr)).save(tmp_path / "hr" / f"{pair.name}.png")
+    options = ExportOptions(
+        tmp_path / "out", (Precision.FP16,), lr=tmp_path / "lr", hr=tmp_path / "hr", max_drift=0.05, profile=PROFILE,
+        rewrite_memory=False, reference_size=0.0,
+    )  # fmt: skip
+    result = run_export(seeded(Offset), options)
     [artefact] = result.artefacts
     assert not result.passed
     assert artefact.files == ()
-    assert artefact.verdict.reasons[0] == "no part can be FP16 within 0.01 dB"
+    assert artefact.verdict.reasons[0] == "no part can be FP16 within 0.05 dB"
+    assert artefact.variant.mixed["trials"] <= 3 * MOST_PARTS + 8
 
 
 def test_a_graph_that_is_off_in_fp32_says_so(photos):
@@ -201,11 +212,11 @@ def test_a_compiler_builds_fp16_bf16_and_fp32_in_one_engine(exported):
 @pytest.mark.parametrize("name", STRANGERS)
 def test_every_node_is_in_one_part_and_blocks_are_parts(name):
     model = graph_of(stranger(name))
-    nodes = {node.outputs[0].name for node in model.graph}
+    nodes = {node.outputs[0].name or "" for node in model.graph}
     parts = parts_of(model, nodes)
     assert sorted(node for part in parts.values() for node in part) == sorted(nodes)
     assert 2 < len(parts) <= MOST_PARTS
-    few = parts_of(model, {node.outputs[0].name for node in model.graph if node.op_type == "Conv"})
+    few = parts_of(model, {node.outputs[0].name or "" for node in model.graph if node.op_type == "Conv"})
     assert sum(map(len, few.values())) == sum(node.op_type == "Conv" for node in model.graph)
     if name == "edsr":
         assert {"body.0", "body.1", "conv_after_body", "upscale"} <= set(parts)
