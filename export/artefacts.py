@@ -161,6 +161,7 @@ def write(built: Built, network: SourceNetwork, rewrites: tuple[str, ...], optio
         profile=network.fixed_profile,
         reach=network.reach,
         source=network.source,
+        mixed=variant.mixed,
     )
     files = [_write_with_manifest(manifest, content, options.out)]
     if engine is not None:

@@ -40,36 +40,41 @@ class PackSize:
     megabytes: float
 
 
-def measure(
-    variants: Sequence[Variant],
-    network: SourceNetwork,
-    pairs: Sequence[EvaluationPair],
-    size: PackSize,
-    say: Callable[[str], None],
-) -> tuple[WrittenPack | None, list[Measured]]:
-    """Run the reference and every variant on all images.
+class DriftGate:
+    """The reference on all images, run once, and every variant held against it.
 
-    Returns:
-        The reference pack, None if none is wanted, and what was measured of each variant.
+    Args:
+        network: that the variants are of.
+        pairs: the images.
+        size: of the reference pack.
+        say: told what is being done.
+
+    Attributes:
+        reference: the network's own pictures.
+        pack: the reference pack, None if none is wanted.
 
     Raises:
         DefianError: the pack does not fit into its size.
     """
-    say(f"running the {network.reference} reference on {len(pairs)} images")
-    reference = reference_of(network, pairs)
-    pack = None
-    if size.megabytes > 0:
-        say("making the reference pack")
-        upscale = _remembering(network, reference)
-        pack = make_pack(network, pairs, size.profile, upscale, size.megabytes)
-    measured = []
-    for variant in variants:
+
+    def __init__(
+        self, network: SourceNetwork, pairs: Sequence[EvaluationPair], size: PackSize, say: Callable[[str], None]
+    ) -> None:
+        say(f"running the {network.reference} reference on {len(pairs)} images")
+        self._say, self.reference = say, reference_of(network, pairs)
+        self.pack: WrittenPack | None = None
+        if size.megabytes > 0:
+            say("making the reference pack")
+            upscale = _remembering(network, self.reference)
+            self.pack = make_pack(network, pairs, size.profile, upscale, size.megabytes)
+
+    def measured(self, variant: Variant) -> Measured:
+        """A variant's drift on all images, and what it promises on the pack's."""
         name = variant.precision.value
-        say(f"measuring the drift of {name}")
-        seen = _Seen(GraphEvaluator(variant.model, ranges=True), pack)
-        report = measure_drift(name, seen, reference)
-        measured.append(Measured(report, None if pack is None else pack.promise(seen.remembered)))
-    return pack, measured
+        self._say(f"measuring the drift of {name}")
+        seen = _Seen(GraphEvaluator(variant.model, ranges=True), self.pack)
+        report = measure_drift(name, seen, self.reference)
+        return Measured(report, None if self.pack is None else self.pack.promise(seen.remembered))
 
 
 def _remembering(network: SourceNetwork, reference: Reference) -> Callable[[np.ndarray], np.ndarray]:

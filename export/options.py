@@ -155,6 +155,17 @@ class ExportOptions:
                 object.__setattr__(self, name, Path(given))
 
     @property
+    def may_mix_bf16(self) -> bool:
+        """Whether parts of a FP16 graph may become BF16: a compiler gets it, for a GPU that has BF16.
+
+        ONNX Runtime has no BF16 convolution on a CPU, and what is exported to be run anywhere shall run there.
+        """
+        sm = device_for(self.device).sm if self.device is not None else self.sm
+        served_as_graph = self.triton is not None and self.target is Target.ONNX
+        older = isinstance(sm, int) and sm < FIRST_BF16_SM
+        return self.use is Use.ENGINE and self.eigen is not Eigen.PLUGIN and not served_as_graph and not older
+
+    @property
     def use(self) -> Use:
         """What the graphs are for: engines, unless the export stops at graphs or was told otherwise."""
         return self.graph_for or (Use.PORTABLE if self.target is Target.ONNX else Use.ENGINE)

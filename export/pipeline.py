@@ -21,7 +21,8 @@ from defian_edge.export.engine.lowering import Eigen, inline_functions
 from defian_edge.export.engine.plan_cache import keep_plan, planned_traffic
 from defian_edge.export.graph import copy_of
 from defian_edge.export.graphs import rewritten_graphs
-from defian_edge.export.measure import Measured, PackSize, measure
+from defian_edge.export.measure import DriftGate, Measured, PackSize
+from defian_edge.export.mixing import Mixing
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.fp16 import NOTHING, by_measurement
 from defian_edge.export.precision.int8.variant import Int8Options, make_int8
@@ -42,6 +43,7 @@ from defian_edge.runtime.log import telling
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
     import onnx_ir as ir
 
     from defian_edge.export.engine.progress import BuildProgress
@@ -102,7 +104,7 @@ def run_export(
     device = None if options.device is None else device_for(options.device)
     for text in [] if device is None else _unfitting(graphs, network, options, device):
         warn(text)
-    variants = []
+    variants: list[Variant] = []
     for precision in options.precisions:
         with watch.step(precision.value):
             variants.append(_variant(graphs.of(precision), precision, inputs, options, say))
@@ -110,7 +112,12 @@ def run_export(
     if options.io is Io.UINT8:
         with watch.step("drift"):
             size = PackSize(options.profile, options.reference_size)
-            pack, measured = measure(variants, network, inputs.pairs, size, say)
+            gate = DriftGate(network, inputs.pairs, size, say)
+            pack, measured = gate.pack, [gate.measured(variant) for variant in variants]
+            mixing = Mixing(gate, options, _range_images(inputs), say)
+            for index, (variant, found) in enumerate(zip(variants, measured, strict=True)):
+                graph = graphs.of(variant.precision)
+                variants[index], measured[index] = mixing.where_needed(variant, found, graph)
     built: list[Built] = []
     for variant, found in zip(variants, measured, strict=True):
         verdict, engine = _verdict(variant, found, options.max_drift), None
@@ -184,6 +191,12 @@ def _inputs(source: Source, options: ExportOptions) -> _Inputs:
     return _Inputs(network, options, rewrites, pairs, patches)
 
 
+def _range_images(inputs: _Inputs) -> list[np.ndarray]:
+    """What FP16's range is measured on."""
+    hard = hard_images_for(inputs.network.taken)
+    return [*(pair.lr for pair in inputs.pairs[:RANGE_PHOTOS]), *hard.values()]
+
+
 def _variant(
     graph: ir.Model,
     precision: Precision,
@@ -191,8 +204,7 @@ def _variant(
     options: ExportOptions,
     say: Callable[[str], None],
 ) -> Variant:
-    hard = hard_images_for(inputs.network.taken)
-    images = [*(pair.lr for pair in inputs.pairs[:RANGE_PHOTOS]), *hard.values()]
+    images = _range_images(inputs)
     if precision is Precision.INT8 and inputs.patches is not None:
         variant = make_int8(graph, inputs.network, inputs.patches, _int8_options(options), images, say)
     elif precision is Precision.FP32:
@@ -210,10 +222,10 @@ def _variant(
 
 
 def _verdict(variant: Variant, measured: Measured, budget: float | None) -> DriftVerdict:
-    """The drift's verdict; INT8 may have refused itself before, because nothing of it kept the budget."""
+    """The drift's verdict; INT8 may have refused itself before, and FP16 its mixed types: nothing kept the budget."""
     name, report = variant.precision.value, measured.report
     found = DriftVerdict(name) if report is None else report.verdict(budget)
-    refused = variant.calibration.get("refused")
+    refused = variant.calibration.get("refused") or variant.mixed.get("refused")
     return replace(found, reasons=(refused, *found.reasons)) if refused else found
 
 

@@ -137,10 +137,13 @@ def _percentages(shares: dict[str, float]) -> str:
 
 
 def range_lines(artefacts: Sequence[Artefact]) -> list[str]:
-    """What was measured to leave FP16's range, and which of it stays FP32 for that reason alone."""
+    """What was measured to leave FP16's range, which of it stays FP32 for that reason alone, and mixed types."""
     lines = []
     for artefact in artefacts:
         variant = artefact.variant
+        if variant.mixed and "refused" not in variant.mixed:
+            chosen = _mixed(variant.mixed)
+            lines.append(f"{variant.precision.value}: mixed types, as images missed the budget; {chosen}.")
         count = len(variant.beyond.tensors) + len(variant.beyond.sums)
         if variant.precision is Precision.FP32 or count == 0:
             continue
@@ -149,6 +152,13 @@ def range_lines(artefacts: Sequence[Artefact]) -> list[str]:
         kept = f"FP32 for that alone: {alone}{f' and {more} more' if more > 0 else ''}" if alone else "all FP32 anyway"
         lines.append(f"{variant.precision.value}: {count} tensors and sums leave FP16's range as measured; {kept}.")
     return lines
+
+
+def _mixed(mixed: dict[str, Any]) -> str:
+    """Which parts have which type, in words."""
+    words = {"bf16": "BF16 where FP16's range ends", "fp32_range": "FP32 where FP16's range ends", "fp32": "FP32"}
+    told = [f"{words[key]}: {', '.join(mixed[key])}" for key in words if mixed[key]]
+    return f"{'; '.join(told) or 'FP32 for sums alone'} (of {mixed['parts']} parts, {mixed['trials']} graphs measured)"
 
 
 def int8_lines(

@@ -84,6 +84,8 @@ class Manifest:
             measured; empty if it was not.
         source: what the network was and what it took for a picture, so that the reference can be run again; empty for
             DeFiAN.
+        mixed: parts of a FP16 graph that are BF16 (``bf16``) or FP32 (``fp32_range``, where FP16's range does not
+            hold them; ``fp32``) because it missed its budget or was not finite; empty if FP16 kept it alone.
     """
 
     file: str
@@ -107,7 +109,13 @@ class Manifest:
     reference: dict[str, Any] = field(default_factory=dict)
     reach: dict[str, Any] = field(default_factory=dict)
     source: dict[str, Any] = field(default_factory=dict)
+    mixed: dict[str, Any] = field(default_factory=dict)
     schema: int = SCHEMA
+
+    @property
+    def has_bf16(self) -> bool:
+        """Whether anything in the file is BF16."""
+        return self.precision == "bf16" or bool(self.mixed.get("bf16"))
 
     def write(self, folder: Path) -> Path:
         """Write ``<file>.json`` into the folder and return its path."""
@@ -205,7 +213,7 @@ def _parse(path: Path) -> Manifest:
     _require_types(path, manifest, TEXTS, str)
     _require_types(path, manifest, ("scale",), int)
     _require_types(path, manifest, ("built_by", "use"), str)
-    _require_types(path, manifest, ("calibration", "drift", "reference", "reach", "source"), dict)
+    _require_types(path, manifest, ("calibration", "drift", "reference", "reach", "source", "mixed"), dict)
     if not 1 <= manifest.scale <= LARGEST_SCALE:
         raise DefianError(
             f"{path}: expected a scale from 1 to {LARGEST_SCALE}, found {shortened(manifest.scale)}.", REBUILD

@@ -45,9 +45,10 @@ class OnnxSession:
         self.manifest: Manifest = read_manifest(path)
         self.guard = FrameGuard()
         require_uint8_io(self.manifest)
-        if self.manifest.precision == "bf16" and provider == "cpu":
+        if self.manifest.has_bf16 and provider == "cpu":
+            what = "is" if self.manifest.precision == "bf16" else "has parts in"
             raise DefianError(
-                f"{path.name} is BF16, and ONNX Runtime has no BF16 convolution on the CPU.",
+                f"{path.name} {what} BF16, and ONNX Runtime has no BF16 convolution on the CPU.",
                 "Build an engine of it (--target tensorrt-rtx or tensorrt), or export --precision fp32 for the CPU.",
             )
         if provider != "cpu" and hasattr(onnxruntime, "preload_dlls"):

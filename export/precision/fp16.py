@@ -19,11 +19,15 @@ BF16 has FP32's range, so that nothing has to be measured to leave it, and 8 bit
 picture's values from 128 to 255 are whole steps in BF16, so that a third island stays FP32 in BF16 graphs:
 
 * ``output``: the convolution that writes the picture, and everything behind it.
+
+In a FP16 graph single nodes may be BF16 or FP32 instead: :mod:`defian_edge.export.precision.mixed` chooses which where
+FP16 misses its budget.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,11 +39,13 @@ from defian_edge.export.precision.maps import ASKS_FOR_SIZES, BF16_OPSET, Maps, 
 from defian_edge.export.trace.hessian_op import DOMAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
 NOTHING = BeyondFp16()
 WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 BF16 = ir.DataType.BFLOAT16
+ALL_ALIKE: Mapping[str, ir.DataType] = MappingProxyType({})
+"""No node has another type than the graph."""
 REDUCTIONS = {"ReduceMean", "ReduceSum"}
 LINEAR = {"Conv", "ConvTranspose", "MatMul", "Gemm"}
 POINTWISE = {"Add", "Sub", "Mul", "Div", "Clip", "Round", "Identity"}
@@ -60,40 +66,61 @@ BF16_ISLANDS = frozenset(Island)
 
 def to_bf16(model: ir.Model, islands: Collection[Island] = BF16_ISLANDS) -> int:
     """Type the model as BF16 in place, for ONNX's opset 22, the first with BF16 convolutions; see :func:`to_fp16`."""
-    for imports in (model.opset_imports, *(function.opset_imports for function in model.functions.values())):
-        if "" in imports:
-            imports[""] = max(imports[""], BF16_OPSET)
+    _import_bf16(model)
     return _to_half(model, BF16, NOTHING, islands)
 
 
-def to_fp16(model: ir.Model, beyond: BeyondFp16 = NOTHING, islands: Collection[Island] = ISLANDS) -> int:
-    """Type the model's main graph as FP16 in place, casts included; returns the number of nodes now in FP16.
+def to_fp16(
+    model: ir.Model,
+    beyond: BeyondFp16 = NOTHING,
+    islands: Collection[Island] = ISLANDS,
+    others: Mapping[str, ir.DataType] = ALL_ALIKE,
+) -> int:
+    """Type the model's main graph as FP16 in place, casts included; returns the number of nodes now in FP16 or BF16.
 
     Nodes that write or read a tensor of ``beyond``, and those that compute one of its sums, stay FP32;
-    :func:`defian_edge.calibration.ranges.fp16_range.beyond_fp16` measures which.
+    :func:`defian_edge.calibration.ranges.fp16_range.beyond_fp16` measures which. ``others`` has the type, BF16 or FP32,
+    of what would be FP16 and is not, by the name of a node's first output; with BF16 among them the model is of ONNX's
+    opset 22.
 
     Inputs and outputs keep their types. Custom operators take features of either type, their functions
     cast inside.
     """
-    return _to_half(model, HALF, beyond, islands)
+    if BF16 in others.values():
+        _import_bf16(model)
+    return _to_half(model, HALF, beyond, islands, others)
 
 
-def _to_half(model: ir.Model, half: ir.DataType, beyond: BeyondFp16, islands: Collection[Island]) -> int:
+def _import_bf16(model: ir.Model) -> None:
+    for imports in (model.opset_imports, *(function.opset_imports for function in model.functions.values())):
+        if "" in imports:
+            imports[""] = max(imports[""], BF16_OPSET)
+
+
+def _to_half(
+    model: ir.Model,
+    half: ir.DataType,
+    beyond: BeyondFp16,
+    islands: Collection[Island],
+    others: Mapping[str, ir.DataType] = ALL_ALIKE,
+) -> int:
     graph = model.graph
     wide = _wide_nodes(graph, beyond, islands, half)
     casts = _Casts(graph)
     types: dict[ir.Value, ir.DataType] = {}
     typed = 0
     for node in list(graph):
-        target = WIDE if node in wide else half
+        target = WIDE if node in wide else others.get(node.outputs[0].name or "", half)
+        if target not in (WIDE, half) and not gives(node, target):
+            target = WIDE
         if node.op_type == "Cast":
             typed += _retarget_cast(node, target, types)
         elif _type_node(node, target, types, casts):
-            typed += target == half
+            typed += target != WIDE
     for value, dtype in types.items():
         value.type = ir.TensorType(dtype)
     for index, output in enumerate(list(graph.outputs)):
-        if output.dtype == half:
+        if output.dtype in (HALF, BF16):
             graph.outputs[index] = _output_as_float(graph, output)
     return typed
 
@@ -138,7 +165,7 @@ def _output_as_float(graph: ir.Graph, output: ir.Value) -> ir.Value:
 def _wide_nodes(
     graph: ir.Graph, beyond: BeyondFp16, islands: Collection[Island], half: ir.DataType = HALF
 ) -> set[ir.Node]:
-    wide = {node for node in graph if _touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums}
+    wide = {node for node in graph if touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums}
     if half == HALF:
         wide |= {node for node in graph if not _constants_fit(node)}
     wide |= from_sizes_alone(graph) | {node for node in graph if not gives(node, half)}
@@ -161,7 +188,8 @@ def by_measurement(model: ir.Model, beyond: BeyondFp16) -> tuple[str, ...]:
     return tuple(sorted((beyond.tensors | beyond.sums) - ruled))
 
 
-def _touches(node: ir.Node, names: Collection[str]) -> bool:
+def touches(node: ir.Node, names: Collection[str]) -> bool:
+    """Whether a node reads or writes one of the tensors."""
     return any(value is not None and value.name in names for value in (*node.inputs, *node.outputs))
 
 

@@ -9,10 +9,10 @@ import onnx
 import onnx_ir as ir
 
 from defian_edge.export.graph import copy_of, settle
-from defian_edge.export.precision.fp16 import BF16_ISLANDS, ISLANDS, NOTHING, Island, to_bf16, to_fp16
+from defian_edge.export.precision.fp16 import ALL_ALIKE, BF16_ISLANDS, ISLANDS, NOTHING, Island, to_bf16, to_fp16
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from defian_edge.calibration.ranges.fp16_range import BeyondFp16
     from defian_edge.export.precision import Precision
@@ -28,6 +28,8 @@ class Variant:
         calibration: how its ranges were found; INT8 only.
         beyond: what was measured to leave FP16's range.
         by_measurement: names of that which no rule would have kept FP32.
+        mixed: which parts of a FP16 graph are BF16 or FP32 so that it keeps its budget, as
+            :meth:`defian_edge.export.precision.mixed.Mixed.as_json` has it; empty if FP16 keeps it alone.
     """
 
     precision: Precision
@@ -35,6 +37,7 @@ class Variant:
     calibration: dict[str, Any] = field(default_factory=dict)
     beyond: BeyondFp16 = NOTHING
     by_measurement: tuple[str, ...] = ()
+    mixed: dict[str, Any] = field(default_factory=dict)
 
     def serialise(self) -> bytes:
         """The ONNX file's bytes.
@@ -47,10 +50,15 @@ class Variant:
         return proto.SerializeToString()
 
 
-def make_fp16(rewritten: ir.Model, beyond: BeyondFp16 = NOTHING, islands: Collection[Island] = ISLANDS) -> ir.Model:
-    """The FP16 graph; what leaves FP16's range stays FP32."""
+def make_fp16(
+    rewritten: ir.Model,
+    beyond: BeyondFp16 = NOTHING,
+    islands: Collection[Island] = ISLANDS,
+    others: Mapping[str, ir.DataType] = ALL_ALIKE,
+) -> ir.Model:
+    """The FP16 graph; what leaves FP16's range stays FP32, and ``others`` have the types that they name."""
     model = copy_of(rewritten)
-    to_fp16(model, beyond, islands)
+    to_fp16(model, beyond, islands, others)
     settle(model)
     return model
 

@@ -131,7 +131,8 @@ def _version(file: Path, repository: Path, options: TritonOptions) -> _Version:
 def served_of(manifest: Manifest) -> Served:
     """What decides whether a file can be served, as its manifest says."""
     flavour = "" if manifest.engine is None else manifest.engine.flavour
-    return Served(manifest.file, flavour, manifest.precision, manifest.io, bool(manifest.plugins))
+    precision = "bf16" if manifest.has_bf16 else manifest.precision
+    return Served(manifest.file, flavour, precision, manifest.io, bool(manifest.plugins))
 
 
 def _require_profile(manifest: Manifest, options: TritonOptions) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from defian_edge.export.precision.int8.sensitivity import rank
+from defian_edge.export.precision.search import fewest_left_out
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,10 +48,8 @@ def choose(
 ) -> tuple[MixedPrecision, list[Sensitivity]]:
     """A coverage whose measured drift on every validation photo stays within the budget, as large as was found.
 
-    Groups are left out in the order of sensitivity per share of MACs and bytes; how many must go is found by
-    bisection. Then each of them that keeps the budget alone, the cheapest first, is taken in again if the budget still
-    holds. Every step is measured, not summed up from the groups. Drift need not grow with the coverage, so that no
-    short search is sure to find the largest of all; but to this one none of the groups that were tried could be added.
+    Groups are left out in the order of sensitivity per share of MACs and bytes, as few of them as
+    :func:`~export.precision.search.fewest_left_out` finds. Every step is measured, not summed up from the groups.
 
     Args:
         calibrated: what can be INT8.
@@ -69,28 +68,15 @@ def choose(
     alone = [each for each in known if each.group in everything.groups]
     order = [each.group for each in sorted(alone, key=lambda each: -each.excess_error / _gain(each))]
 
-    def measured(groups: Sequence[str]) -> tuple[Sites, DriftReport]:
+    def tried(groups: Sequence[str]) -> tuple[tuple[Sites, DriftReport], bool]:
         sites = everything.only(frozenset(groups))
         report = validation.drift(calibrated, sites)
         say(f"mixed precision: {len(groups)} of {len(order)} groups, worst drift {report.worst.drift:.4f} dB")
-        return sites, report
+        return (sites, report), report.verdict(budget).passed
 
-    fits, fails = len(order), 0
-    best = measured([])
-    while fits - fails > 1:
-        middle = (fits + fails) // 2
-        tried = measured(order[middle:])
-        if tried[1].verdict(budget).passed:
-            fits, best = middle, tried
-        else:
-            fails = middle
     alone_within = {each.group for each in alone if each.worst_drift_db <= budget}
-    left_out = order[: fits - 1]  # the one at fits - 1 has just failed
-    for group in [group for group in reversed(left_out) if group in alone_within]:
-        tried = measured([*best[0].groups, group])
-        if tried[1].verdict(budget).passed:
-            best = tried
-    return _mixed_precision(shares, best[0], order, best[1]), known
+    sites, report = fewest_left_out(order, alone_within, tried)
+    return _mixed_precision(shares, sites, order, report), known
 
 
 def _gain(sensitivity: Sensitivity) -> float:

@@ -57,7 +57,7 @@ def rank(
     calibrated: Calibrated, validation: Validation, shares: Shares, say: Callable[[str], None] = lambda _: None
 ) -> list[Sensitivity]:
     """Measure every group alone, and every module; the most harmful first."""
-    base = _error(validation.drift(calibrated, Sites((), ())))
+    base = error_of(validation.drift(calibrated, Sites((), ())))
     base = base if math.isfinite(base) else 0.0  # nothing to subtract from a graph at fault without any INT8
     sensitivities = []
     for part, groups in calibrated.sites.parts.items():
@@ -70,7 +70,7 @@ def rank(
                 report.mean,
                 report.worst.drift,
                 report.unrounded_to_reference,
-                _error(report) - base,
+                error_of(report) - base,
                 shares.macs(sites),
                 shares.bytes(sites),
             )
@@ -78,9 +78,9 @@ def rank(
     return sorted(sensitivities, key=lambda each: -each.excess_error)
 
 
-def _error(report: DriftReport) -> float:
+def error_of(report: DriftReport) -> float:
     """Mean squared difference from the reference before rounding, in 8-bit steps squared; infinite at a fault."""
-    if report.faults or math.isnan(report.unrounded_to_reference):
+    if report.faults or report.hard or math.isnan(report.unrounded_to_reference):
         return math.inf
     return PEAK**2 * 10.0 ** (-report.unrounded_to_reference / 10.0)
 

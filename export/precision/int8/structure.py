@@ -131,6 +131,11 @@ class Structure:
         producer = None if value is None else value.producer()
         return 0 if producer is None else self._before.get(producer, 0)
 
+    def inside(self, block: Block) -> Iterator[ir.Node]:
+        """The nodes of a block in order: what its sum is computed from and what it carries is not, the sum as well."""
+        bits = self.before(block.total) & ~self.before(block.carried)
+        return (node for node in self._nodes if self._bits[node] & bits)
+
     def _wide(self) -> Iterator[ir.Node]:
         """Convolutions of maps, and products of tokens, with enough channels on both sides.
 

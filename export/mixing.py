@@ -1,0 +1,71 @@
+"""A FP16 variant that misses its budget is measured again with some of its parts in BF16 or FP32."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from defian_edge.export.engine.lowering import Eigen, inline_functions
+from defian_edge.export.precision import Precision
+from defian_edge.export.precision.fp16 import by_measurement
+from defian_edge.export.precision.mixed import MixOptions, choose_types
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    import onnx_ir as ir
+
+    from defian_edge.export.measure import DriftGate, Measured
+    from defian_edge.export.options import ExportOptions
+    from defian_edge.export.precision.variants import Variant
+
+ROUNDS = 2
+"""The types are chosen on the worst images; where another image then misses the budget, once more with that one."""
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """What mixed types are chosen by.
+
+    Attributes:
+        gate: measures the variants.
+        options: of the export.
+        images: on which FP16's range was measured.
+        say: told what is being done, and which parts have which type.
+    """
+
+    gate: DriftGate
+    options: ExportOptions
+    images: Sequence[np.ndarray]
+    say: Callable[[str], None]
+
+    def where_needed(self, variant: Variant, found: Measured, graph: ir.Model) -> tuple[Variant, Measured]:
+        """The variant and what was measured of it, as they are if it is not FP16 or keeps its budget.
+
+        Otherwise the variant with mixed types and its drift; or, with the reason in its ``mixed`` under ``refused``, as
+        it was, if there are no such types.
+
+        Args:
+            variant: of any precision.
+            found: what the gate measured of it.
+            graph: the FP32 graph that it was made of.
+        """
+        options = self.options
+        mix = MixOptions(options.max_drift, options.profile, options.may_mix_bf16, self.images)
+        failed = []
+        while variant.precision is Precision.FP16 and len(failed) < ROUNDS:
+            if found.report is None or found.report.verdict(options.max_drift).passed:
+                break
+            failed.append(found.report)
+            chosen = choose_types(graph, variant.beyond, failed, self.gate.reference, mix, self.say)
+            if chosen.refused:
+                return replace(variant, mixed=chosen.as_json()), found
+            self.say(f"fp16 with mixed types: {chosen}")
+            model = chosen.graph(graph)
+            if options.eigen is Eigen.INLINE:
+                inline_functions(model)
+            alone = by_measurement(graph, chosen.beyond)
+            variant = replace(variant, model=model, beyond=chosen.beyond, by_measurement=alone, mixed=chosen.as_json())
+            found = self.gate.measured(variant)
+        return variant, found
