@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import pickle
 import re
 import warnings
@@ -45,7 +46,7 @@ def read_tensors(path: Path) -> Any:  # noqa: ANN401 - what a training program h
     if size > MOST_BYTES:
         raise DefianError(f"{path}: expected at most {MOST_BYTES >> 30} GiB, found {size / (1 << 30):.1f}.")
     for pattern, words in _NO_CHECKPOINT.items():
-        if re.match(pattern, beginning, re.IGNORECASE):
+        if re.match(pattern, beginning.removeprefix(codecs.BOM_UTF8), re.IGNORECASE):
             hint = "Download the checkpoint itself; for Git LFS: git lfs pull"
             raise DefianError(f"{path} is no checkpoint, but {words}.", hint)
     try:

@@ -122,7 +122,7 @@ def _run(options: argparse.Namespace) -> int:
         if not options.compare.exists():
             raise DefianError(f"--compare: expected an original or a folder of originals, found no {options.compare}.")
     require_writable_folder(options.out)
-    alone = options.shard is None and options.inputs == [job.source for job in jobs]
+    alone = options.shard is None and len(jobs) == 1 and options.inputs == [jobs[0].source]
     work = Work(_opening(options, jobs), options.out, options.overwrite, options.compare, encoding)
     if cluster is None:
         tally = _here(work, jobs, alone=alone)

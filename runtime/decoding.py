@@ -70,11 +70,12 @@ def opened(path: Path, among: Collection[str] = FORMATS) -> Iterator[Image.Image
     """
     Image.init()
     formats = [name for name in among if name in Image.OPEN]
-    with _without_pillows_limit():
-        image = Image.open(path, formats=formats)
-    with image:
-        require_pixels(image, path)
-        yield image
+    with path.open("rb") as stream:  # a file that Pillow opens itself it may map, a turned TIFF with its sides swapped
+        with _without_pillows_limit():
+            image = Image.open(stream, formats=formats)
+        with image:
+            require_pixels(image, path)
+            yield image
 
 
 def require_pixels(image: Image.Image, path: Path) -> None:
@@ -109,6 +110,7 @@ def eight_bits(image: Image.Image, path: Path) -> Image.Image:
     tags: Any = getattr(image, "tag_v2", {})
     _require_true(image, path, tags)
     if (deep := _deep_mode(image)) is not None:
+        image.load()  # Pillow turns a TIFF then, as it turns what ``_rounded`` reads, and its orientation is gone
         return _rounded(image, path, deep)
     if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))):
         if image.mode in SCALELESS or image.mode.startswith("I"):

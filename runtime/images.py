@@ -17,6 +17,7 @@ from .decoding import FORMATS, UNREADABLE, eight_bits, is_truncated, opened, req
 from .errors import DefianError
 from .files import write_whole
 from .folders import files_below
+from .jpeg2000 import jpeg2000_profile
 from .series import KINDS
 from .whole import breaks_off
 
@@ -149,7 +150,8 @@ def _photo(image: Image.Image, path: Path, left_out: int = 0) -> Photo:
     decoded = eight_bits(image, path)
     said = image.getexif()
     turned = upright(decoded, said.get(_ORIENTATION, 1))
-    picture, remark = to_srgb(turned, image.info.get("icc_profile"))
+    profile = jpeg2000_profile(path) if image.format == "JPEG2000" else image.info.get("icc_profile")
+    picture, remark = to_srgb(turned, profile)
     exif, lost = _kept(said)
     remarks = tuple(each for each in (cut, remark, lost) if each)
     return Photo(np.asarray(picture), exif, _dpi(image.info.get("dpi")), left_out, remarks)

@@ -1,4 +1,4 @@
-"""How many bits a channel of a JPEG 2000 file has, which Pillow does not tell."""
+"""What Pillow does not tell of a JPEG 2000 file: how many bits a channel has, and its ICC profile."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _SIZES = b"\xff\x4f\xff\x51"
@@ -13,6 +14,8 @@ _SIZES = b"\xff\x4f\xff\x51"
 _COUNT_PLACE = 40
 """Of the number of components, from the start of the codestream; three bytes for each of them follow."""
 MOST_BOXES = 1000
+_WITH_PROFILE = (2, 3)
+"""Methods of a ``colr`` box whose content is an ICC profile: restricted, and any."""
 
 
 def jpeg2000_bits(path: Path) -> int:
@@ -32,19 +35,48 @@ def jpeg2000_bits(path: Path) -> int:
     return max((depth & 0x7F) + 1 for depth in depths)
 
 
+def jpeg2000_profile(path: Path) -> bytes:
+    """The ICC profile of the file's first ``colr`` box with one (ISO/IEC 15444-1, I.5.3.3); empty if it has none.
+
+    Raises:
+        OSError, struct.error, ValueError: the file cannot be read, breaks off, or has too many boxes.
+    """
+    with path.open("rb") as stream:
+        if stream.read(len(_SIZES)) == _SIZES:
+            return b""
+        for kind, start, end in _boxes(stream, 0, stream.seek(0, 2)):
+            for inner, begin, stop in _boxes(stream, start, end) if kind == b"jp2h" else ():
+                if inner != b"colr":
+                    continue
+                stream.seek(begin)
+                content = stream.read(stop - begin)
+                if len(content) > 3 and content[0] in _WITH_PROFILE:
+                    return content[3:]
+    return b""
+
+
 def _codestream(stream: BinaryIO) -> int:
     """Where the box ``jp2c`` has its content."""
-    place = 0
+    for kind, start, _ in _boxes(stream, 0, stream.seek(0, 2)):
+        if kind == b"jp2c":
+            return start
+    raise ValueError("it holds no codestream")
+
+
+def _boxes(stream: BinaryIO, start: int, end: int) -> Iterator[tuple[bytes, int, int]]:
+    """Kind of each box of a part of the file, and from where to where its content goes."""
     for _ in range(MOST_BOXES):
-        stream.seek(place)
+        if start >= end:
+            return
+        stream.seek(start)
         length, kind = struct.unpack(">I4s", stream.read(8))
         head = 8
         if length == 1:
             (length,) = struct.unpack(">Q", stream.read(8))
             head = 16
-        if kind == b"jp2c":
-            return place + head
-        if length < head:
-            break
-        place += length
-    raise ValueError("it holds no codestream")
+        stop = end if length == 0 else min(start + length, end)
+        if stop < start + head:
+            raise ValueError("a box of it is shorter than its head")
+        yield kind, start + head, stop
+        start = stop
+    raise ValueError(f"it has more than {MOST_BOXES} boxes")

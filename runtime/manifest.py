@@ -197,7 +197,7 @@ def _parse(path: Path) -> Manifest:
     try:
         content = parse_json(path.read_bytes())
         schema = content["schema"]
-        if schema != SCHEMA:
+        if isinstance(schema, bool) or schema != SCHEMA:
             raise other_schema(path, SCHEMA, schema, content.get("built_by"))
         known = {item.name for item in fields(Manifest)}
         values = {key: value for key, value in content.items() if key in known}

@@ -26,7 +26,7 @@ def other_schema(path: Path, expected: int, found: object, built_by: object) -> 
         built_by: what the manifest says of who made the file, which may be anything; only a plain version is shown.
     """
     said = f"{path}: expected manifest schema {expected}, found {found!r:.80}"
-    if not isinstance(found, int) or found < expected:
+    if isinstance(found, bool) or not isinstance(found, int) or found < expected:
         return DefianError(f"{said}.", "Rebuild it with export.py.")
     version = re.fullmatch(rf"{PRODUCER} (\d[\w.+]{{0,40}})", built_by) if isinstance(built_by, str) else None
     made = f" made by {PRODUCER} {version[1]}" if version else ""

@@ -134,6 +134,7 @@ def test_a_number_that_would_hold_an_object_makes_none(tmp_path):
 FOREIGN = {
     "a web page": (b"<!DOCTYPE html><html><head><title>Virus scan warning</title>", "a web page"),
     "a web page, later": (b"\n\n <HTML>", "a web page"),
+    "a web page that says it is UTF-8": (b"\xef\xbb\xbf<!DOCTYPE html>", "a web page"),
     "an LFS pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "Git LFS pointer"),
     "an answer": (b'{"error": "not found"}', "a server's error message"),
     "one byte": (b"\x80", "cannot be read"),

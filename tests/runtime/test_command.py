@@ -120,6 +120,17 @@ def test_a_bad_file_ends_the_command_with_2_if_it_is_the_input_and_with_1_if_it_
     assert run(tmp_path / "photos" / "a.png", "--engine", graph, "--out", tmp_path / "sr") == 2
 
 
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_a_bad_file_among_those_that_are_named_does_not_stop_the_others(graph, photos, tmp_path, capsys, place):
+    named = sorted(photos.rglob("*.png"))
+    (tmp_path / "bad.png").write_text("text")
+    named.insert(place, tmp_path / "bad.png")
+    assert run(*named, "--engine", graph, "--out", tmp_path / "sr") == 1
+    captured = capsys.readouterr()
+    assert captured.out.count("->") == len(named) - 1
+    assert captured.err.strip().endswith(f"1 of {len(named)} files failed")
+
+
 @pytest.mark.parametrize(
     "kind", [struct.error, EOFError, TypeError, IndexError, KeyError, OverflowError, ZeroDivisionError, MemoryError]
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import opened_series, read_image, read_photo
@@ -90,6 +90,46 @@ def test_a_jpeg_2000_whose_white_pillow_makes_black_is_refused(tmp_path):
     with pytest.raises(DefianError, match="expected 8 bits a channel in a JPEG 2000 of mode RGB, found 16"):
         read_image(jpeg2000(tmp_path / "a.jp2", values, 16))
     assert np.array_equal(read_image(jpeg2000(tmp_path / "b.jp2", values >> 8, 8)), values >> 8)
+
+
+def with_profile(plain: bytes, profile: bytes, method: int) -> bytes:
+    """A JP2 file whose ``colr`` box holds an ICC profile."""
+    place = plain.index(b"colr") - 4
+    (length,) = struct.unpack_from(">I", plain, place)
+    colours = bytes([method, 0, 0]) + profile
+    box = struct.pack(">I", 8 + len(colours)) + b"colr" + colours
+    header = plain.index(b"jp2h") - 4
+    (before,) = struct.unpack_from(">I", plain, header)
+    changed = struct.pack(">I", before + len(box) - length)
+    return plain[:header] + changed + plain[header + 4 : place] + box + plain[place + length :]
+
+
+@pytest.mark.parametrize("method", [2, 3])
+def test_a_jpeg_2000_has_the_colours_of_its_profile(tmp_path, method):
+    """Which Pillow does not read: the profile here takes red for blue."""
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    swapped = srgb.replace(b"rXYZ", b"tXYZ").replace(b"bXYZ", b"rXYZ").replace(b"tXYZ", b"bXYZ")
+    pixels = noise(20, 24, 3)
+    Image.fromarray(pixels).save(tmp_path / "plain.jp2", irreversible=False)
+    Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=swapped)
+    plain = (tmp_path / "plain.jp2").read_bytes()
+    assert np.array_equal(read_image(tmp_path / "plain.jp2"), pixels)
+    for profile, expected in ((swapped, read_image(tmp_path / "a.png")), (srgb, pixels)):
+        (tmp_path / "a.jp2").write_bytes(with_profile(plain, profile, method))
+        photo = read_photo(tmp_path / "a.jp2")
+        assert np.array_equal(photo.pixels, expected)
+        assert photo.remarks == ()
+    assert np.abs(read_image(tmp_path / "a.png").astype(int) - pixels).mean() > 40
+
+
+@pytest.mark.parametrize("length", [0, 3, 7, 9])
+def test_boxes_of_a_jpeg_2000_that_make_no_sense_are_damage(tmp_path, length):
+    Image.fromarray(noise(20, 24, 3)).save(tmp_path / "a.jp2")
+    content = (tmp_path / "a.jp2").read_bytes()
+    place = content.index(b"colr") - 4
+    (tmp_path / "a.jp2").write_bytes(content[:place] + struct.pack(">I", length) + content[place + 4 :])
+    with pytest.raises(DefianError, match="cannot be decoded"):
+        read_image(tmp_path / "a.jp2")
 
 
 def test_the_depth_is_found_in_a_bare_codestream_and_damage_is_told(tmp_path):

@@ -6,7 +6,7 @@ import io
 import struct
 import subprocess
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from defian_edge.runtime.jobs import plan_jobs
 from defian_edge.runtime.resume import Resume
 from tests.conftest import SHARED, noise
 from tests.doubles.enlarger import Enlarger
+from tests.doubles.tiff import tiff
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,39 +63,6 @@ def filtered(row: bytes, step: int, kind: int) -> bytes:
     """No filter, or Sub: the difference to the pixel on the left."""
     before = bytes(step) + row
     return bytes([kind]) + (bytes((a - b) & 255 for a, b in zip(row, before, strict=False)) if kind else row)
-
-
-def tiff(path: Path, values: np.ndarray, bits: int, photometric: int = 1, order: str = "<") -> Path:
-    """A TIFF without compression, its samples packed as the specification says."""
-    height, width = values.shape[:2]
-    channels = values.shape[2] if values.ndim == 3 else 1
-    if bits in (8, 16):
-        data = values.astype(f"{order}u{bits // 8}").tobytes()
-    else:
-        rows = values.reshape(height, -1)
-        bit_rows = (rows[..., None] >> np.arange(bits - 1, -1, -1)) & 1
-        data = b"".join(np.packbits(row.astype(np.uint8).ravel()).tobytes() for row in bit_rows)
-    entries = [
-        (256, 4, [width]),
-        (257, 4, [height]),
-        (258, 3, [bits] * channels),
-        (259, 3, [1]),
-        (262, 3, [photometric]),
-    ]
-    entries += [(273, 4, [0]), (277, 3, [channels]), (278, 4, [height]), (279, 4, [len(data)])]
-    place = 8 + 2 + 12 * len(entries) + 4
-    extra, table = b"", b""
-    for tag, kind, numbers in entries:
-        packed = struct.pack(f"{order}{len(numbers)}{'H' if kind == 3 else 'I'}", *numbers)
-        if tag == 273:
-            packed = struct.pack(f"{order}I", place + 2 * channels * (channels > 2))
-        if len(packed) > 4:
-            extra += packed
-            packed = struct.pack(f"{order}I", place)
-        table += struct.pack(f"{order}HHI", tag, kind, len(numbers)) + packed.ljust(4, b"\0")
-    start = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, len(entries))
-    path.write_bytes(start + table + bytes(4) + extra + data)
-    return path
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -212,36 +180,6 @@ def test_a_profile_of_another_colour_space_and_cmyk_without_one_are_told(tmp_pat
     assert "profile is for Lab, the picture is RGB" in photo.remarks[0]
     Image.fromarray(noise(6, 6, 4), mode="CMYK").save(tmp_path / "b.tif")
     assert "CMYK without a profile" in read_photo(tmp_path / "b.tif").remarks[0]
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
-def test_a_picture_is_turned_and_its_date_camera_and_resolution_are_kept(tmp_path, orientation, suffix):
-    block = Image.Exif()
-    block[0x0112], block[0x0110], block[0x0132] = orientation, "Camera", "2024:11:26 12:30:00"
-    block.get_ifd(0x8769).update({0x9003: "2024:11:26 12:30:00", 0xA002: 16, 0xA003: 8})
-    block.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
-    pixels = np.full((8, 16, 3), 40, np.uint8)
-    pixels[:4, :8] = 220
-    source = tmp_path / f"a.{suffix}"
-    more: Any = {"quality": 100} if suffix in ("jpg", "webp") else {}
-    Image.fromarray(pixels).save(source, exif=block, dpi=(300, 150), **more)
-    jobs = plan_jobs([source], tmp_path / "sr")
-    assert Batch(Enlarger(), Resume(tmp_path / "sr", {}), tmp_path / "sr").run(jobs).failures == []
-    turned = {2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.transpose(1, 0, 2)}
-    turned |= {6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a, 2).transpose(1, 0, 2), 8: np.rot90}
-    expected = turned.get(orientation, lambda a: a)(pixels).repeat(2, axis=0).repeat(2, axis=1)
-    with Image.open(tmp_path / "sr" / "a.png") as result:
-        said = result.getexif()
-        assert np.abs(np.asarray(result).astype(int) - expected).mean() < 4
-        assert said.get(0x0112, 1) == 1
-        assert (said[0x0110], said[0x0132]) == ("Camera", "2024:11:26 12:30:00")
-        if suffix != "tif":  # Pillow writes no blocks below a TIFF's
-            assert said.get_ifd(0x8769)[0x9003] == "2024:11:26 12:30:00"
-            assert said.get_ifd(0x8825)[1] == "N"
-        assert 0xA002 not in said.get_ifd(0x8769)
-        if suffix != "webp":
-            assert result.info["dpi"] == pytest.approx((300, 150), abs=0.1)
 
 
 def test_what_a_file_without_such_facts_says_is_not_invented(tmp_path):
