@@ -50,4 +50,4 @@ def files_below(folder: Path) -> Below:
                 files += [] if is_unfinished(name) else [path]
             else:
                 no_files += 1
-    return Below(tuple(sorted(files)), tuple(sorted(unreadable)), no_files)
+    return Below(tuple(sorted(files, key=lambda path: path.parts)), tuple(sorted(unreadable)), no_files)

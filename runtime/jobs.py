@@ -78,9 +78,10 @@ def plan(inputs: Iterable[Path], out: Path, encoding: Encoding | None = None, sh
             places.append((source, out / source.name))
         else:
             raise DefianError(f"No photo, video or folder at {source}.")
-    once: dict[Path, tuple[Path, Path]] = {}
+    once: dict[tuple[str, str], tuple[Path, Path]] = {}
+    folders: dict[str, str] = {}
     for source, place in places:
-        once.setdefault(source.resolve(), (source, place))
+        once.setdefault(_real(source, folders), (source, place))
     mine = [each for each in once.values() if shard is None or shard.owns(each[1].relative_to(out))]
     made.elsewhere = len(once) - len(mine)
     kept = (encoding or Encoding()).encoder.containers
@@ -89,6 +90,16 @@ def plan(inputs: Iterable[Path], out: Path, encoding: Encoding | None = None, sh
     made.jobs = [replace(job, target=_short_enough(job.target)) for job in jobs]
     _require_distinct(made.jobs)
     return made
+
+
+def _real(path: Path, folders: dict[str, str]) -> tuple[str, str]:
+    """Folder and name of what a path leads to; ``folders`` keeps those that were looked up."""
+    folder, name = os.path.split(path)
+    if path.is_symlink():
+        return os.path.split(os.path.realpath(path))
+    if folder not in folders:
+        folders[folder] = os.path.realpath(folder)
+    return folders[folder], name
 
 
 def _job(source: Path, place: Path, kept: Collection[str]) -> Job:

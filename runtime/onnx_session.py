@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -58,7 +59,9 @@ class OnnxSession:
         options.log_severity_level = 3
         options.add_session_config_entry(RECORD_PLACES, "1")
         try:
-            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it warns of a provider that it lacks, which is refused below
+                self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
         except Exception as error:  # ONNX Runtime raises its own exception types, which share no other base
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise DefianError(f"ONNX Runtime cannot load {path}: {said}") from error

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import warnings
 from dataclasses import asdict
 from itertools import count
 from pathlib import Path
@@ -67,6 +68,17 @@ def test_a_failure_of_onnx_runtime_names_the_shape_and_the_way_out(graph, monkey
         monkeypatch.setattr(session, "_session", SimpleNamespace(get_inputs=lambda: inputs, run=run))
         with pytest.raises(DefianError, match=r"upscaling 1x8x9: std::bad_alloc\n.*--tile 192x192"):
             session(noise(1, 8, 9, 3))
+
+
+def test_a_provider_that_is_not_here_is_refused_in_one_message(graph):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this ONNX Runtime has the CUDA provider")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(DefianError, match=r"Expected CUDAExecutionProvider, but ONNX Runtime can only use CPU"):
+            open_session(graph, backend=GraphBackend("cuda"))
 
 
 def test_a_provider_that_fails_in_a_run_is_an_error_and_not_done_again_on_the_cpu(graph, monkeypatch):
