@@ -78,7 +78,7 @@ def test_a_provider_that_is_not_here_is_refused_in_one_message(graph):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(DefianError, match=r"Expected CUDAExecutionProvider, but ONNX Runtime can only use CPU"):
-            open_session(graph, backend=GraphBackend("cuda"))
+            open_session(graph, backend=GraphBackend(provider="cuda"))
 
 
 def test_a_provider_that_fails_in_a_run_is_an_error_and_not_done_again_on_the_cpu(graph, monkeypatch):
