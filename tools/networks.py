@@ -21,6 +21,7 @@ from defian_edge.export.engine.compiler import Target, is_available
 from defian_edge.export.options import ExportOptions
 from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
+from defian_edge.export.rewrites import ALL
 from defian_edge.export.source.picture import Channels, PictureFormat
 from defian_edge.runtime.arguments import choice_of, number_of, path_of
 from defian_edge.runtime.errors import DefianError
@@ -103,6 +104,14 @@ def main() -> None:
     parser.add_argument("--hr", type=path_of("--hr"), help="folder of HR images of the same names")
     parser.add_argument("--max-drift", type=number_of("--max-drift", what="dB"), help="dB a precision may lose")
     parser.add_argument("--no-engines", action="store_true", help="graphs alone")
+    names = [rewrite.name for rewrite in ALL]
+    parser.add_argument(
+        "--no-rewrite",
+        action="append",
+        default=[],
+        type=choice_of("--no-rewrite", names),
+        help="switch one graph rewrite off; repeatable",
+    )
     known = [each.value for each in Precision]
     parser.add_argument(
         "--precision", action="append", type=choice_of("--precision", known), help=f"of {known}; default fp32 and fp16"
@@ -125,6 +134,7 @@ def main() -> None:
             max_drift=options.max_drift,
             reference_size=0.0,
             rewrite_memory=False,
+            without=tuple(options.no_rewrite),
         )
         for row in measure_networks(options.only or list(ARCHITECTURES), wanted):
             table.add_row(*row.cells)

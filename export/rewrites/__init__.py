@@ -14,7 +14,9 @@ from defian_edge.export.rewrites.one_pass_variance import OnePassVariance
 from defian_edge.export.rewrites.pixel_order import PixelOrder
 from defian_edge.export.rewrites.recompute_shallow import RecomputeShallow
 from defian_edge.export.rewrites.ring_selection import RingSelection
+from defian_edge.export.rewrites.rounded_up_sizes import RoundedUpSizes
 from defian_edge.export.rewrites.shuffle_last import ShuffleLast
+from defian_edge.export.rewrites.slice_assignments import SliceAssignments
 from defian_edge.export.rewrites.spatial_statistics import SpatialStatistics
 from defian_edge.export.rewrites.transposed_convolutions import TransposedConvolutions
 from defian_edge.export.rewrites.upscale_output import UpscaleOutput
@@ -36,6 +38,8 @@ ALL: tuple[Rewrite, ...] = (
     UpscaleOutput(),
     ShuffleLast(),
     RecomputeShallow(),
+    RoundedUpSizes(),
+    SliceAssignments(),
     EarlyAttention(),
     OnePassVariance(),
     HessianSlices(),
