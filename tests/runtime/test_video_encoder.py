@@ -180,6 +180,27 @@ def test_a_result_that_the_encoder_does_not_take_is_not_blamed_on_the_source(tmp
     assert list((tmp_path / "sr").iterdir()) == []
 
 
+@pytest.mark.parametrize(("name", "kept"), [("libx264", False), ("ffv1", True)])
+@pytest.mark.parametrize(
+    ("pixels", "codec", "fine"),
+    [
+        ("yuv444p", "libx264", True),
+        ("yuv422p", "libx264", True),
+        ("bgr0", "ffv1", True),
+        ("yuv420p", "libx264", False),
+        ("yuv444p10le", "ffv1", True),
+        ("gray", "ffv1", False),
+    ],
+)
+def test_colours_finer_than_4_2_0_are_kept_by_what_loses_nothing_and_told_by_others(
+    tmp_path, pixels, codec, fine, name, kept
+):
+    source = write_film(tmp_path / "a.mkv", pixels, codec)
+    made = upscale_video(Enlarger(), source, tmp_path / "out.mkv", lambda: None, Encoding(name))
+    assert ("yuv444p" in seen(tmp_path / "out.mkv")[2]) == (fine and kept)
+    assert any("4:2:0" in each for each in made.remarks) == (fine and not kept)
+
+
 def hdr_film(path: Path) -> Path:
     params = f"log-level=none:master-display={DISPLAY}:max-cll=1000,400:hdr10=1"
     return write_film(path, "yuv420p10le", "libx265", **{"x265-params": params})
