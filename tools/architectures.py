@@ -405,6 +405,11 @@ LARGE: dict[str, Callable[[], nn.Module]] = {"EDSR baseline": lambda: Edsr(2, 64
 LUMA_ALONE = frozenset({"FSRCNN (luma)"})
 
 
+def scale_of(name: str) -> int:
+    """The scale that a network of that name has: what stands behind its last ``x``, else 2."""
+    return int(name[-1]) if name[-2] == "x" else 2
+
+
 def random_network(name: str, seed: int = 0) -> nn.Module:
     """A network of that kind with random weights, in evaluation mode."""
     with torch.random.fork_rng():

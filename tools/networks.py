@@ -1,8 +1,8 @@
 """``python -m tools.networks``: what each kind of network costs in each precision, and what becomes of it in an engine.
 
-The networks are small, written here (:mod:`tools.architectures`) and have random weights, so that their pictures are no
-pictures of anything: what says how near a precision is to the network is PSNR to the network's own picture, and not
-drift against an original. How long each took stands on standard error.
+The networks are small and written here (:mod:`tools.architectures`). With random weights their pictures are no pictures
+of anything: what says how near a precision is to the network is PSNR to the network's own picture, and not drift
+against an original. ``--train`` trains each of them first. How long each took stands on standard error.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
 from defian_edge.export.rewrites import ALL
 from defian_edge.export.source.picture import Channels, PictureFormat
-from defian_edge.runtime.arguments import choice_of, number_of, path_of
+from defian_edge.runtime.arguments import choice_of, count_of, number_of, path_of
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import ShapeProfile
-from tools.architectures import ARCHITECTURES, LARGE, LUMA_ALONE, random_network
+from tools.architectures import ARCHITECTURES, LARGE, LUMA_ALONE, random_network, scale_of
+from tools.brief_training import train_briefly
 from tools.study import parsed, table_or_error
 
 if TYPE_CHECKING:
@@ -47,21 +48,25 @@ class Row:
     cells: tuple[str, ...]
 
 
-def measure_networks(names: list[str], wanted: ExportOptions) -> Iterator[Row]:
+def measure_networks(names: list[str], wanted: ExportOptions, steps: int = 0) -> Iterator[Row]:
     """Export every network and say what became of it.
 
     Args:
         names: of :data:`.architectures.ARCHITECTURES` and ``LARGE``.
         wanted: how; its folder and picture format are each network's own.
+        steps: of training; 0 leaves the weights random.
     """
     for name in names:
         picture = PictureFormat(channels=Channels.Y if name in LUMA_ALONE else Channels.RGB)
         with tempfile.TemporaryDirectory() as folder:
             options = replace(wanted, out=Path(folder), picture=picture)
             print(name, file=sys.stderr, flush=True)
+            network = random_network(name)
+            if steps:
+                train_briefly(network, picture, scale_of(name), steps)
             began = time.perf_counter(), time.process_time()
             try:
-                result = run_export(random_network(name), options)
+                result = run_export(network, options)
             except DefianError as error:
                 print(f"{name}: {error}", file=sys.stderr, flush=True)
                 yield Row((name, *("-",) * 6, "not exported, see above", "-"))
@@ -103,6 +108,8 @@ def main() -> None:
     parser.add_argument("--lr", type=path_of("--lr"), help="folder of LR images, with --hr; default: bundled photos")
     parser.add_argument("--hr", type=path_of("--hr"), help="folder of HR images of the same names")
     parser.add_argument("--max-drift", type=number_of("--max-drift", what="dB"), help="dB a precision may lose")
+    steps = count_of("--train", 0, 1_000_000)
+    parser.add_argument("--train", type=steps, default=0, help="steps of training on bundled photos; default 0")
     parser.add_argument("--no-engines", action="store_true", help="graphs alone")
     names = [rewrite.name for rewrite in ALL]
     parser.add_argument(
@@ -120,7 +127,8 @@ def main() -> None:
     precisions = tuple(map(Precision, options.precision or ("fp32", "fp16")))
     engines = is_available(Target.TENSORRT_RTX) and not options.no_engines
     photos = "the bundled photos" if options.lr is None else str(options.lr)
-    title = f"Random weights, {photos}; " + (f"TensorRT-RTX sm_{SM}, {PROFILE}" if engines else "no engines")
+    weights = f"Weights of {options.train} steps" if options.train else "Random weights"
+    title = f"{weights}, {photos}; " + (f"TensorRT-RTX sm_{SM}, {PROFILE}" if engines else "no engines")
     table = Table(*COLUMNS, title=title)
     with table_or_error(table):
         wanted = ExportOptions(
@@ -136,7 +144,7 @@ def main() -> None:
             rewrite_memory=False,
             without=tuple(options.no_rewrite),
         )
-        for row in measure_networks(options.only or list(ARCHITECTURES), wanted):
+        for row in measure_networks(options.only or list(ARCHITECTURES), wanted, options.train):
             table.add_row(*row.cells)
 
 

@@ -22,6 +22,7 @@ from defian_edge.runtime.profile import DEFAULT_PROFILE
 from tests.conftest import noise
 from tests.export.given_graphs import gentle, small, written
 from tools.architectures import ARCHITECTURES, LUMA_ALONE, random_network
+from tools.brief_training import train_briefly
 
 FLOATS = (Precision.FP32, Precision.FP16)
 
@@ -192,6 +193,21 @@ def test_every_precision_of_every_architecture_passes_the_gate_and_runs_in_tiles
             difference = np.abs(tiled(lr[None])[0] - whole)
     assert difference[:depth, :depth].max() <= 1  # in the first tile, far from where it ends
     assert (difference.max() <= 1) == (name not in BY_PLACE)
+
+
+@pytest.mark.filterwarnings("ignore::defian_edge.runtime.guard.SuspiciousFrameWarning")
+@pytest.mark.parametrize("name", ["Compact", "SPAN", "SAFMN"])
+def test_every_precision_of_a_network_that_was_trained_keeps_its_drift_on_photos(name, tmp_path):
+    """120 steps: what it gives is a picture then, and drift a loss that one could see."""
+    network = train_briefly(random_network(name), PictureFormat(), 2, 120)
+    options = ExportOptions(
+        tmp_path, tuple(Precision), patches=6, max_drift=0.1, rewrite_memory=False, reference_size=0.0,
+        profile=de.ShapeProfile.parse("1x8x8,1x24x32,1x40x48"),
+    )  # fmt: skip
+    result = run_export(network, options)
+    assert all(verdict.passed for verdict in result.verdicts.values()), result.verdicts
+    assert result.drift["fp32"].mean_psnr > 24.0
+    assert result.drift["int8"].unrounded_to_reference > 40.0
 
 
 @pytest.mark.skipif(not is_available(de.Target.TENSORRT_RTX), reason="no TensorRT-RTX")

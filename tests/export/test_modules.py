@@ -18,7 +18,7 @@ from defian_edge.export.source.sizes import Fit
 from defian_edge.export.trace.network import Io
 from defian_edge.runtime.errors import DefianError
 from tests.conftest import noise
-from tools.architectures import ARCHITECTURES, LUMA_ALONE, Edsr, Rcan, Swin, random_network
+from tools.architectures import ARCHITECTURES, LUMA_ALONE, Edsr, Rcan, Swin, random_network, scale_of
 
 TRAPS = ("RCAN", "SPAN", "SAFMN", "SwinIR", "FSRCNN (luma)")
 """Those that are known to trip an exporter; ``python -m tools.networks`` goes through all, and test_given_graphs.py has
@@ -68,8 +68,7 @@ def test_its_fp16_graph_is_valid_and_near(traced):
 def test_every_architecture_is_known_by_its_scale():
     for name, make in ARCHITECTURES.items():
         picture = PictureFormat(channels=Channels.Y if name in LUMA_ALONE else Channels.RGB)
-        expected = int(name[-1]) if name[-2] == "x" else 2
-        assert open_source(make().eval(), picture).scale == expected, name
+        assert open_source(make().eval(), picture).scale == scale_of(name), name
 
 
 def test_global_and_local_networks_are_told_apart_by_measuring():
