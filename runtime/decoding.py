@@ -110,7 +110,8 @@ def eight_bits(image: Image.Image, path: Path) -> Image.Image:
     tags: Any = getattr(image, "tag_v2", {})
     _require_true(image, path, tags)
     if (deep := _deep_mode(image)) is not None:
-        image.load()  # Pillow turns a TIFF then, as it turns what ``_rounded`` reads, and its orientation is gone
+        if image.format == "TIFF":
+            image.load()  # Pillow turns it then, as it turns what ``_rounded`` reads, and its orientation is gone
         return _rounded(image, path, deep)
     if not (image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))):
         if image.mode in SCALELESS or image.mode.startswith("I"):

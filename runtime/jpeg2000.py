@@ -14,7 +14,7 @@ _SIZES = b"\xff\x4f\xff\x51"
 _COUNT_PLACE = 40
 """Of the number of components, from the start of the codestream; three bytes for each of them follow."""
 MOST_BOXES = 1000
-_WITH_PROFILE = (2, 3)
+_WITH_PROFILE = (b"\2", b"\3")
 """Methods of a ``colr`` box whose content is an ICC profile: restricted, and any."""
 
 
@@ -36,7 +36,9 @@ def jpeg2000_bits(path: Path) -> int:
 
 
 def jpeg2000_profile(path: Path) -> bytes:
-    """The ICC profile of the file's first ``colr`` box with one (ISO/IEC 15444-1, I.5.3.3); empty if it has none.
+    """The ICC profile of a file's first ``colr`` box, which alone counts; empty if there is none.
+
+    A restricted profile (method 2) is of ISO/IEC 15444-1, I.5.3.3, any other (method 3) of 15444-2, M.11.7.2.
 
     Raises:
         OSError, struct.error, ValueError: the file cannot be read, breaks off, or has too many boxes.
@@ -45,13 +47,13 @@ def jpeg2000_profile(path: Path) -> bytes:
         if stream.read(len(_SIZES)) == _SIZES:
             return b""
         for kind, start, end in _boxes(stream, 0, stream.seek(0, 2)):
+            if kind == b"jp2c":
+                break
             for inner, begin, stop in _boxes(stream, start, end) if kind == b"jp2h" else ():
-                if inner != b"colr":
-                    continue
-                stream.seek(begin)
-                content = stream.read(stop - begin)
-                if len(content) > 3 and content[0] in _WITH_PROFILE:
-                    return content[3:]
+                if inner == b"colr":
+                    stream.seek(begin)
+                    content = stream.read(stop - begin)
+                    return content[3:] if content[:1] in _WITH_PROFILE else b""
     return b""
 
 

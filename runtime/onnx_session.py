@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +51,8 @@ class OnnxSession:
                 f"{path.name} {what} BF16, and ONNX Runtime has no BF16 convolution on the CPU.",
                 "Build an engine of it (--target tensorrt-rtx or tensorrt), or export --precision fp32 for the CPU.",
             )
+        if PROVIDERS[provider] not in onnxruntime.get_available_providers():
+            raise _no_provider(provider, "CPUExecutionProvider")
         if provider != "cpu" and hasattr(onnxruntime, "preload_dlls"):
             onnxruntime.preload_dlls()  # CUDA and cuDNN from NVIDIA's wheels, which are on no library path
         options = onnxruntime.SessionOptions()
@@ -59,19 +60,14 @@ class OnnxSession:
         options.log_severity_level = 3
         options.add_session_config_entry(RECORD_PLACES, "1")
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # it warns of a provider that it lacks, which is refused below
-                self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
+            self._session: Any = onnxruntime.InferenceSession(str(path), options, providers=[PROVIDERS[provider]])
         except Exception as error:  # ONNX Runtime raises its own exception types, which share no other base
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise DefianError(f"ONNX Runtime cannot load {path}: {said}") from error
         self._session.disable_fallback()  # or its Python layer would do a run again on the CPU when the provider fails
         self.provider: str = self._session.get_providers()[0]
         if self.provider != PROVIDERS[provider]:
-            raise DefianError(
-                f"Expected {PROVIDERS[provider]}, but ONNX Runtime can only use {self.provider} here.",
-                "Install onnxruntime-gpu and the CUDA libraries, or ask for --provider cpu.",
-            )
+            raise _no_provider(provider, self.provider)
         self._left_over = "" if provider == "cpu" else self._left_on_the_cpu()
         require_one_picture(self._session, self.manifest)
         if (
@@ -176,3 +172,11 @@ def _require_in_profile(images: np.ndarray, manifest: Manifest) -> None:
             f"{manifest.file} takes pictures of {height}x{width} alone, found {found}.",
             f"Larger ones go in tiles: --tile {height}x{width}.",
         )
+
+
+def _no_provider(asked: str, used: str) -> DefianError:
+    """ONNX Runtime was built without the provider, or lacks a library that it needs."""
+    return DefianError(
+        f"Expected {PROVIDERS[asked]}, but ONNX Runtime can only use {used} here.",
+        "Install onnxruntime-gpu and the CUDA libraries, or ask for --provider cpu.",
+    )

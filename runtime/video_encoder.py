@@ -48,6 +48,11 @@ class Encoder:
     tag: str = ""
     says_aspect: bool = True
 
+    @property
+    def lossless(self) -> bool:
+        """Whether it keeps every frame as it is given."""
+        return not self.quality
+
 
 _X26 = ("yuv420p", "yuv420p10le", "yuv444p", "yuv444p10le")
 _NVENC = ("yuv420p", "p010le", "yuv444p", "")
@@ -127,23 +132,23 @@ class Encoding:
             options["preset"] = preset if self.preset is None else self.preset
         return options
 
-    def pixel_format(self, width: int, height: int, *, deep: bool, fine: bool = False) -> str:
+    def pixel_format(self, width: int, height: int, *, deep: bool, full_chroma: bool = False) -> str:
         """The format of pixels for a picture of a size.
 
-        4:2:0 where both sides are even, which is what players take; 4:4:4 where one is odd, and of a film whose colours
-        are finer than 4:2:0 by an encoder that loses nothing. 10 bits where it can.
+        4:2:0 where both sides are even, which is what players take; 4:4:4 where one is odd, and of a film whose chroma
+        is finer than 4:2:0 by an encoder that loses nothing. 10 bits where it can.
 
         Args:
             width: in pixels.
             height: in pixels.
             deep: the film has more than 8 bits a channel.
-            fine: its colours are finer than 4:2:0.
+            full_chroma: its chroma is finer than 4:2:0.
 
         Raises:
             DefianError: the encoder takes no odd sides.
         """
-        whole = bool(width % 2 or height % 2) or (fine and not self.encoder.quality)
-        eight, ten = self.encoder.formats[2 * whole : 2 * whole + 2]
+        full = bool(width % 2 or height % 2) or (full_chroma and self.encoder.lossless)
+        eight, ten = self.encoder.formats[2 * full : 2 * full + 2]
         if not eight:
             raise DefianError(
                 f"{self.codec} takes no odd sides, found {width}x{height}.", "Take --video-codec libx264 or libx265."

@@ -72,7 +72,9 @@ class FilmWriter:
         if turns % 2:
             sides, aspect = sides[::-1], 1 / aspect
         stream.width, stream.height = (self._scale * each for each in sides)
-        stream.pix_fmt = encoding.pixel_format(stream.width, stream.height, deep=self._deep, fine=self._fine)
+        stream.pix_fmt = encoding.pixel_format(
+            stream.width, stream.height, deep=self._deep, full_chroma=self._has_full_chroma
+        )
         stream.codec_context.time_base = source.time_base
         stream.codec_context.sample_aspect_ratio = self._aspect = aspect
         self._colours.tag(stream.codec_context)
@@ -97,10 +99,10 @@ class FilmWriter:
         return kind is not None and max(each.bits for each in kind.components) > 8
 
     @property
-    def _fine(self) -> bool:
-        """Whether the source's colours are finer than 4:2:0."""
+    def _has_full_chroma(self) -> bool:
+        """Whether the source's chroma is finer than 4:2:0."""
         kind = self._film.stream.codec_context.format
-        return kind is not None and len(kind.components) > 2 and not _is_coarse(kind)
+        return kind is not None and len(kind.components) > 2 and not _is_420(kind)
 
     @property
     def _has_alpha(self) -> bool:
@@ -162,7 +164,7 @@ class FilmWriter:
         if self._deep:
             bits = "10" if "10" in self._output.pix_fmt else "8"
             said.append(f"{bits} bits a channel in the result, 8 in the network")
-        if self._fine and _is_coarse(self._output.codec_context.format):
+        if self._has_full_chroma and _is_420(self._output.codec_context.format):
             said.append("its colours become 4:2:0, one for four pixels, which ffv1 would keep whole")
         if self._has_alpha:
             said.append("its transparency is left out")
@@ -175,9 +177,9 @@ class FilmWriter:
         return said + [f"{each} is left out" for each in lost]
 
 
-def _is_coarse(kind: Any) -> bool:  # noqa: ANN401
-    """Whether a pixel format is 4:2:0: half as many colours as pixels across, and down."""
-    return (kind.chroma_width(16), kind.chroma_height(16)) == (8, 8)
+def _is_420(kind: Any) -> bool:  # noqa: ANN401
+    """Whether a pixel format has half as much chroma as luma across and down, or less."""
+    return kind.chroma_width(16) <= 8 and kind.chroma_height(16) <= 8
 
 
 class PartWriter(FilmWriter):

@@ -52,14 +52,15 @@ class RoundedUpSizes(Rewrite):
 def _lacking(node: ir.Node) -> tuple[ir.Value | None, np.ndarray | None]:
     """The x and n of ``-x % n``; None if the node is not that."""
     multiple = array_of(node.inputs[1])
-    size = _negated(node.inputs[0])
+    size = None if multiple is None else _negated(node.inputs[0], multiple.ndim)
     rounds_down = "fmod" not in node.attributes or node.attributes["fmod"].as_int() == 0
     if multiple is None or multiple.dtype.kind != "i" or multiple.size != 1 or int(multiple.reshape(-1)[0]) < 1:
         return None, None
     return (size, multiple) if rounds_down and size is not None and _is_no_less_than_0(size) else (None, None)
 
 
-def _negated(value: ir.Value | None) -> ir.Value | None:
+def _negated(value: ir.Value | None, rank: int) -> ir.Value | None:
+    """The x of -x. A -1 with more axes than x, or than the rank, would be lost with them."""
     negation = producer_of(value, "Neg")
     if negation is not None:
         return negation.inputs[0]
@@ -67,22 +68,29 @@ def _negated(value: ir.Value | None) -> ir.Value | None:
     if product is None:
         return None
     for one, other in ((0, 1), (1, 0)):
-        factor = array_of(product.inputs[one])
-        if factor is not None and factor.size == 1 and int(factor.reshape(-1)[0]) == -1:
-            return product.inputs[other]
+        factor, size = array_of(product.inputs[one]), product.inputs[other]
+        if factor is None or factor.size != 1 or int(factor.reshape(-1)[0]) != -1:
+            continue
+        known = -1 if size is None or size.shape is None else len(size.shape)
+        return size if factor.ndim <= max(rank, known) else None
     return None
 
 
-def _is_no_less_than_0(value: ir.Value | None) -> bool:
+def _is_no_less_than_0(value: ir.Value) -> bool:
     """Whether an integer comes from sizes and constants by steps that make nothing negative."""
-    constant = array_of(value)
-    if constant is not None:
-        return constant.dtype.kind in "iu" and bool((constant >= 0).all())
-    node = None if value is None else value.producer()
-    if node is None:
-        return False
-    if node.op_type in VIEWS:
-        return _is_no_less_than_0(node.inputs[0])
-    return node.op_type in ("Shape", "Size") or (
-        node.op_type in KEEPS_SIGN and all(_is_no_less_than_0(each) for each in node.inputs)
-    )
+    pending: list[ir.Value | None] = [value]
+    seen: set[ir.Node] = set()
+    while pending:
+        each = pending.pop()
+        constant = array_of(each)
+        if constant is not None:
+            if constant.dtype.kind not in "iu" or bool((constant < 0).any()):
+                return False
+            continue
+        node = None if each is None else each.producer()
+        if node is None or node.op_type not in (*VIEWS, *KEEPS_SIGN, "Shape", "Size"):
+            return False
+        if node not in seen and node.op_type in VIEWS | KEEPS_SIGN:
+            pending += node.inputs[:1] if node.op_type in VIEWS else node.inputs
+        seen.add(node)
+    return True

@@ -120,8 +120,13 @@ def test_what_is_no_constant_in_a_slice_is_scattered_as_before(other):
     assert ir.to_proto(model).SerializeToString() == before
 
 
-def lacking(size: str = "Shape", *, multiple: int = 8, fmod: int = 0) -> ir.Model:
-    """``-x % multiple`` for the size of a vector, that less 5, or its first value."""
+def lacking(
+    size: str = "Shape", *, multiple: int = 8, fmod: int = 0, ranks: tuple[int, int, int] = (1, 0, 1), doubled: int = 0
+) -> ir.Model:
+    """``-x % multiple`` for the size of a vector, that less 5, or its first value.
+
+    ``ranks`` are those of x, of the -1 and of the multiple; the size is added to itself so many times first.
+    """
     emit = Emitter()
     x = ir.Value(name="x", shape=ir.Shape(["n"]), type=ir.TensorType(ir.DataType.INT64))
     number = emit("Shape", x)
@@ -129,8 +134,14 @@ def lacking(size: str = "Shape", *, multiple: int = 8, fmod: int = 0) -> ir.Mode
         number = emit("Sub", number, emit.constant([5]))
     elif size == "value":
         number = emit("Gather", x, emit.constant([0]))
-    y = emit("Mod", emit("Mul", emit.constant(-1), number), emit.constant([multiple]), fmod=fmod)
-    y.name, y.shape, y.type = "y", ir.Shape([1]), x.type
+    for _ in range(doubled):
+        number = emit("Add", number, number)
+    number = number if ranks[0] else emit("Squeeze", number)
+    minus, by = (
+        emit.constant(np.full((1,) * rank, each)) for rank, each in zip(ranks[1:], (-1, multiple), strict=True)
+    )
+    y = emit("Mod", emit("Mul", minus, number), by, fmod=fmod)
+    y.name, y.shape, y.type = "y", ir.Shape([1] * max(ranks)), x.type
     model = ir.Model(ir.Graph([x], [y], nodes=emit.nodes, opset_imports={"": 20}, name="lacking"), ir_version=10)
     settle(model)
     return model
@@ -143,6 +154,27 @@ def test_what_a_size_lacks_is_the_same_by_division(multiple):
     assert counts(model)["Mod"] == 0
     for size in range(20):
         assert results(model, np.zeros(size, np.int64)).tolist() == [-size % multiple]
+
+
+@pytest.mark.parametrize("ranks", [(0, 0, 0), (1, 0, 0), (0, 0, 1), (0, 1, 1), (1, 2, 2)], ids=str)
+def test_what_a_size_lacks_keeps_its_rank(ranks):
+    model = lacking(ranks=ranks)
+    assert PADDING(model).sites == 1
+    found = results(model, np.zeros(13, np.int64))
+    assert found.shape == (1,) * max(ranks)
+    assert found.item() == 3
+
+
+@pytest.mark.parametrize("ranks", [(0, 1, 0), (1, 1, 0), (1, 2, 1)], ids=str)
+def test_a_remainder_whose_rank_may_be_that_of_the_minus_stays(ranks):
+    model = lacking(ranks=ranks)
+    assert not PADDING(model).changed
+    assert results(model, np.zeros(13, np.int64)).shape == (1,) * max(ranks)
+
+
+def test_a_size_that_many_sums_lead_to_is_looked_at_once():
+    model = lacking(doubled=60)
+    assert PADDING(model).sites == 1
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from PIL import Image, ImageCms
 
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.images import opened_series, read_image, read_photo
-from defian_edge.runtime.jpeg2000 import jpeg2000_bits
+from defian_edge.runtime.jpeg2000 import jpeg2000_bits, jpeg2000_profile
 from tests.conftest import SHARED, noise
 
 if TYPE_CHECKING:
@@ -122,14 +122,49 @@ def test_a_jpeg_2000_has_the_colours_of_its_profile(tmp_path, method):
     assert np.abs(read_image(tmp_path / "a.png").astype(int) - pixels).mean() > 40
 
 
-@pytest.mark.parametrize("length", [0, 3, 7, 9])
-def test_boxes_of_a_jpeg_2000_that_make_no_sense_are_damage(tmp_path, length):
-    Image.fromarray(noise(20, 24, 3)).save(tmp_path / "a.jp2")
-    content = (tmp_path / "a.jp2").read_bytes()
-    place = content.index(b"colr") - 4
-    (tmp_path / "a.jp2").write_bytes(content[:place] + struct.pack(">I", length) + content[place + 4 :])
-    with pytest.raises(DefianError, match="cannot be decoded"):
-        read_image(tmp_path / "a.jp2")
+def box(kind: bytes, content: bytes, length: int | None = None) -> bytes:
+    """A box; a length of 1 says that it follows in eight bytes, 0 that the box goes to the end."""
+    whole = 8 + len(content) if length is None else length
+    long = struct.pack(">Q", 16 + len(content)) if length == 1 else b""
+    return struct.pack(">I", whole) + kind + long + content
+
+
+PROFILE = b"\2\0\0profile"
+
+
+@pytest.mark.parametrize(
+    ("boxes", "found"),
+    [
+        ([box(b"jp2h", box(b"colr", PROFILE)), b"\n"], b"profile"),
+        ([box(b"jp2h", box(b"colr", PROFILE, 1), 1)], b"profile"),
+        ([box(b"jp2h", box(b"colr", PROFILE), 0)], b"profile"),
+        ([box(b"jp2h", box(b"ihdr", b"") + box(b"colr", b"\1\0\0\0\0\0\x10") + box(b"colr", PROFILE))], b""),
+        ([box(b"jp2h", box(b"colr", b""))], b""),
+        ([box(b"jp2c", b"", 0), box(b"jp2h", box(b"colr", PROFILE))], b""),
+        ([box(b"jp2c", b""), b"\n"], b""),
+    ],
+    ids=["and a stray byte", "long boxes", "to the end", "the first counts", "empty", "none", "a codestream and more"],
+)
+def test_the_profile_of_a_jpeg_2000_is_that_of_its_first_box_for_colours(tmp_path, boxes, found):
+    (tmp_path / "a.jp2").write_bytes(b"".join([box(b"jP  ", b"\r\n\x87\n"), *boxes]))
+    assert jpeg2000_profile(tmp_path / "a.jp2") == found
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [(box(b"free", b"", 7), "shorter than its head"), (box(b"free", b"") * 1001, "more than 1000 boxes")],
+)
+def test_boxes_of_a_jpeg_2000_that_make_no_sense_are_damage(tmp_path, content, wrong):
+    (tmp_path / "a.jp2").write_bytes(content)
+    with pytest.raises(ValueError, match=wrong):
+        jpeg2000_profile(tmp_path / "a.jp2")
+
+
+def test_a_jpeg_2000_with_stray_bytes_at_its_end_is_read(tmp_path):
+    Image.fromarray(noise(20, 24, 3)).save(tmp_path / "a.jp2", irreversible=False)
+    with (tmp_path / "a.jp2").open("ab") as stream:
+        stream.write(b"\0\0\n")
+    assert np.array_equal(read_image(tmp_path / "a.jp2"), noise(20, 24, 3))
 
 
 def test_the_depth_is_found_in_a_bare_codestream_and_damage_is_told(tmp_path):

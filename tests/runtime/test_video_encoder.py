@@ -190,6 +190,7 @@ def test_a_result_that_the_encoder_does_not_take_is_not_blamed_on_the_source(tmp
         ("yuv420p", "libx264", False),
         ("yuv444p10le", "ffv1", True),
         ("gray", "ffv1", False),
+        ("yuv410p", "ffv1", False),
     ],
 )
 def test_colours_finer_than_4_2_0_are_kept_by_what_loses_nothing_and_told_by_others(
