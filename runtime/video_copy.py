@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from .errors import DefianError
@@ -11,6 +12,7 @@ from .video_source import is_picture
 if TYPE_CHECKING:
     from pathlib import Path
 
+_BYTE = re.compile("[\udc80-\udcff]")
 _OF_THE_FILE = ("DURATION", "BPS", "NUMBER_OF_", "_STATISTICS", "ENCODER", "encoder", "major_brand", "minor_version")
 _OF_THE_FILE += ("compatible_brands", "rotate", "vendor_id", "alpha_mode")
 """Metadata that say how a file was made, which is not true of the result."""
@@ -61,7 +63,7 @@ def keep_facts(reader: Any, writer: Any, film: Any, output: Any) -> None:  # noq
     """Give the result the metadata and chapters of the file, and those of the film."""
     writer.metadata.update(_facts(reader.metadata))
     if chapters := reader.chapters():
-        writer.set_chapters(chapters)
+        writer.set_chapters([{**each, "metadata": _texts(each["metadata"])} for each in chapters])
     _keep(film, output)
 
 
@@ -71,4 +73,9 @@ def _keep(stream: Any, copy: Any) -> None:  # noqa: ANN401
 
 
 def _facts(said: dict[str, str]) -> dict[str, str]:
-    return {key: value for key, value in said.items() if not key.startswith(_OF_THE_FILE)}
+    return {key: value for key, value in _texts(said).items() if not key.startswith(_OF_THE_FILE)}
+
+
+def _texts(said: dict[str, str]) -> dict[str, str]:
+    """Metadata as text: bytes that are no UTF-8, which come as surrogates, are taken as Latin-1."""
+    return {key: _BYTE.sub(lambda found: chr(ord(found[0]) - 0xDC00), value) for key, value in said.items()}

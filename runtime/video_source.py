@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import struct
 import warnings
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 
 PROGRESSIVE = (0, 1)
 """Of FFmpeg's field orders: unknown, progressive."""
-_AS_LATIN_1 = "defian-latin-1"
+SURROGATES_BY_ITSELF = 19
+"""The first PyAV that reads metadata so, and takes no word of it."""
 NEARLY = 0.02
 """Of the largest number of a matrix: what is smaller counts as none."""
 MATRIX = struct.Struct("=5i")
@@ -41,15 +41,10 @@ def place_of(path: Path, mode: str) -> Any:  # noqa: ANN401 - text or an open fi
 
 
 def opened_film(av: Any, source: Path) -> Any:  # noqa: ANN401
-    """A film to read. Metadata that are no UTF-8, as in old AVI files, are taken as Latin-1."""
-    codecs.register_error(_AS_LATIN_1, _as_latin_1)
-    return av.open(place_of(source, "rb"), metadata_errors=_AS_LATIN_1)
-
-
-def _as_latin_1(error: UnicodeError) -> tuple[str, int]:
-    if not isinstance(error, UnicodeDecodeError):
-        raise error
-    return error.object[error.start : error.end].decode("latin-1"), error.end
+    """A film to read. Bytes of its metadata that are no UTF-8, as in old AVI files, come as surrogates."""
+    older = int(av.__version__.partition(".")[0]) < SURROGATES_BY_ITSELF
+    how = {"metadata_errors": "surrogateescape"} if older else {}
+    return av.open(place_of(source, "rb"), **how)
 
 
 @contextmanager

@@ -20,7 +20,10 @@ WANTED = "libtensorrt_rtx.so"
 MACHINES = {"x86_64": 62, "aarch64": 183}  # e_machine of the ELF header
 
 _HEADER_BYTES, _PROGRAM_HEADER_BYTES, _SYMBOL_BYTES = 64, 56, 24
-_PT_LOAD, _PT_DYNAMIC = 1, 2
+_PROGRAM_HEADERS = 3
+"""What is loaded, its dynamic section, and the stack, which need not be executable: without that word glibc takes it
+that it must, and from 2.41 on refuses such a library."""
+_PT_LOAD, _PT_DYNAMIC, _PT_GNU_STACK = 1, 2, 0x6474E551
 _READ_WRITE = 6  # the loader relocates the dynamic section in place
 _NEEDED, _HASH, _STRTAB, _SYMTAB, _STRSZ, _SYMENT, _SONAME = 1, 4, 5, 6, 10, 11, 14
 _PAGE = 0x10000
@@ -66,7 +69,7 @@ def stub_library(soname: str, needed: str | None, machine: int) -> bytes:
     strings = b"\0" + soname.encode() + b"\0" + (needed or "").encode() + b"\0"
     symbols = b"\0" * _SYMBOL_BYTES
     hashes = struct.pack("<4I", 1, 1, 0, 0)  # one bucket, one chain, both end at once
-    at_symbols = _HEADER_BYTES + 2 * _PROGRAM_HEADER_BYTES
+    at_symbols = _HEADER_BYTES + _PROGRAM_HEADERS * _PROGRAM_HEADER_BYTES
     at_hashes = at_symbols + len(symbols)
     at_dynamic = at_hashes + len(hashes)
     entries = [
@@ -86,8 +89,9 @@ def stub_library(soname: str, needed: str | None, machine: int) -> bytes:
     header = struct.pack(
         "<16sHHIQQQIHHHHHH",
         *(identity, 3, machine, 1, 0, _HEADER_BYTES, 0, 0),
-        *(_HEADER_BYTES, _PROGRAM_HEADER_BYTES, 2, 64, 0, 0),
+        *(_HEADER_BYTES, _PROGRAM_HEADER_BYTES, _PROGRAM_HEADERS, 64, 0, 0),
     )
     load = struct.pack("<IIQQQQQQ", _PT_LOAD, _READ_WRITE, 0, 0, 0, total, total, _PAGE)
     place = struct.pack("<IIQQQQQQ", _PT_DYNAMIC, _READ_WRITE, *(at_dynamic,) * 3, len(dynamic), len(dynamic), 8)
-    return header + load + place + symbols + hashes + dynamic + strings
+    stack = struct.pack("<IIQQQQQQ", _PT_GNU_STACK, _READ_WRITE, 0, 0, 0, 0, 0, 16)
+    return header + load + place + stack + symbols + hashes + dynamic + strings
