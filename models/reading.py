@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 2 << 30
 """Of a file, and of what is packed in it; the paper's large network takes 61 MB, and its training state thrice that."""
+MOST_SQUEEZED = 256 << 20
+"""Bytes, unpacked, of what is compressed in an archive: a second's work, and no file of torch.save has any."""
 _AGAIN = "Copy or download the file again."
 _NO_CHECKPOINT = {
     rb"\s*(<!doctype html|<html|<\?xml|<head)": "a web page",
@@ -66,11 +68,7 @@ def _is_safetensors(beginning: bytes, size: int) -> bool:
 
 def _read_pickle(path: Path, beginning: bytes) -> Any:  # noqa: ANN401
     if beginning.startswith(b"PK"):
-        with zipfile.ZipFile(path) as packed:
-            unpacked = sum(entry.file_size for entry in packed.infolist())
-        if unpacked > MOST_BYTES:
-            size = unpacked / (1 << 30)
-            raise DefianError(f"{path}: expected at most {MOST_BYTES >> 30} GiB unpacked, found {size:.1f}.")
+        _require_bounded(path)
     try:
         with warnings.catch_warnings(), torch.serialization.safe_globals(SAFE_GLOBALS), path.open("rb") as stream:
             warnings.simplefilter("ignore")
@@ -85,6 +83,23 @@ def _read_pickle(path: Path, beginning: bytes) -> Any:  # noqa: ANN401
         raise DefianError(
             f"{path} was not loaded: it is truncated or no plain checkpoint ({_first_line(error)}).", _AGAIN
         ) from error
+
+
+def _require_bounded(path: Path) -> None:
+    """Refuse an archive that is large only when unpacked, before anything of it is."""
+    with zipfile.ZipFile(path) as packed:
+        entries = packed.infolist()
+    unpacked = sum(entry.file_size for entry in entries)
+    if unpacked > MOST_BYTES:
+        size = unpacked / (1 << 30)
+        raise DefianError(f"{path}: expected at most {MOST_BYTES >> 30} GiB unpacked, found {size:.1f}.")
+    squeezed = sum(entry.file_size for entry in entries if entry.compress_type != zipfile.ZIP_STORED)
+    if squeezed > MOST_SQUEEZED:
+        found = f"{squeezed / (1 << 20):.0f} MiB that are compressed"
+        raise DefianError(
+            f"{path}: expected tensors as they are, as torch.save writes them, found {found}.",
+            "Save it with torch.save.",
+        )
 
 
 def _read_safetensors(path: Path) -> dict[str, Any]:
