@@ -169,7 +169,7 @@ class _Trials:
         self._rewritten, self._known, self._suspects, self._options = rewritten, known, suspects, options
         self._say, self._count, self._passed = say, 0, False
         typed = make_fp16(rewritten, known).graph
-        self._half = frozenset(node.outputs[0].name or "" for node in typed if node.outputs[0].dtype == HALF)
+        self._half = frozenset(node.outputs[0].name or "" for node in typed if _is_half(node))
         self.parts = parts_of(rewritten, self._half)
         touching = [node for node in rewritten.graph if touches(node, wider)]
         self._wider = {node.outputs[0].name or "" for node in touching}
@@ -238,6 +238,11 @@ class _Trials:
     def _evaluator(self, mixed: Mixed) -> GraphEvaluator:
         self._count += 1
         return GraphEvaluator(mixed.graph(self._rewritten))
+
+
+def _is_half(node: ir.Node) -> bool:
+    """Whether a node of a FP16 graph writes FP16 or reads it, as one does that compares."""
+    return any(value is not None and value.dtype == HALF for value in (*node.inputs, *node.outputs))
 
 
 def _suspects(failed: Sequence[DriftReport], reference: Reference, budget: float | None) -> Reference:

@@ -12,8 +12,8 @@ from PIL import Image
 import defian_edge as de
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.report import measure_drift
-from defian_edge.calibration.photos import evaluation_pairs
-from defian_edge.calibration.ranges.fp16_range import beyond_fp16
+from defian_edge.calibration.photos import EvaluationPair, evaluation_pairs
+from defian_edge.calibration.ranges.fp16_range import BeyondFp16, beyond_fp16
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import Target, is_available
 from defian_edge.export.engine.kernels import kernels_in
@@ -32,7 +32,7 @@ from defian_edge.export.tables import range_lines
 from defian_edge.export.trace.network import Io
 from defian_edge.runtime.errors import DefianError
 from tests.conftest import noise, random_checkpoint, tiny
-from tests.export.mixed_networks import Blocks, Offset, block, blue_block, blue_photo, fine_block, seeded
+from tests.export.mixed_networks import Blocks, Compared, Offset, block, blue_block, blue_photo, fine_block, seeded
 from tests.export.strangers import STRANGERS, graph_of, stranger
 
 BF16, HALF, FULL = ir.DataType.BFLOAT16, ir.DataType.FLOAT16, ir.DataType.FLOAT
@@ -118,6 +118,39 @@ def test_no_value_beyond_fp16s_range_is_cast_to_fp16(exported):
     assert [use.node.name for use in relu.outputs[0].uses()] == ["body.1.body.4"]
     [cast] = [use.node for use in nodes["body.1.body.4"].outputs[0].uses()]
     assert cast.attributes["to"].as_int() == int(HALF)
+
+
+def reference_on(network, *pictures):
+    """Of photos ``0``, ``1``, ... that are like the network's own pictures of these, and of no hard image."""
+    own = [network.upscale(lr) for lr in pictures]
+    hr = [np.clip(each.astype(int) + noise(*each.shape) // 8 - 16, 0, 255).astype(np.uint8) for each in own]
+    pairs = [EvaluationPair(str(index), *pair) for index, pair in enumerate(zip(pictures, hr, strict=True))]
+    return replace(reference_of(network, pairs), hard=())
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """The graph of a network whose loud map is read by nodes that write booleans and integers, and its choice."""
+    network = open_source(seeded(Compared))
+    graph = network.trace(Io.UINT8)
+    apply_rewrites(graph)
+    reference = reference_on(network, noise(24, 30, 3) // 16 * 16)
+    report = measure_drift("fp16", GraphEvaluator(make_fp16(graph)), reference)
+    assert not report.verdict(0.05).passed
+    options = MixOptions(0.05, PROFILE, bf16=True)
+    return graph, choose_types(graph, BeyondFp16(), [report], reference, options)
+
+
+def test_nor_is_it_for_what_compares_it_and_writes_no_floats(compared):
+    graph, mixed = compared
+    assert not mixed.refused
+    made = mixed.graph(graph).graph
+    readers = {node.op_type: node for node in made if node.op_type in ("Greater", "ArgMax")}
+    assert set(readers) == {"Greater", "ArgMax"}
+    assert {node.inputs[0].dtype for node in readers.values()} == {BF16}
+    [loud] = [node.outputs[0] for node in made if node.name == "head"]
+    casts = [use.node for use in loud.uses() if use.node.op_type == "Cast"]
+    assert {cast.attributes["to"].as_int() for cast in casts} <= {int(BF16)}
 
 
 def test_the_manifest_and_the_summary_tell_which_and_a_session_on_the_cpu_says_what_runs_it(exported):
@@ -207,6 +240,13 @@ def test_a_compiler_builds_fp16_bf16_and_fp32_in_one_engine(exported):
     kernels = kernels_in(build_engine(model.serialise(), options).log)
     written = {tensor.dtype for kernel in kernels for tensor in kernel.writes}
     assert {"BFloat16", "Half"} <= written
+
+
+@rtx
+def test_a_compiler_builds_comparisons_of_bf16(compared):
+    graph, mixed = compared
+    options = EngineOptions(Target.TENSORRT_RTX, PROFILE, uint8=True, sm=89)
+    assert build_engine(Variant(Precision.FP16, mixed.graph(graph)).serialise(), options).plan
 
 
 @pytest.mark.parametrize("name", STRANGERS)
