@@ -31,12 +31,14 @@ class Mixing:
     Attributes:
         gate: measures the variants.
         options: of the export.
+        capability: that engines are built for; see :meth:`defian_edge.export.options.ExportOptions.may_mix_bf16`.
         images: on which FP16's range was measured.
         say: told what is being done, and which parts have which type.
     """
 
     gate: DriftGate
     options: ExportOptions
+    capability: str
     images: Sequence[np.ndarray]
     say: Callable[[str], None]
 
@@ -52,7 +54,7 @@ class Mixing:
             graph: the FP32 graph that it was made of.
         """
         options = self.options
-        mix = MixOptions(options.max_drift, options.profile, options.may_mix_bf16, self.images)
+        mix = MixOptions(options.max_drift, options.profile, options.may_mix_bf16(self.capability), self.images)
         failed = []
         while variant.precision is Precision.FP16 and len(failed) < ROUNDS:
             if found.report is None or found.report.verdict(options.max_drift).passed:

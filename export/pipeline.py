@@ -72,6 +72,8 @@ class _Inputs:
     rewrites: tuple[Rewrite, ...]
     pairs: list[EvaluationPair]
     patches: CalibrationSet | None
+    capability: str
+    """Of the GPUs that engines are built for, such as ``8.9``, or ``any``; empty if none is built."""
 
 
 def run_export(
@@ -114,7 +116,7 @@ def run_export(
             size = PackSize(options.profile, options.reference_size)
             gate = DriftGate(network, inputs.pairs, size, say)
             pack, measured = gate.pack, [gate.measured(variant) for variant in variants]
-            mixing = Mixing(gate, options, _range_images(inputs), say)
+            mixing = Mixing(gate, options, inputs.capability, _range_images(inputs), say)
             for index, (variant, found) in enumerate(zip(variants, measured, strict=True)):
                 graph = graphs.of(variant.precision)
                 variants[index], measured[index] = mixing.where_needed(variant, found, graph)
@@ -184,11 +186,12 @@ def _inputs(source: Source, options: ExportOptions) -> _Inputs:
     require_writable_folder(options.out)
     if options.triton is not None:
         require_writable_folder(options.triton, "--triton")
+    capability = ""
     if options.target is not Target.ONNX:
         capability = require_target(_engine_options(options))
         if options.device is not None:
             require_capability(device_for(options.device), capability)
-    return _Inputs(network, options, rewrites, pairs, patches)
+    return _Inputs(network, options, rewrites, pairs, patches, capability)
 
 
 def _range_images(inputs: _Inputs) -> list[np.ndarray]:

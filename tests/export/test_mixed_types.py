@@ -14,11 +14,12 @@ from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.report import measure_drift
 from defian_edge.calibration.photos import EvaluationPair, evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import BeyondFp16, beyond_fp16
+from defian_edge.export import pipeline
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import Target, is_available
 from defian_edge.export.engine.kernels import kernels_in
 from defian_edge.export.engine.lowering import Eigen
-from defian_edge.export.options import ExportOptions
+from defian_edge.export.options import FIRST_BF16_SM, ExportOptions
 from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.mixed import MixOptions, choose_types
@@ -30,6 +31,7 @@ from defian_edge.export.source.base import reference_of
 from defian_edge.export.source.opening import open_source
 from defian_edge.export.tables import range_lines
 from defian_edge.export.trace.network import Io
+from defian_edge.runtime.building.compiler import targets
 from defian_edge.runtime.errors import DefianError
 from tests.conftest import noise, random_checkpoint, tiny
 from tests.export.mixed_networks import Blocks, Compared, Offset, block, blue_block, blue_photo, fine_block, seeded
@@ -263,18 +265,53 @@ def test_every_node_is_in_one_part_and_blocks_are_parts(name):
 
 
 @pytest.mark.parametrize(
-    ("options", "may"),
+    ("options", "capability", "may"),
     [
-        ({}, False),
-        ({"graph_for": Use.ENGINE}, True),
-        ({"target": Target.TENSORRT_RTX, "sm": 89}, True),
-        ({"target": Target.TENSORRT_RTX, "sm": 75}, False),
-        ({"target": Target.TENSORRT_RTX, "sm": 89, "eigen": Eigen.PLUGIN}, False),
-        ({"target": Target.TENSORRT_RTX, "sm": 89, "graph_for": Use.PORTABLE}, False),
+        ({}, "", False),
+        ({"graph_for": Use.ENGINE}, "", True),
+        ({"graph_for": Use.ENGINE, "device": "t4"}, "", False),
+        ({"graph_for": Use.ENGINE, "device": "orin-nano"}, "", True),
+        ({"graph_for": Use.ENGINE, "triton": "there"}, "", False),
+        ({"target": Target.TENSORRT}, "7.5", False),
+        ({"target": Target.TENSORRT}, "9.0", True),
+        ({"target": Target.TENSORRT, "device": "t4"}, "7.5", False),
+        ({"target": Target.TENSORRT, "device": "rtx4090"}, "8.9", True),
+        ({"target": Target.TENSORRT_RTX, "sm": 120}, "12.0", True),
+        ({"target": Target.TENSORRT_RTX, "sm": 75}, "7.5", False),
+        ({"target": Target.TENSORRT_RTX, "sm": "current"}, "7.5", False),
+        ({"target": Target.TENSORRT_RTX, "sm": "current"}, "8.6", True),
+        ({"target": Target.TENSORRT_RTX, "sm": "any"}, "any", False),
+        ({"target": Target.TENSORRT_RTX, "sm": "any", "device": "rtx4090"}, "any", False),
+        ({"target": Target.TENSORRT_RTX, "sm": 89, "eigen": Eigen.PLUGIN}, "8.9", False),
+        ({"target": Target.TENSORRT_RTX, "sm": 89, "graph_for": Use.PORTABLE}, "8.9", False),
     ],
 )
-def test_parts_become_bf16_where_an_engine_will_know_it(options, may, tmp_path):
-    assert ExportOptions(tmp_path, (Precision.FP16,), **options).may_mix_bf16 is may
+def test_parts_become_bf16_where_an_engine_will_know_it(options, capability, may, tmp_path):
+    assert ExportOptions(tmp_path, (Precision.FP16,), **options).may_mix_bf16(capability) is may
+
+
+@pytest.mark.parametrize(("capability", "may"), [("7.5", False), ("8.9", True)])
+def test_the_gpu_that_tensorrt_builds_for_decides(capability, may, photos, tmp_path, monkeypatch):
+    """The compiler says what it is; the export ends where it has handed that on."""
+
+    def begun(gate, options, told, images, say):
+        raise DefianError(f"with BF16: {options.may_mix_bf16(told)}")
+
+    monkeypatch.setattr(pipeline, "require_target", lambda _: capability)
+    monkeypatch.setattr(pipeline, "Mixing", begun)
+    options = ExportOptions(
+        tmp_path, (Precision.FP16,), target=Target.TENSORRT, dataset=photos, max_drift=0.05, profile=PROFILE,
+        rewrite_memory=False, reference_size=0.0,
+    )  # fmt: skip
+    with pytest.raises(DefianError, match=f"with BF16: {may}"):
+        run_export(seeded(Compared), options)
+
+
+@rtx
+def test_any_gpu_is_also_one_without_bf16():
+    import tensorrt_rtx
+
+    assert min(targets(tensorrt_rtx)) < FIRST_BF16_SM
 
 
 COST = {"a": 0.1, "b": 0.02, "c": 0.04, "d": 0.001}
