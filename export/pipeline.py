@@ -115,11 +115,9 @@ def run_export(
         with watch.step("drift"):
             size = PackSize(options.profile, options.reference_size)
             gate = DriftGate(network, inputs.pairs, size, say)
-            pack, measured = gate.pack, [gate.measured(variant) for variant in variants]
-            mixing = Mixing(gate, options, inputs.capability, _range_images(inputs), say)
-            for index, (variant, found) in enumerate(zip(variants, measured, strict=True)):
-                graph = graphs.of(variant.precision)
-                variants[index], measured[index] = mixing.where_needed(variant, found, graph)
+            pack, mixing = gate.pack, Mixing(gate, options, inputs.capability, _range_images(inputs), say)
+            for index, variant in enumerate(variants):
+                variants[index], measured[index] = _typed(variant, gate.measured(variant), mixing, graphs)
     built: list[Built] = []
     for variant, found in zip(variants, measured, strict=True):
         verdict, engine = _verdict(variant, found, options.max_drift), None
@@ -222,6 +220,13 @@ def _variant(
     if options.eigen is Eigen.INLINE:
         inline_functions(variant.model)
     return variant
+
+
+def _typed(variant: Variant, found: Measured, mixing: Mixing, graphs: Graphs) -> tuple[Variant, Measured]:
+    """FP16 with other types in the parts that need them, and its drift then; other precisions as they are."""
+    if variant.precision is Precision.FP16:
+        return mixing.where_needed(variant, found, graphs.of(variant.precision))
+    return variant, found
 
 
 def _verdict(variant: Variant, measured: Measured, budget: float | None) -> DriftVerdict:
