@@ -12,7 +12,7 @@ from PIL import Image
 import defian_edge as de
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.report import measure_drift
-from defian_edge.calibration.photos import EvaluationPair, evaluation_pairs
+from defian_edge.calibration.photos import evaluation_pairs
 from defian_edge.calibration.ranges.fp16_range import BeyondFp16, beyond_fp16
 from defian_edge.export import pipeline
 from defian_edge.export.engine.build import EngineOptions, build_engine
@@ -34,7 +34,17 @@ from defian_edge.export.trace.network import Io
 from defian_edge.runtime.building.compiler import targets
 from defian_edge.runtime.errors import DefianError
 from tests.conftest import noise, random_checkpoint, tiny
-from tests.export.mixed_networks import Blocks, Compared, Offset, block, blue_block, blue_photo, fine_block, seeded
+from tests.export.mixed_networks import (
+    Blocks,
+    Compared,
+    Offset,
+    block,
+    blue_block,
+    blue_photo,
+    fine_block,
+    reference_on,
+    seeded,
+)
 from tests.export.strangers import STRANGERS, graph_of, stranger
 
 BF16, HALF, FULL = ir.DataType.BFLOAT16, ir.DataType.FLOAT16, ir.DataType.FLOAT
@@ -120,14 +130,6 @@ def test_no_value_beyond_fp16s_range_is_cast_to_fp16(exported):
     assert [use.node.name for use in relu.outputs[0].uses()] == ["body.1.body.4"]
     [cast] = [use.node for use in nodes["body.1.body.4"].outputs[0].uses()]
     assert cast.attributes["to"].as_int() == int(HALF)
-
-
-def reference_on(network, *pictures):
-    """Of photos ``0``, ``1``, ... that are like the network's own pictures of these, and of no hard image."""
-    own = [network.upscale(lr) for lr in pictures]
-    hr = [np.clip(each.astype(int) + noise(*each.shape) // 8 - 16, 0, 255).astype(np.uint8) for each in own]
-    pairs = [EvaluationPair(str(index), *pair) for index, pair in enumerate(zip(pictures, hr, strict=True))]
-    return replace(reference_of(network, pairs), hard=())
 
 
 @pytest.fixture(scope="module")
@@ -294,7 +296,8 @@ def test_parts_become_bf16_where_an_engine_will_know_it(options, capability, may
 def test_the_gpu_that_tensorrt_builds_for_decides(capability, may, photos, tmp_path, monkeypatch):
     """The compiler says what it is; the export ends where it has handed that on."""
 
-    def begun(gate, options, told, images, say):
+    def begun(*arguments):
+        _, options, told, *_ = arguments
         raise DefianError(f"with BF16: {options.may_mix_bf16(told)}")
 
     monkeypatch.setattr(pipeline, "require_target", lambda _: capability)
@@ -333,8 +336,8 @@ def test_the_search_leaves_out_few_and_takes_in_what_fits(budget, kept):
     assert len(asked) <= 2 + 2 + len(again)
 
 
-def test_noise_is_upscaled_as_without_a_budget(exported):
-    """The blue block is silent on anything else, so that BF16 in it changes nothing."""
+def test_noise_is_upscaled_alike_with_bf16_and_with_fp32_in_the_part(exported):
+    """The blue block is silent on anything else, so that it does not matter what it is."""
     mixed = GraphEvaluator(exported("blue").artefacts[0].variant.model)
     full = GraphEvaluator(exported("blue", use=Use.PORTABLE).artefacts[0].variant.model)
     assert np.array_equal(mixed(noise(24, 30, 3)).image, full(noise(24, 30, 3)).image)
