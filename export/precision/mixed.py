@@ -141,14 +141,16 @@ def choose_types(
     trials = _Trials(rewritten, beyond, wider, suspects, options, say)
     parts, ranged = list(trials.parts), list(trials.ranged)
     levels = dict.fromkeys(parts, Level.RANGE)
-    if options.bf16 and ranged and trials.keeps(in_bf16 := {**levels, **dict.fromkeys(ranged, Level.BF16)}):
+    in_bf16 = {**levels, **dict.fromkeys(ranged, Level.BF16)}
+    if options.bf16 and ranged and trials.keeps(in_bf16):
         return trials.mixed(in_bf16)
     if not ranged or not trials.keeps(levels):
         levels = trials.narrowed(levels)
         if levels is None:
             return trials.refused()
     for part in ranged if options.bf16 else ():
-        if levels[part] is Level.RANGE and trials.keeps(tried := {**levels, part: Level.BF16}):
+        tried = {**levels, part: Level.BF16}
+        if levels[part] is Level.RANGE and tried != in_bf16 and trials.keeps(tried):
             levels = tried
     return trials.mixed(levels)
 

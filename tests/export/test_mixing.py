@@ -44,7 +44,7 @@ PRECISE = 3e6
 class Case:
     """A network of :class:`Chain`, what it makes of some pictures, and its FP16 graph's report on them."""
 
-    def __init__(self, modules, *pictures, budget=BUDGET):
+    def __init__(self, modules: list[nn.Module], *pictures: np.ndarray, budget: float | None = BUDGET) -> None:
         network = open_source(seeded(lambda: Chain(*modules)))
         self.graph, self.reference, self.budget = network.trace(Io.UINT8), reference_on(network, *pictures), budget
         self.upscale = network.upscale
