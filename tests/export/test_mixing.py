@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -123,7 +124,7 @@ class Means(nn.Module):
 
 def test_sums_that_leave_the_range_are_fp32_by_rule_so_that_none_has_to_be_found():
     graph = Case([Means()], DARK).graph
-    sums = frozenset(node.outputs[0].name for node in graph.graph if node.op_type == "ReduceMean")
+    sums = frozenset(node.outputs[0].name or "" for node in graph.graph if node.op_type == "ReduceMean")
     assert len(sums) == 2
     found, none = (make_fp16(graph, BeyondFp16(frozenset(), each)) for each in (sums, frozenset()))
     assert Variant(Precision.FP16, found).serialise() == Variant(Precision.FP16, none).serialise()
@@ -154,7 +155,7 @@ def rounds(monkeypatch, tmp_path):
             return left.pop(0)
 
         monkeypatch.setattr(mixing, "choose_types", chosen)
-        gate = SimpleNamespace(reference=None, measured=lambda _: Measured(measured.pop(0)))
+        gate: Any = SimpleNamespace(reference=None, measured=lambda _: Measured(measured.pop(0)))
         given = ExportOptions(tmp_path, (Precision.FP16,), max_drift=BUDGET, graph_for=Use.ENGINE, **options)
         first = Variant(Precision.FP16, make_fp16(graph))
         mix = Mixing(gate, given, "", [], lambda _: None)
