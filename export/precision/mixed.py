@@ -137,7 +137,7 @@ def choose_types(
     say("measuring what leaves the range of FP16 on the images that miss the budget")
     images = [*options.images, *(pair.lr for pair in suspects.pairs), *(each.lr for each in suspects.hard)]
     seen = beyond_fp16(rewritten, images, options.profile.largest_pixels)
-    wider = seen.tensors - beyond.tensors  # what sums leaves the range there is FP32 by rule
+    wider = seen.tensors - beyond.tensors  # sums are FP32 by rule
     trials = _Trials(rewritten, beyond, wider, suspects, options, say)
     parts, ranged = list(trials.parts), list(trials.ranged)
     levels = dict.fromkeys(parts, Level.RANGE)
