@@ -6,8 +6,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from defian_edge.export.engine.lowering import Eigen, inline_functions
-from defian_edge.export.precision import Precision
-from defian_edge.export.precision.fp16 import by_measurement
 from defian_edge.export.precision.mixed import MixOptions, choose_types
 
 if TYPE_CHECKING:
@@ -31,41 +29,44 @@ class Mixing:
     Attributes:
         gate: measures the variants.
         options: of the export.
+        capability: that engines are built for; see :meth:`defian_edge.export.options.ExportOptions.may_mix_bf16`.
         images: on which FP16's range was measured.
         say: told what is being done, and which parts have which type.
     """
 
     gate: DriftGate
     options: ExportOptions
+    capability: str
     images: Sequence[np.ndarray]
     say: Callable[[str], None]
 
     def where_needed(self, variant: Variant, found: Measured, graph: ir.Model) -> tuple[Variant, Measured]:
-        """The variant and what was measured of it, as they are if it is not FP16 or keeps its budget.
+        """The variant and what was measured of it, as they are if it keeps its budget.
 
-        Otherwise the variant with mixed types and its drift; or, with the reason in its ``mixed`` under ``refused``, as
-        it was, if there are no such types.
+        Otherwise the variant with mixed types and its drift, which misses the budget still if so many rounds are not
+        enough; or, with the reason in its ``mixed`` under ``refused``, both as they were, if there are no such types.
 
         Args:
-            variant: of any precision.
+            variant: FP16 without mixed types.
             found: what the gate measured of it.
             graph: the FP32 graph that it was made of.
         """
         options = self.options
-        mix = MixOptions(options.max_drift, options.profile, options.may_mix_bf16, self.images)
-        failed = []
-        while variant.precision is Precision.FP16 and len(failed) < ROUNDS:
-            if found.report is None or found.report.verdict(options.max_drift).passed:
+        mix = MixOptions(options.max_drift, options.profile, options.may_mix_bf16(self.capability), self.images)
+        mixed, measured, failed, trials = variant, found, [], 0
+        for _ in range(ROUNDS):
+            if measured.report is None or measured.report.verdict(options.max_drift).passed:
                 break
-            failed.append(found.report)
+            failed.append(measured.report)
             chosen = choose_types(graph, variant.beyond, failed, self.gate.reference, mix, self.say)
+            trials += chosen.trials
+            chosen = replace(chosen, trials=trials)
             if chosen.refused:
                 return replace(variant, mixed=chosen.as_json()), found
             self.say(f"fp16 with mixed types: {chosen}")
             model = chosen.graph(graph)
             if options.eigen is Eigen.INLINE:
                 inline_functions(model)
-            alone = by_measurement(graph, chosen.beyond)
-            variant = replace(variant, model=model, beyond=chosen.beyond, by_measurement=alone, mixed=chosen.as_json())
-            found = self.gate.measured(variant)
-        return variant, found
+            mixed = replace(variant, model=model, mixed=chosen.as_json())
+            measured = self.gate.measured(mixed)
+        return mixed, measured

@@ -18,6 +18,7 @@ from defian_edge.export.source.picture import PictureFormat
 from defian_edge.export.trace.network import Io
 from defian_edge.export.triton.options import Served, TritonOptions, require_servable
 from defian_edge.runtime.arguments import shown
+from defian_edge.runtime.building.compiler import ANY
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.hardware.here import device_for
 from defian_edge.runtime.profile import DEFAULT_PROFILE, ShapeProfile
@@ -154,15 +155,22 @@ class ExportOptions:
             if isinstance(given, str):
                 object.__setattr__(self, name, Path(given))
 
-    @property
-    def may_mix_bf16(self) -> bool:
+    def may_mix_bf16(self, capability: str = "") -> bool:
         """Whether parts of a FP16 graph may become BF16: a compiler gets it, for a GPU that has BF16.
 
         ONNX Runtime has no BF16 convolution on a CPU, and what is exported to be run anywhere shall run there.
+
+        Args:
+            capability: that engines will be built for, such as ``8.9``, or ``any``, which holds 7.5; empty if none is
+                built here, so that the device decides if there is one.
         """
-        sm = device_for(self.device).sm if self.device is not None else self.sm
+        if capability == ANY:
+            return False
+        sm = int(capability.replace(".", "")) if capability else None
+        if sm is None and self.device is not None:
+            sm = device_for(self.device).sm
         served_as_graph = self.triton is not None and self.target is Target.ONNX
-        older = isinstance(sm, int) and sm < FIRST_BF16_SM
+        older = sm is not None and sm < FIRST_BF16_SM
         return self.use is Use.ENGINE and self.eigen is not Eigen.PLUGIN and not served_as_graph and not older
 
     @property

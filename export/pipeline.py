@@ -72,6 +72,8 @@ class _Inputs:
     rewrites: tuple[Rewrite, ...]
     pairs: list[EvaluationPair]
     patches: CalibrationSet | None
+    capability: str
+    """Of the GPUs that engines are built for, such as ``8.9``, or ``any``; empty if none is built."""
 
 
 def run_export(
@@ -113,11 +115,9 @@ def run_export(
         with watch.step("drift"):
             size = PackSize(options.profile, options.reference_size)
             gate = DriftGate(network, inputs.pairs, size, say)
-            pack, measured = gate.pack, [gate.measured(variant) for variant in variants]
-            mixing = Mixing(gate, options, _range_images(inputs), say)
-            for index, (variant, found) in enumerate(zip(variants, measured, strict=True)):
-                graph = graphs.of(variant.precision)
-                variants[index], measured[index] = mixing.where_needed(variant, found, graph)
+            pack, mixing = gate.pack, Mixing(gate, options, inputs.capability, _range_images(inputs), say)
+            for index, variant in enumerate(variants):
+                variants[index], measured[index] = _typed(variant, gate.measured(variant), mixing, graphs)
     built: list[Built] = []
     for variant, found in zip(variants, measured, strict=True):
         verdict, engine = _verdict(variant, found, options.max_drift), None
@@ -184,11 +184,12 @@ def _inputs(source: Source, options: ExportOptions) -> _Inputs:
     require_writable_folder(options.out)
     if options.triton is not None:
         require_writable_folder(options.triton, "--triton")
+    capability = ""
     if options.target is not Target.ONNX:
         capability = require_target(_engine_options(options))
         if options.device is not None:
             require_capability(device_for(options.device), capability)
-    return _Inputs(network, options, rewrites, pairs, patches)
+    return _Inputs(network, options, rewrites, pairs, patches, capability)
 
 
 def _range_images(inputs: _Inputs) -> list[np.ndarray]:
@@ -219,6 +220,13 @@ def _variant(
     if options.eigen is Eigen.INLINE:
         inline_functions(variant.model)
     return variant
+
+
+def _typed(variant: Variant, found: Measured, mixing: Mixing, graphs: Graphs) -> tuple[Variant, Measured]:
+    """FP16 with other types in the parts that need them, and its drift then; other precisions as they are."""
+    if variant.precision is Precision.FP16:
+        return mixing.where_needed(variant, found, graphs.of(variant.precision))
+    return variant, found
 
 
 def _verdict(variant: Variant, measured: Measured, budget: float | None) -> DriftVerdict:

@@ -158,7 +158,7 @@ def _mixed(mixed: dict[str, Any]) -> str:
     """Which parts have which type, in words."""
     words = {"bf16": "BF16 where FP16's range ends", "fp32_range": "FP32 where FP16's range ends", "fp32": "FP32"}
     told = [f"{words[key]}: {', '.join(mixed[key])}" for key in words if mixed[key]]
-    return f"{'; '.join(told) or 'FP32 for sums alone'} (of {mixed['parts']} parts, {mixed['trials']} graphs measured)"
+    return f"{'; '.join(told)} (of {mixed['parts']} parts, {mixed['trials']} graphs measured)"
 
 
 def int8_lines(

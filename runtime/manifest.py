@@ -84,8 +84,11 @@ class Manifest:
             measured; empty if it was not.
         source: what the network was and what it took for a picture, so that the reference can be run again; empty for
             DeFiAN.
-        mixed: parts of a FP16 graph that are BF16 (``bf16``) or FP32 (``fp32_range``, where FP16's range does not
-            hold them; ``fp32``) because it missed its budget or was not finite; empty if FP16 kept it alone.
+        mixed: what became of a FP16 graph that missed its budget or was not finite; empty if FP16 kept it alone.
+            ``bf16``, ``fp32_range`` and ``fp32`` name the parts of which nodes are BF16 or FP32 where FP16's range
+            ends, and those that are FP32 whole; ``parts`` counts all, ``nodes`` those that are not FP16 for it, and
+            ``trials`` the graphs that were measured. ``refused`` says why there was no choice, and is left out if
+            there was one; a refused graph is not written.
     """
 
     file: str

@@ -8,6 +8,7 @@ bits is worse in BF16, and becomes FP32, by whole parts.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,7 @@ class Mixed:
     """The choice.
 
     Attributes:
-        beyond: what stays FP32 wherever it is because it leaves FP16's range.
+        beyond: what stays FP32 wherever it is because it leaves FP16's range; as it was in the graph that missed.
         others: type of every node that would be FP16 and is not, by the name of its first output.
         bf16: parts of which some nodes are BF16.
         ranged: parts of which those nodes are FP32 because they leave FP16's range.
@@ -105,7 +106,7 @@ class Mixed:
             for level, parts in zip(Level, (self.bf16, self.ranged, self.fp32), strict=True)
             if parts
         ]
-        return "; ".join(words) or "FP16 but for sums that leave its range"
+        return "; ".join(words)
 
 
 def choose_types(
@@ -136,20 +137,20 @@ def choose_types(
     say("measuring what leaves the range of FP16 on the images that miss the budget")
     images = [*options.images, *(pair.lr for pair in suspects.pairs), *(each.lr for each in suspects.hard)]
     seen = beyond_fp16(rewritten, images, options.profile.largest_pixels)
-    wider = seen.tensors - beyond.tensors
-    known = BeyondFp16(beyond.tensors, beyond.sums | seen.sums)
-    trials = _Trials(rewritten, known, wider, suspects, options, say)
+    wider = seen.tensors - beyond.tensors  # sums are FP32 by rule
+    trials = _Trials(rewritten, beyond, wider, suspects, options, say)
     parts, ranged = list(trials.parts), list(trials.ranged)
     levels = dict.fromkeys(parts, Level.RANGE)
-    if options.bf16 and ranged and trials.keeps(in_bf16 := {**levels, **dict.fromkeys(ranged, Level.BF16)}):
+    in_bf16 = {**levels, **dict.fromkeys(ranged, Level.BF16)}
+    if options.bf16 and ranged and trials.keeps(in_bf16):
         return trials.mixed(in_bf16)
-    as_fp16 = not ranged and known.sums == beyond.sums
-    if as_fp16 or not trials.keeps(levels):
+    if not ranged or not trials.keeps(levels):
         levels = trials.narrowed(levels)
         if levels is None:
-            return trials.refused(beyond)
+            return trials.refused()
     for part in ranged if options.bf16 else ():
-        if levels[part] is Level.RANGE and trials.keeps(tried := {**levels, part: Level.BF16}):
+        tried = {**levels, part: Level.BF16}
+        if levels[part] is Level.RANGE and tried != in_bf16 and trials.keeps(tried):
             levels = tried
     return trials.mixed(levels)
 
@@ -160,16 +161,16 @@ class _Trials:
     def __init__(
         self,
         rewritten: ir.Model,
-        known: BeyondFp16,
+        beyond: BeyondFp16,
         wider: frozenset[str],
         suspects: Reference,
         options: MixOptions,
         say: Callable[[str], None],
     ) -> None:
-        self._rewritten, self._known, self._suspects, self._options = rewritten, known, suspects, options
+        self._rewritten, self._beyond, self._suspects, self._options = rewritten, beyond, suspects, options
         self._say, self._count, self._passed = say, 0, False
-        typed = make_fp16(rewritten, known).graph
-        self._half = frozenset(node.outputs[0].name or "" for node in typed if node.outputs[0].dtype == HALF)
+        typed = make_fp16(rewritten, beyond).graph
+        self._half = frozenset(node.outputs[0].name or "" for node in typed if _is_half(node))
         self.parts = parts_of(rewritten, self._half)
         touching = [node for node in rewritten.graph if touches(node, wider)]
         self._wider = {node.outputs[0].name or "" for node in touching}
@@ -187,14 +188,14 @@ class _Trials:
                 others[node] = BF16 if narrow else WIDE
         ranged = tuple(part for part in at[Level.RANGE] if part in self.ranged)
         return Mixed(
-            self._known, others, tuple(at[Level.BF16]), ranged, tuple(at[Level.FP32]), len(self.parts), self._count
+            self._beyond, others, tuple(at[Level.BF16]), ranged, tuple(at[Level.FP32]), len(self.parts), self._count
         )
 
-    def refused(self, beyond: BeyondFp16) -> Mixed:
+    def refused(self) -> Mixed:
         """No choice: everything has to be FP32, or not even that is enough."""
         limit = "without a fault" if self._options.budget is None else f"within {self._options.budget:g} dB"
         reason = f"no part can be FP16 {limit}" if self._passed else f"not even FP32 in every part is {limit}"
-        return Mixed(beyond, parts=len(self.parts), trials=self._count, refused=reason)
+        return Mixed(self._beyond, parts=len(self.parts), trials=self._count, refused=reason)
 
     def keeps(self, levels: Mapping[str, Level]) -> bool:
         """Whether a graph keeps the budget on every image; it is measured up to the first on which it does not."""
@@ -211,7 +212,7 @@ class _Trials:
         wide = dict.fromkeys(self.parts, Level.FP32)
         for part in self.parts:
             report = self._report({**wide, part: levels[part]})
-            errors[part] = error_of(report)
+            errors[part] = math.inf if report.hard else error_of(report)
             self._say(f"mixed types: {part} alone in FP16, error {errors[part]:.5f}")
             if report.verdict(self._options.budget).passed:
                 alone.add(part)
@@ -238,6 +239,11 @@ class _Trials:
     def _evaluator(self, mixed: Mixed) -> GraphEvaluator:
         self._count += 1
         return GraphEvaluator(mixed.graph(self._rewritten))
+
+
+def _is_half(node: ir.Node) -> bool:
+    """Whether a node of a FP16 graph writes FP16 or reads it, as one does that compares."""
+    return any(value is not None and value.dtype == HALF for value in (*node.inputs, *node.outputs))
 
 
 def _suspects(failed: Sequence[DriftReport], reference: Reference, budget: float | None) -> Reference:

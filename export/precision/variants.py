@@ -28,8 +28,10 @@ class Variant:
         calibration: how its ranges were found; INT8 only.
         beyond: what was measured to leave FP16's range.
         by_measurement: names of that which no rule would have kept FP32.
-        mixed: which parts of a FP16 graph are BF16 or FP32 so that it keeps its budget, as
-            :meth:`defian_edge.export.precision.mixed.Mixed.as_json` has it; empty if FP16 keeps it alone.
+        mixed: which parts of a FP16 graph are BF16 or FP32 so that it keeps its budget: ``bf16``, ``fp32_range``,
+            ``fp32``, ``parts``, ``trials``, ``nodes``, and ``refused`` if no choice does, as
+            :meth:`defian_edge.export.precision.mixed.Mixed.as_json` has them, with the trials of all rounds; empty if
+            FP16 keeps it alone.
     """
 
     precision: Precision

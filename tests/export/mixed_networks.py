@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from defian_edge.calibration.photos import EvaluationPair
+from defian_edge.export.source.base import reference_of
+from tests.conftest import noise
 from tools.architectures import Residual, conv, shuffled
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from defian_edge.calibration.drift.reference import Reference
+    from defian_edge.export.source.base import SourceNetwork
 
 WIDTH = 16
 OFFSET = 2500.0
@@ -96,7 +108,49 @@ class Offset(nn.Module):
         return self.tail(self.body(self.head(x)))
 
 
-def seeded(make: type[nn.Module], *arguments: object) -> nn.Module:
+class Compared(nn.Module):
+    """A map of up to 6e5 that is compared, and asked for its largest channel; what reads it writes no floats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        loud = torch.zeros(3, 3, 1, 1)
+        loud[range(3), range(3)] = 6e5
+        self.head, self.tail = conv_of(loud), nn.Sequential(conv(3, 12, 1), nn.PixelShuffle(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        loud = self.head(x)
+        first = loud.argmax(1, keepdim=True).to(x.dtype)
+        return self.tail(torch.where(loud > 5e4, first / 4, x))
+
+
+class Chain(nn.Module):
+    """Three channels through these modules in turn, none of which changes them, and a random convolution at the end."""
+
+    def __init__(self, *modules: nn.Module) -> None:
+        super().__init__()
+        self.body, self.tail = nn.Sequential(*modules), nn.Sequential(conv(3, 12, 1), nn.PixelShuffle(2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.tail(self.body(x))
+
+
+def scaled(gain: float, offset: float = 0.0, *, transposed: bool = False) -> nn.Module:
+    """Each of three channels by itself, times the gain, plus the offset."""
+    made = nn.ConvTranspose2d(3, 3, 1) if transposed else conv(3, 3, 1)
+    with torch.no_grad():
+        made.weight.copy_(torch.eye(3).view(3, 3, 1, 1) * gain)
+        assert made.bias is not None
+        made.bias.fill_(offset)
+    return made
+
+
+def loud_and_quiet(offset: float = 0.0, *, transposed: bool = False) -> list[nn.Module]:
+    """What white makes 6e5 above the offset, and its inverse."""
+    back = scaled(1 / 2000, -offset / 2000, transposed=transposed)
+    return [scaled(300.0), scaled(2000.0, offset), back, scaled(1 / 300)]
+
+
+def seeded(make: Callable[..., nn.Module], *arguments: object) -> nn.Module:
     """A network with contrast around grey, the same each time; arguments that can be called are called."""
     with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(0)
@@ -115,3 +169,11 @@ def blue_photo(side: int = 48) -> np.ndarray:
     photo = np.random.default_rng(5).integers(60, 200, (side, side, 3)).astype(np.uint8)
     photo[side // 4 : side // 2, side // 4 : side // 2] = (0, 0, 255)
     return photo
+
+
+def reference_on(network: SourceNetwork, *pictures: np.ndarray) -> Reference:
+    """Of photos ``0``, ``1``, ... that are like the network's own pictures of these, and of no hard image."""
+    own = [network.upscale(lr) for lr in pictures]
+    hr = [np.clip(each.astype(int) + noise(*each.shape) // 8 - 16, 0, 255).astype(np.uint8) for each in own]
+    pairs = [EvaluationPair(str(index), *pair) for index, pair in enumerate(zip(pictures, hr, strict=True))]
+    return replace(reference_of(network, pairs), hard=())

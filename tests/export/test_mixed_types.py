@@ -13,12 +13,13 @@ import defian_edge as de
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
 from defian_edge.calibration.drift.report import measure_drift
 from defian_edge.calibration.photos import evaluation_pairs
-from defian_edge.calibration.ranges.fp16_range import beyond_fp16
+from defian_edge.calibration.ranges.fp16_range import BeyondFp16, beyond_fp16
+from defian_edge.export import pipeline
 from defian_edge.export.engine.build import EngineOptions, build_engine
 from defian_edge.export.engine.compiler import Target, is_available
 from defian_edge.export.engine.kernels import kernels_in
 from defian_edge.export.engine.lowering import Eigen
-from defian_edge.export.options import ExportOptions
+from defian_edge.export.options import FIRST_BF16_SM, ExportOptions
 from defian_edge.export.pipeline import run_export
 from defian_edge.export.precision import Precision
 from defian_edge.export.precision.mixed import MixOptions, choose_types
@@ -30,9 +31,20 @@ from defian_edge.export.source.base import reference_of
 from defian_edge.export.source.opening import open_source
 from defian_edge.export.tables import range_lines
 from defian_edge.export.trace.network import Io
+from defian_edge.runtime.building.compiler import targets
 from defian_edge.runtime.errors import DefianError
 from tests.conftest import noise, random_checkpoint, tiny
-from tests.export.mixed_networks import Blocks, Offset, block, blue_block, blue_photo, fine_block, seeded
+from tests.export.mixed_networks import (
+    Blocks,
+    Compared,
+    Offset,
+    block,
+    blue_block,
+    blue_photo,
+    fine_block,
+    reference_on,
+    seeded,
+)
 from tests.export.strangers import STRANGERS, graph_of, stranger
 
 BF16, HALF, FULL = ir.DataType.BFLOAT16, ir.DataType.FLOAT16, ir.DataType.FLOAT
@@ -118,6 +130,31 @@ def test_no_value_beyond_fp16s_range_is_cast_to_fp16(exported):
     assert [use.node.name for use in relu.outputs[0].uses()] == ["body.1.body.4"]
     [cast] = [use.node for use in nodes["body.1.body.4"].outputs[0].uses()]
     assert cast.attributes["to"].as_int() == int(HALF)
+
+
+@pytest.fixture(scope="module")
+def compared():
+    """The graph of a network whose loud map is read by nodes that write booleans and integers, and its choice."""
+    network = open_source(seeded(Compared))
+    graph = network.trace(Io.UINT8)
+    apply_rewrites(graph)
+    reference = reference_on(network, noise(24, 30, 3) // 16 * 16)
+    report = measure_drift("fp16", GraphEvaluator(make_fp16(graph)), reference)
+    assert not report.verdict(0.05).passed
+    options = MixOptions(0.05, PROFILE, bf16=True)
+    return graph, choose_types(graph, BeyondFp16(), [report], reference, options)
+
+
+def test_nor_is_it_for_what_compares_it_and_writes_no_floats(compared):
+    graph, mixed = compared
+    assert not mixed.refused
+    made = mixed.graph(graph).graph
+    readers = {node.op_type: node for node in made if node.op_type in ("Greater", "ArgMax")}
+    assert set(readers) == {"Greater", "ArgMax"}
+    assert {node.inputs[0].dtype for node in readers.values()} == {BF16}
+    [loud] = [node.outputs[0] for node in made if node.name == "head"]
+    casts = [use.node for use in loud.uses() if use.node.op_type == "Cast"]
+    assert {cast.attributes["to"].as_int() for cast in casts} <= {int(BF16)}
 
 
 def test_the_manifest_and_the_summary_tell_which_and_a_session_on_the_cpu_says_what_runs_it(exported):
@@ -209,6 +246,13 @@ def test_a_compiler_builds_fp16_bf16_and_fp32_in_one_engine(exported):
     assert {"BFloat16", "Half"} <= written
 
 
+@rtx
+def test_a_compiler_builds_comparisons_of_bf16(compared):
+    graph, mixed = compared
+    options = EngineOptions(Target.TENSORRT_RTX, PROFILE, uint8=True, sm=89)
+    assert build_engine(Variant(Precision.FP16, mixed.graph(graph)).serialise(), options).plan
+
+
 @pytest.mark.parametrize("name", STRANGERS)
 def test_every_node_is_in_one_part_and_blocks_are_parts(name):
     model = graph_of(stranger(name))
@@ -223,18 +267,54 @@ def test_every_node_is_in_one_part_and_blocks_are_parts(name):
 
 
 @pytest.mark.parametrize(
-    ("options", "may"),
+    ("options", "capability", "may"),
     [
-        ({}, False),
-        ({"graph_for": Use.ENGINE}, True),
-        ({"target": Target.TENSORRT_RTX, "sm": 89}, True),
-        ({"target": Target.TENSORRT_RTX, "sm": 75}, False),
-        ({"target": Target.TENSORRT_RTX, "sm": 89, "eigen": Eigen.PLUGIN}, False),
-        ({"target": Target.TENSORRT_RTX, "sm": 89, "graph_for": Use.PORTABLE}, False),
+        ({}, "", False),
+        ({"graph_for": Use.ENGINE}, "", True),
+        ({"graph_for": Use.ENGINE, "device": "t4"}, "", False),
+        ({"graph_for": Use.ENGINE, "device": "orin-nano"}, "", True),
+        ({"graph_for": Use.ENGINE, "triton": "there"}, "", False),
+        ({"target": Target.TENSORRT}, "7.5", False),
+        ({"target": Target.TENSORRT}, "9.0", True),
+        ({"target": Target.TENSORRT, "device": "t4"}, "7.5", False),
+        ({"target": Target.TENSORRT, "device": "rtx4090"}, "8.9", True),
+        ({"target": Target.TENSORRT_RTX, "sm": 120}, "12.0", True),
+        ({"target": Target.TENSORRT_RTX, "sm": 75}, "7.5", False),
+        ({"target": Target.TENSORRT_RTX, "sm": "current"}, "7.5", False),
+        ({"target": Target.TENSORRT_RTX, "sm": "current"}, "8.6", True),
+        ({"target": Target.TENSORRT_RTX, "sm": "any"}, "any", False),
+        ({"target": Target.TENSORRT_RTX, "sm": "any", "device": "rtx4090"}, "any", False),
+        ({"target": Target.TENSORRT_RTX, "sm": 89, "eigen": Eigen.PLUGIN}, "8.9", False),
+        ({"target": Target.TENSORRT_RTX, "sm": 89, "graph_for": Use.PORTABLE}, "8.9", False),
     ],
 )
-def test_parts_become_bf16_where_an_engine_will_know_it(options, may, tmp_path):
-    assert ExportOptions(tmp_path, (Precision.FP16,), **options).may_mix_bf16 is may
+def test_parts_become_bf16_where_an_engine_will_know_it(options, capability, may, tmp_path):
+    assert ExportOptions(tmp_path, (Precision.FP16,), **options).may_mix_bf16(capability) is may
+
+
+@pytest.mark.parametrize(("capability", "may"), [("7.5", False), ("8.9", True)])
+def test_the_gpu_that_tensorrt_builds_for_decides(capability, may, photos, tmp_path, monkeypatch):
+    """The compiler says what it is; the export ends where it has handed that on."""
+
+    def begun(*arguments):
+        _, options, told, *_ = arguments
+        raise DefianError(f"with BF16: {options.may_mix_bf16(told)}")
+
+    monkeypatch.setattr(pipeline, "require_target", lambda _: capability)
+    monkeypatch.setattr(pipeline, "Mixing", begun)
+    options = ExportOptions(
+        tmp_path, (Precision.FP16,), target=Target.TENSORRT, dataset=photos, max_drift=0.05, profile=PROFILE,
+        rewrite_memory=False, reference_size=0.0,
+    )  # fmt: skip
+    with pytest.raises(DefianError, match=f"with BF16: {may}"):
+        run_export(seeded(Compared), options)
+
+
+@rtx
+def test_any_gpu_is_also_one_without_bf16():
+    import tensorrt_rtx
+
+    assert min(targets(tensorrt_rtx)) < FIRST_BF16_SM
 
 
 COST = {"a": 0.1, "b": 0.02, "c": 0.04, "d": 0.001}
@@ -256,8 +336,8 @@ def test_the_search_leaves_out_few_and_takes_in_what_fits(budget, kept):
     assert len(asked) <= 2 + 2 + len(again)
 
 
-def test_noise_is_upscaled_as_without_a_budget(exported):
-    """The blue block is silent on anything else, so that BF16 in it changes nothing."""
+def test_noise_is_upscaled_alike_with_bf16_and_with_fp32_in_the_part(exported):
+    """The blue block is silent on anything else, so that it does not matter what it is."""
     mixed = GraphEvaluator(exported("blue").artefacts[0].variant.model)
     full = GraphEvaluator(exported("blue", use=Use.PORTABLE).artefacts[0].variant.model)
     assert np.array_equal(mixed(noise(24, 30, 3)).image, full(noise(24, 30, 3)).image)

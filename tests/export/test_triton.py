@@ -14,7 +14,7 @@ from defian_edge.export.rewrites import ALL
 from defian_edge.export.trace.network import Io
 from defian_edge.export.triton import repository
 from defian_edge.export.triton.options import TritonOptions
-from defian_edge.export.triton.repository import ONE_AT_A_TIME, triton_repository
+from defian_edge.export.triton.repository import ONE_AT_A_TIME, served_of, triton_repository
 from defian_edge.export.triton.staging import unfinished_folder
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.manifest import read_manifest
@@ -300,3 +300,14 @@ def test_a_model_that_finds_no_runtime_says_what_to_install(tmp_path, monkeypatc
     monkeypatch.setitem(sys.modules, "defian_edge.runtime.triton_model", None)
     with pytest.raises(ImportError, match=r"pip install 'defian-edge\[cpu\]'"):
         spec.loader.exec_module(module)
+
+
+def test_a_fp16_graph_with_parts_in_bf16_is_served_as_a_bf16_one(tmp_path):
+    mixed = {"bf16": ["body.1"], "fp32_range": [], "fp32": []}
+    graph = made_up(tmp_path / "made", "net.fp16.onnx", mixed=mixed)
+    assert served_of(read_manifest(graph)).precision == "bf16"
+    with pytest.raises(DefianError, match="no BF16 convolution on the CPU"):
+        triton_repository(graph, tmp_path / "models", SESSION)
+    wide = made_up(tmp_path / "wide", "net.fp16.onnx", mixed={"bf16": [], "fp32_range": ["body.1"], "fp32": []})
+    assert served_of(read_manifest(wide)).precision == "fp16"
+    assert triton_repository(wide, tmp_path / "models", SESSION)

@@ -79,8 +79,11 @@ def rank(
 
 
 def error_of(report: DriftReport) -> float:
-    """Mean squared difference from the reference before rounding, in 8-bit steps squared; infinite at a fault."""
-    if report.faults or report.hard or math.isnan(report.unrounded_to_reference):
+    """Mean squared difference from the reference before rounding, in 8-bit steps squared; infinite at a fault.
+
+    Of the photos alone: a hard image at fault changes nothing here, and is the verdict's.
+    """
+    if report.faults or math.isnan(report.unrounded_to_reference):
         return math.inf
     return PEAK**2 * 10.0 ** (-report.unrounded_to_reference / 10.0)
 
