@@ -20,6 +20,8 @@ picture's values from 128 to 255 are whole steps in BF16, so that a third island
 
 * ``output``: the convolution that writes the picture, and everything behind it.
 
+and so do transposed convolutions, which TensorRT-RTX does not know in BF16.
+
 In a FP16 graph single nodes may be BF16 or FP32 instead: :mod:`defian_edge.export.precision.mixed` chooses which where
 FP16 misses its budget.
 """
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
 NOTHING = BeyondFp16()
 WIDE, HALF = ir.DataType.FLOAT, ir.DataType.FLOAT16
 BF16 = ir.DataType.BFLOAT16
+NEVER_BF16 = frozenset({"ConvTranspose"})
+"""TensorRT-RTX 1.7.1 cannot type it as BF16 and builds no engine (docs/networks.md)."""
 ALL_ALIKE: Mapping[str, ir.DataType] = MappingProxyType({})
 """No node has another type than the graph."""
 REDUCTIONS = {"ReduceMean", "ReduceSum"}
@@ -168,6 +172,8 @@ def _wide_nodes(
     wide = {node for node in graph if touches(node, beyond.tensors) or node.outputs[0].name in beyond.sums}
     if half == HALF:
         wide |= {node for node in graph if not _constants_fit(node)}
+    if half == BF16:
+        wide |= {node for node in graph if node.op_type in NEVER_BF16}
     wide |= from_sizes_alone(graph) | {node for node in graph if not gives(node, half)}
     maps = Maps(graph)
     if Island.OUTPUT in islands:

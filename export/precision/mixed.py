@@ -18,7 +18,7 @@ from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.drift.report import measure_drift
 from defian_edge.calibration.ranges.fp16_range import BeyondFp16, beyond_fp16
 from defian_edge.export.graph import with_shape
-from defian_edge.export.precision.fp16 import BF16, HALF, WIDE, touches
+from defian_edge.export.precision.fp16 import BF16, HALF, NEVER_BF16, WIDE, touches
 from defian_edge.export.precision.int8.sensitivity import error_of
 from defian_edge.export.precision.parts import elements_of, parts_of
 from defian_edge.export.precision.search import fewest_left_out
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 MOST_PHOTOS = 3
 """Of those on which FP16 misses the budget, the worst; choices are tried on them and on the hard images at fault."""
-
-UNKNOWN_TO_COMPILERS = frozenset({"ConvTranspose"})
-"""TensorRT-RTX 1.7.1 cannot type it as BF16 (docs/networks.md)."""
 
 
 class Level(Enum):
@@ -174,7 +171,7 @@ class _Trials:
         self.parts = parts_of(rewritten, self._half)
         touching = [node for node in rewritten.graph if touches(node, wider)]
         self._wider = {node.outputs[0].name or "" for node in touching}
-        self._never_bf16 = {node.outputs[0].name or "" for node in touching if node.op_type in UNKNOWN_TO_COMPILERS}
+        self._never_bf16 = {node.outputs[0].name or "" for node in touching if node.op_type in NEVER_BF16}
         self.ranged = [part for part, nodes in self.parts.items() if nodes & self._wider]
 
     def mixed(self, levels: Mapping[str, Level]) -> Mixed:

@@ -26,12 +26,16 @@ from defian_edge.export.precision.fp16 import BF16_ISLANDS, Island
 from defian_edge.export.precision.variants import Variant, make_bf16, make_fp16
 from defian_edge.export.reference import reference_outputs
 from defian_edge.export.rewrites import apply_rewrites
+from defian_edge.export.source.opening import open_source
+from defian_edge.export.source.picture import Channels, PictureFormat
+from defian_edge.export.trace.network import Io
 from defian_edge.export.triton.options import Served, TritonOptions, require_servable
 from defian_edge.runtime.errors import DefianError
 from defian_edge.runtime.profile import ShapeProfile
 from defian_edge.runtime.session import open_session
 from tests.conftest import random_checkpoint, tiny
 from tests.export.test_fp16 import inferred, loud
+from tools.architectures import random_network
 
 BF16, FULL = ir.DataType.BFLOAT16, ir.DataType.FLOAT
 rtx = pytest.mark.skipif(not is_available(Target.TENSORRT_RTX), reason="tensorrt-rtx is not installed")
@@ -158,3 +162,14 @@ def test_a_compiler_builds_it_and_moves_bf16_maps(bf16):
     written = {tensor.dtype for kernel in kernels if kernel.kind == "correlation" for tensor in kernel.writes}
     assert "BFloat16" in written
     assert not any(tensor.dtype == "Half" for kernel in kernels for tensor in kernel.writes)
+
+
+@rtx
+def test_a_transposed_convolution_stays_fp32_so_that_an_engine_is_built():
+    graph = open_source(random_network("FSRCNN (luma)"), PictureFormat(channels=Channels.Y)).trace(Io.UINT8)
+    model = make_bf16(graph)
+    [transposed] = [node for node in model.graph if node.op_type == "ConvTranspose"]
+    assert {value.dtype for value in transposed.inputs if value is not None} == {FULL}
+    assert any(node.op_type == "Conv" and node.outputs[0].dtype == BF16 for node in model.graph)
+    options = EngineOptions(Target.TENSORRT_RTX, ShapeProfile.parse("1x16x16"), uint8=True, sm=89)
+    assert build_engine(Variant(Precision.BF16, model).serialise(), options).plan
