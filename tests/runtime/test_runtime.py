@@ -141,6 +141,7 @@ def test_a_provider_that_leaves_the_work_to_the_cpu_is_an_error_too(graph, monke
             return self.providers
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", OnTheGpu)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     if "found 1" in outcome:
         with pytest.raises(DefianError, match=outcome):
             open_session(graph, backend=GraphBackend(provider="cuda"))
