@@ -194,7 +194,9 @@ def test_the_watch_records_clocks_and_reasons_of_new_and_old_nvml(name):
     seen = watch.clocks("1x8x8")
     assert seen is not None
     assert set(seen.megahertz) == {1410}
-    assert seen.throttles == {"heat (software)": 0.5, "power cap": 0.5}
+    share = 1 / len(seen.megahertz)  # one sample at either end, and more where this machine is slow
+    assert share <= 0.5
+    assert seen.throttles == {"heat (software)": share, "power cap": share}
 
 
 def test_without_a_gpu_there_is_nothing_to_watch(monkeypatch, tmp_path):
