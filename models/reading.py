@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MOST_BYTES = 2 << 30
 """Of a file, and of what is packed in it; the paper's large network takes 61 MB, and its training state thrice that."""
-MOST_SQUEEZED = 256 << 20
+MOST_COMPRESSED = 256 << 20
 """Bytes, unpacked, of what is compressed in an archive: a second's work, and no file of torch.save has any."""
 _AGAIN = "Copy or download the file again."
 _NO_CHECKPOINT = {
@@ -93,9 +93,9 @@ def _require_bounded(path: Path) -> None:
     if unpacked > MOST_BYTES:
         size = unpacked / (1 << 30)
         raise DefianError(f"{path}: expected at most {MOST_BYTES >> 30} GiB unpacked, found {size:.1f}.")
-    squeezed = sum(entry.file_size for entry in entries if entry.compress_type != zipfile.ZIP_STORED)
-    if squeezed > MOST_SQUEEZED:
-        found = f"{squeezed / (1 << 20):.0f} MiB that are compressed"
+    compressed = sum(entry.file_size for entry in entries if entry.compress_type != zipfile.ZIP_STORED)
+    if compressed > MOST_COMPRESSED:
+        found = f"{compressed / (1 << 20):.0f} MiB that are compressed"
         raise DefianError(
             f"{path}: expected tensors as they are, as torch.save writes them, found {found}.",
             "Save it with torch.save.",

@@ -108,7 +108,7 @@ class Encoding:
         if self.codec not in ENCODERS:
             raise DefianError(f"--video-codec {shown(self.codec)}: expected one of {', '.join(ENCODERS)}.")
         found = self.encoder
-        if self.crf is not None and not found.quality:
+        if self.crf is not None and found.lossless:
             raise DefianError(f"--crf {self.crf:g}: {self.codec} loses nothing and takes none.", "Leave --crf out.")
         if self.crf is not None and not 0 <= self.crf <= found.worst:
             raise DefianError(f"--crf {self.crf:g}: expected a number from 0 to {found.worst} for {self.codec}.")
@@ -126,7 +126,7 @@ class Encoding:
         found = self.encoder
         crf, preset = found.usual
         options = dict(found.always)
-        if found.quality:
+        if not found.lossless:
             options[found.quality] = f"{crf if self.crf is None else self.crf:g}"
         if found.presets:
             options["preset"] = preset if self.preset is None else self.preset

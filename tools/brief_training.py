@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812
+from torch import nn
 
 from defian_edge.calibration.photos import DEFAULT_CALIBRATION, bundled_photos
 from defian_edge.runtime.images import downscale, read_image
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from defian_edge.export.source.picture import PictureFormat
 
@@ -46,7 +46,7 @@ def train_briefly(network: nn.Module, picture: PictureFormat, scale: int, steps:
     for _ in range(steps):
         given, wanted = _batch(pairs, picture, scale, chosen)
         optimiser.zero_grad()
-        F.l1_loss(network(given), wanted).backward()
+        nn.functional.l1_loss(network(given), wanted).backward()
         optimiser.step()
         schedule.step()
     return network.eval()

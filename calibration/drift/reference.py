@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from defian_edge.calibration.drift.evaluation import Evaluation
     from defian_edge.calibration.drift.hard_images import HardPicture
@@ -31,3 +31,10 @@ class Reference:
     results: Sequence[Evaluation]
     scale: int
     hard: Sequence[HardPicture] = ()
+
+    def only(self, photos: Iterable[int], hard: Sequence[HardPicture]) -> Reference:
+        """A part of it: the photos at these places, and these hard images."""
+        places = list(photos)
+        return Reference(
+            [self.pairs[place] for place in places], [self.results[place] for place in places], self.scale, hard
+        )

@@ -14,7 +14,6 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from defian_edge.calibration.drift.evaluator import GraphEvaluator
-from defian_edge.calibration.drift.reference import Reference
 from defian_edge.calibration.drift.report import measure_drift
 from defian_edge.calibration.ranges.fp16_range import BeyondFp16, beyond_fp16
 from defian_edge.export.graph import with_shape
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx_ir as ir
 
+    from defian_edge.calibration.drift.reference import Reference
     from defian_edge.calibration.drift.report import DriftReport
     from defian_edge.runtime.profile import ShapeProfile
 
@@ -167,8 +167,8 @@ class _Trials:
         self._rewritten, self._beyond, self._suspects, self._options = rewritten, beyond, suspects, options
         self._say, self._count, self._passed = say, 0, False
         typed = make_fp16(rewritten, beyond).graph
-        self._half = frozenset(node.outputs[0].name or "" for node in typed if _is_half(node))
-        self.parts = parts_of(rewritten, self._half)
+        half = frozenset(node.outputs[0].name or "" for node in typed if _is_half(node))
+        self.parts = parts_of(rewritten, half)
         touching = [node for node in rewritten.graph if touches(node, wider)]
         self._wider = {node.outputs[0].name or "" for node in touching}
         self._never_bf16 = {node.outputs[0].name or "" for node in touching if node.op_type in NEVER_BF16}
@@ -196,10 +196,14 @@ class _Trials:
 
     def keeps(self, levels: Mapping[str, Level]) -> bool:
         """Whether a graph keeps the budget on every image; it is measured up to the first on which it does not."""
-        mixed, passed = self.mixed(levels), True
+        mixed, suspects = self.mixed(levels), self._suspects
         evaluate = self._evaluator(mixed)
-        for each in _single(self._suspects):
-            passed = passed and measure_drift("fp16", evaluate, each).verdict(self._options.budget).passed
+        passed = all(
+            measure_drift("fp16", evaluate, suspects.only([place], () if place else suspects.hard))
+            .verdict(self._options.budget)
+            .passed
+            for place in range(len(suspects.pairs))
+        )
         self._say(f"mixed types: {mixed}: {'keeps' if passed else 'misses'} the budget")
         return passed
 
@@ -228,9 +232,7 @@ class _Trials:
 
     def _report(self, levels: Mapping[str, Level]) -> DriftReport:
         """On the first photo and the hard images alone."""
-        first = Reference(
-            self._suspects.pairs[:1], self._suspects.results[:1], self._suspects.scale, self._suspects.hard
-        )
+        first = self._suspects.only([0], self._suspects.hard)
         return measure_drift("fp16", self._evaluator(self.mixed(levels)), first)
 
     def _evaluator(self, mixed: Mixed) -> GraphEvaluator:
@@ -252,18 +254,4 @@ def _suspects(failed: Sequence[DriftReport], reference: Reference, budget: float
         worst |= dict.fromkeys(image.name for image in beyond[:MOST_PHOTOS] or [report.worst])
         hard |= {fault.partition(":")[0] for fault in report.hard}
     places = {pair.name: index for index, pair in enumerate(reference.pairs)}
-    chosen = [places[name] for name in worst]
-    return Reference(
-        [reference.pairs[index] for index in chosen],
-        [reference.results[index] for index in chosen],
-        reference.scale,
-        [each for each in reference.hard if each.name in hard],
-    )
-
-
-def _single(reference: Reference) -> list[Reference]:
-    """A reference for each photo, the hard images with the first."""
-    return [
-        Reference([pair], [result], reference.scale, () if index else reference.hard)
-        for index, (pair, result) in enumerate(zip(reference.pairs, reference.results, strict=True))
-    ]
+    return reference.only((places[name] for name in worst), [each for each in reference.hard if each.name in hard])

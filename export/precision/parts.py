@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from defian_edge.export.precision.int8.groups import Groups, named
 from defian_edge.export.precision.int8.structure import LINEAR, Structure
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     import onnx_ir as ir
 
@@ -79,8 +80,4 @@ def elements_of(model: ir.Model, parts: Mapping[str, Collection[str]]) -> dict[s
 
 
 def _elements(value: ir.Value) -> int:
-    shape: Sequence[object] = [] if value.shape is None else list(value.shape)
-    count = 1
-    for size in shape:
-        count *= size if isinstance(size, int) else 1
-    return count
+    return math.prod(size for size in value.shape or () if isinstance(size, int))

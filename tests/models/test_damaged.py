@@ -165,7 +165,7 @@ def test_a_file_that_unpacks_into_more_than_the_limit_is_not_unpacked(tmp_path, 
     with pytest.raises(DefianError, match="at most 0 GiB unpacked"):
         load_checkpoint(tmp_path / "c.pth")
     monkeypatch.undo()
-    monkeypatch.setattr("defian_edge.models.reading.MOST_SQUEEZED", 1 << 20)
+    monkeypatch.setattr("defian_edge.models.reading.MOST_COMPRESSED", 1 << 20)
     with pytest.raises(DefianError, match=r"expected tensors as they are, .* found 2 MiB that are compressed"):
         load_checkpoint(tmp_path / "c.pth")
     monkeypatch.setattr("defian_edge.models.reading.MOST_BYTES", 1 << 20)
